@@ -1,0 +1,1 @@
+"""Kafka clients that all services share."""

@@ -1,0 +1,87 @@
+"""The explicit, idempotent step that creates topics; and offsets, read for people."""
+
+import logging
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+
+from schemas.topics import TOPICS
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A topic whose setting on the broker is not the one of its definition."""
+
+    topic: str
+    setting: str
+    wanted: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.setting} is {self.found}, the definition says {self.wanted}"
+
+
+def admin_client(bootstrap_servers: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 3, "socket.timeout.ms": 10_000})
+
+
+def ensure_topics(bootstrap_servers: str, *, prefix: str, partitions: int, replication: int = 1) -> list[Difference]:
+    """Creates the topics that are missing; blocks. Returns what differs on those that were there.
+
+    Raises:
+        KafkaException: the broker can't be reached or refuses.
+    """
+    admin = admin_client(bootstrap_servers)
+    wanted = [
+        NewTopic(prefix + topic.name, partitions, replication, config=dict(topic.config)) for topic in TOPICS.values()
+    ]
+    for future in admin.create_topics(wanted, request_timeout=TIMEOUT_S).values():
+        try:
+            future.result()
+        except KafkaException as exc:
+            if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+    return differences(admin, prefix=prefix, partitions=partitions)
+
+
+def differences(admin: AdminClient, *, prefix: str, partitions: int) -> list[Difference]:
+    found: list[Difference] = []
+    metadata = admin.list_topics(timeout=TIMEOUT_S).topics
+    resources = [ConfigResource(ResourceType.TOPIC, prefix + name) for name in TOPICS]
+    for resource, future in admin.describe_configs(resources, request_timeout=TIMEOUT_S).items():
+        config, name = future.result(), resource.name
+        for setting, value in TOPICS[name.removeprefix(prefix)].config.items():
+            if config[setting].value != value:
+                found.append(Difference(name, setting, value, str(config[setting].value)))
+        if len(metadata[name].partitions) != partitions:
+            found.append(Difference(name, "partitions", str(partitions), str(len(metadata[name].partitions))))
+    return found
+
+
+def partition_count(bootstrap_servers: str, topic: str) -> int:
+    """Partitions of a topic (full name). Raises KafkaException where it is missing or the broker is away."""
+    metadata = admin_client(bootstrap_servers).list_topics(topic, timeout=TIMEOUT_S).topics[topic]
+    if metadata.error is not None:
+        raise KafkaException(metadata.error)
+    return len(metadata.partitions)
+
+
+def committed_offsets(admin: AdminClient, group: str, topic: str) -> dict[int, int]:
+    """Partition to committed offset; partitions without a commit are absent."""
+    request = ConsumerGroupTopicPartitions(group)
+    future = admin.list_consumer_group_offsets([request], request_timeout=TIMEOUT_S)[group]
+    listed = future.result().topic_partitions or []
+    return {each.partition: each.offset for each in listed if each.topic == topic and each.offset >= 0}
+
+
+def end_offsets(admin: AdminClient, topic: str, partitions: int) -> dict[int, int]:
+    """Partition to the offset after its last record."""
+    wanted = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in range(partitions)}
+    futures = admin.list_offsets(wanted, request_timeout=TIMEOUT_S)
+    return {each.partition: future.result().offset for each, future in futures.items()}

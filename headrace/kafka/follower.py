@@ -1,0 +1,201 @@
+"""Reading whole topics, from their start and for ever, outside any group."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from headrace.kafka.records import RawRecord
+
+log = logging.getLogger(__name__)
+
+Apply = Callable[[RawRecord], None]
+
+RECONNECT_S = 1.0
+POLL_MS = 100
+
+
+class Follower:
+    """Hands every record of its topics to that topic's `apply`, in order per partition, committed ones only.
+
+    `apply` must not block or raise. `start`, then `catch_up` whenever what is known must be current; `stop`.
+    Reconnects for ever and keeps its positions; `on_error` is told each time the broker can't be reached.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        topics: Mapping[str, Apply],
+        *,
+        prefix: str,
+        start_at: Mapping[tuple[str, int], int] | None = None,
+    ) -> None:
+        self._bootstrap, self._apply, self._prefix = bootstrap_servers, dict(topics), prefix
+        self._start_at = dict(start_at or {})
+        self._position: dict[TopicPartition, int] = {}
+        self._partitions: list[TopicPartition] = []
+        self._moved = asyncio.Condition()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="follower")
+
+    async def stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def catch_up(self, *topics: str, partition: int | None = None) -> None:
+        """Returns once everything that stood in the topics (default: all) at the call has been applied.
+
+        `partition` narrows it to that partition of each topic.
+        """
+        names = {self._prefix + name for name in topics or self._apply}
+        end: dict[TopicPartition, int] = {}
+        while True:
+            try:
+                await self._connected()
+                assert self._consumer is not None
+                wanted = [
+                    tp for tp in self._partitions
+                    if tp.topic in names and (partition is None or tp.partition == partition)
+                ]  # fmt: skip
+                end = await self._consumer.end_offsets(wanted)
+                break
+            except (KafkaError, AssertionError) as exc:
+                log.warning("can't read the ends of %s yet: %r", ", ".join(sorted(names)), exc)
+                await asyncio.sleep(RECONNECT_S)
+        async with self._moved:
+            await self._moved.wait_for(lambda: all(self._position.get(tp, 0) >= end[tp] for tp in end))
+
+    async def _connected(self) -> None:
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._consumer is not None)
+
+    async def _run(self) -> None:
+        while True:
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self._bootstrap,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                fetch_max_wait_ms=POLL_MS,
+            )
+            try:
+                await consumer.start()
+                await self._assign(consumer)
+                await self._follow(consumer)
+            except (KafkaError, OSError) as exc:
+                log.warning("following %s: %r; trying again", ", ".join(self._apply), exc)
+                await asyncio.sleep(RECONNECT_S)
+            finally:
+                self._consumer = None
+                await consumer.stop()
+
+    async def _assign(self, consumer: AIOKafkaConsumer) -> None:
+        self._partitions = await partitions_of(consumer, [self._prefix + name for name in self._apply])
+        consumer.assign(self._partitions)
+        for tp in self._partitions:
+            start = self._position.get(tp, self._start_at.get((tp.topic.removeprefix(self._prefix), tp.partition)))
+            if start is not None:
+                consumer.seek(tp, start)
+        async with self._moved:
+            self._consumer = consumer
+            self._moved.notify_all()
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            # position() also passes compacted holes and control records, which record offsets do not
+            for tp in self._partitions:
+                self._position[tp] = await consumer.position(tp)
+            async with self._moved:
+                self._moved.notify_all()
+            got = await consumer.getmany(timeout_ms=POLL_MS, max_records=5_000)
+            for records in got.values():
+                for record in records:
+                    raw = raw_record(record, self._prefix)
+                    self._apply[raw.topic](raw)
+
+
+async def partitions_of(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
+    """All partitions of the topics (full names); waits until every topic is there, and never invents one."""
+    while True:
+        metadata = await consumer._client.fetch_all_metadata()
+        found = {topic: metadata.partitions_for_topic(topic) for topic in topics}
+        if all(found.values()):
+            return [TopicPartition(topic, p) for topic in topics for p in sorted(found[topic])]
+        missing = sorted(topic for topic, partitions in found.items() if not partitions)
+        log.warning("waiting for topics that are not there yet: %s", ", ".join(missing))
+        await asyncio.sleep(RECONNECT_S)
+
+
+async def read_span(
+    bootstrap_servers: str, topic: str, partition: int, first: int, end: int, *, prefix: str
+) -> "list[RawRecord]":
+    """The committed records of one partition from offset `first` to before `end`. Waits while the broker is away."""
+    return [record async for record in stream_span(bootstrap_servers, topic, partition, first, end, prefix=prefix)]
+
+
+async def stream_span(
+    bootstrap_servers: str, topic: str, partition: int, first: int, end: int, *, prefix: str
+) -> Any:
+    """Like `read_span`, one record after the other. `first` below the log's start is moved up to it."""
+    tp = TopicPartition(prefix + topic, partition)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        fetch_max_wait_ms=POLL_MS,
+    )
+    await _started(consumer)
+    try:
+        consumer.assign([tp])
+        start = (await consumer.beginning_offsets([tp]))[tp]
+        consumer.seek(tp, max(first, start))
+        while await consumer.position(tp) < end:
+            for records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=2_000)).values():
+                for record in records:
+                    if record.offset < end:
+                        yield raw_record(record, prefix)
+    finally:
+        await consumer.stop()
+
+
+async def end_offset(bootstrap_servers: str, topic: str, partition: int, *, prefix: str) -> int:
+    """The offset after the partition's last record."""
+    tp = TopicPartition(prefix + topic, partition)
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=None, enable_auto_commit=False)
+    await _started(consumer)
+    try:
+        return int((await consumer.end_offsets([tp]))[tp])
+    finally:
+        await consumer.stop()
+
+
+async def _started(consumer: AIOKafkaConsumer) -> None:
+    while True:
+        try:
+            await consumer.start()
+            return
+        except KafkaError as exc:
+            log.warning("Kafka is away: %r; trying again", exc)
+            await asyncio.sleep(RECONNECT_S)
+
+
+def raw_record(record: ConsumerRecord, prefix: str) -> RawRecord:
+    return RawRecord(
+        topic=record.topic.removeprefix(prefix),
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+        timestamp_ms=record.timestamp,
+    )

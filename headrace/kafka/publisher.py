@@ -1,0 +1,130 @@
+"""Publishing events: an idempotent producer for asyncio, and delivery reports as futures.
+
+librdkafka keeps records in order per partition and retries for as long as it takes (`message.timeout.ms=0`), so a
+broker's absence shows as futures that stay pending, never as a loss.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from schemas.codec import Headers, encode, headers_for
+from schemas.events import Event, Place
+
+log = logging.getLogger(__name__)
+
+MAX_IN_FLIGHT = 20_000
+"""Records without a delivery report at one time: bounds memory to about 60 MB of 3 KB chunks."""
+
+BASE_CONFIG: dict[str, Any] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "partitioner": "murmur2_random",  # the Java clients' choice; librdkafka's own differs
+    "compression.type": "lz4",
+    "linger.ms": 5,
+    "message.timeout.ms": 0,
+    "queue.buffering.max.messages": 2 * MAX_IN_FLIGHT,
+    "log_level": 3,
+}
+
+
+class Publisher:
+    """`start`, `publish` from the event loop, `drain`, `stop`. A fatal client error fails every future."""
+
+    def __init__(self, bootstrap_servers: str, *, prefix: str, source: str) -> None:
+        self._prefix, self._source = prefix, source
+        self._config = BASE_CONFIG | {
+            "bootstrap.servers": bootstrap_servers,
+            "client.id": source,
+            "on_delivery": self._delivered,
+        }
+        self._reported: list[tuple[asyncio.Future[Place], KafkaError | None, Message]] = []
+        self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._pending: set[asyncio.Future[Place]] = set()
+        self._closing = threading.Event()
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._producer = Producer(self._config)
+        self._thread = threading.Thread(target=self._poll, name="publisher", daemon=True)
+        self._thread.start()
+
+    async def publish(self, event: Event, *, partition: int) -> "asyncio.Future[Place]":
+        """Hands the event over; the future gives its place once the broker has it. Waits only while too many are out."""
+        return await self.publish_raw(
+            event.TOPIC,
+            key=event.key().encode(),
+            value=encode(event),
+            headers=headers_for(event, self._source),
+            partition=partition,
+        )
+
+    async def tombstone(self, topic: str, key: str, *, partition: int) -> "asyncio.Future[Place]":
+        return await self.publish_raw(topic, key=key.encode(), value=None, headers=[], partition=partition)
+
+    async def publish_raw(
+        self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers, partition: int
+    ) -> "asyncio.Future[Place]":
+        await self._room.acquire()
+        future: asyncio.Future[Place] = self._loop.create_future()
+        self._pending.add(future)
+        try:
+            self._producer.produce(
+                self._prefix + topic,
+                key=key,
+                value=value,
+                headers=list(headers),
+                partition=partition,
+                on_delivery=lambda err, msg: self._reported.append((future, err, msg)),
+            )
+        except BaseException:
+            self._pending.discard(future)
+            self._room.release()
+            raise
+        return future
+
+    async def send(self, event: Event, *, partition: int) -> Place:
+        """Publishes and waits for the delivery report."""
+        return await (await self.publish(event, partition=partition))
+
+    async def drain(self) -> None:
+        """Waits until everything handed over so far has its delivery report."""
+        await wait_all(self._pending)
+
+    async def stop(self) -> None:
+        self._closing.set()
+        await asyncio.to_thread(self._thread.join)
+        for future in self._pending:
+            future.cancel()
+
+    def _poll(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(0.05)
+            if self._reported:
+                reported, self._reported = self._reported, []
+                self._loop.call_soon_threadsafe(self._settle, reported)
+
+    def _settle(self, reported: list[tuple[asyncio.Future[Place], KafkaError | None, Message]]) -> None:
+        for future, error, message in reported:
+            self._room.release()
+            self._pending.discard(future)
+            if future.done():
+                continue
+            if error is not None:
+                future.set_exception(KafkaException(error))
+            else:
+                future.set_result(Place(message.partition() or 0, message.offset() or 0))
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        raise AssertionError("every record has its own delivery callback")
+
+
+async def wait_all(futures: Iterable["asyncio.Future[Any]"]) -> None:
+    """Waits for all; raises the first error."""
+    waiting = list(futures)
+    if waiting:
+        await asyncio.gather(*waiting)

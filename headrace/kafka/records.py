@@ -1,0 +1,34 @@
+"""A record with its place, as it comes off the log."""
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+from schemas.events import Event
+
+E = TypeVar("E", bound=Event)
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+class RawRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """`topic` is the name without the prefix; `value` is None for a tombstone."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp_ms: int = 0
+
+    @property
+    def next_offset(self) -> int:
+        """The offset to commit once this record is done."""
+        return self.offset + 1
+
+
+class Record(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
+    """A decoded event, and the record it came in."""
+
+    raw: RawRecord
+    event: E

@@ -1,0 +1,136 @@
+"""Settings from the environment; `SETTINGS` is their one list, shown by `headrace settings`."""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+class InvalidSetting(ValueError):
+    """An environment variable holds what it can't; the message names it."""
+
+
+class Secret(str):
+    """A value that never shows itself: printing or logging it gives stars. `reveal()` gives the value."""
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return "***"
+
+    def reveal(self) -> str:
+        return str.__str__(self)
+
+
+def _setting(env: str, default: Any, parse: Callable[[str], Any], says: str) -> Any:
+    return field(default=default, metadata={"env": env, "parse": parse, "says": says})
+
+
+def _flag(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError("write true or false")
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One field per variable. Read with `Settings.from_env()`."""
+
+    kafka_bootstrap_servers: str | None = _setting(
+        "KAFKA_BOOTSTRAP_SERVERS", None, str, "Kafka that is there already; the embedded one stays off"
+    )
+    weaviate_url: str | None = _setting(
+        "WEAVIATE_URL", None, str, "Weaviate that is there already, e.g. http://127.0.0.1:8080; the embedded one stays off"
+    )
+    weaviate_grpc_port: int = _setting(
+        "HEADRACE_WEAVIATE_GRPC_PORT", 50051, int, "gRPC port of Weaviate, embedded or at WEAVIATE_URL's host"
+    )
+    weaviate_api_key: Secret | None = _setting("WEAVIATE_API_KEY", None, Secret, "key of that Weaviate")
+    openai_api_key: Secret | None = _setting(
+        "OPENAI_API_KEY", None, Secret, "with it, OpenAI embeds unless a knowledge base says otherwise"
+    )
+    openai_base_url: str | None = _setting("OPENAI_BASE_URL", None, str, "a server that speaks OpenAI's API")
+    data_dir: Path = _setting(
+        "HEADRACE_DATA_DIR", Path("~/.local/share/headrace").expanduser(), _path,
+        "logs, the projection, and the embedded servers' data",
+    )  # fmt: skip
+    cache_dir: Path = _setting(
+        "HEADRACE_CACHE_DIR", Path("~/.cache/headrace").expanduser(), _path, "downloaded and built servers and models"
+    )
+    kafka_port: int = _setting("HEADRACE_KAFKA_PORT", 9092, int, "port of the embedded Kafka")
+    weaviate_port: int = _setting("HEADRACE_WEAVIATE_PORT", 8080, int, "HTTP port of the embedded Weaviate")
+    topic_prefix: str = _setting("HEADRACE_TOPIC_PREFIX", "headrace.", str, "before the name of every topic and group")
+    partitions: int = _setting("HEADRACE_PARTITIONS", 6, int, "partitions of each topic, when topics are created")
+    replication: int = _setting("HEADRACE_REPLICATION", 1, int, "replicas of each topic, when topics are created")
+    http_host: str = _setting("HEADRACE_HTTP_HOST", "127.0.0.1", str, "address that control listens on")
+    http_port: int = _setting("HEADRACE_HTTP_PORT", 8000, int, "port that control listens on")
+    http_trusted_network: bool = _setting(
+        "HEADRACE_HTTP_TRUSTED_NETWORK", False, _flag,
+        "listen beyond loopback without API tokens: only where something else keeps strangers out",
+    )  # fmt: skip
+    consumer_health_port: int | None = _setting(
+        "HEADRACE_CONSUMER_HEALTH_PORT", None, int, "loopback port of the consumer's /healthz and /metrics; off without it"
+    )
+    producer_health_port: int | None = _setting(
+        "HEADRACE_PRODUCER_HEALTH_PORT", None, int, "loopback port of the producer's /healthz and /metrics; off without it"
+    )
+    user_agent: str = _setting(
+        "HEADRACE_USER_AGENT", "Headrace/0.1", str, "User-Agent of the crawler; add a contact, as site owners expect"
+    )
+    content_processes: int = _setting(
+        "HEADRACE_CONTENT_PROCESSES", max(1, min(8, os.cpu_count() or 1)), int, "processes that extract and chunk pages"
+    )
+    embed_batch: int = _setting("HEADRACE_EMBED_BATCH", 64, int, "records in one batch of the consumer")
+    embed_window: int = _setting("HEADRACE_EMBED_WINDOW", 8, int, "batches embedded side by side")
+    pause_on_stop: bool = _setting(
+        "HEADRACE_PAUSE_ON_STOP", False, _flag, "control pauses running jobs when it is asked to stop (one-machine stacks)"
+    )
+    log_level: str = _setting("HEADRACE_LOG_LEVEL", "INFO", str.upper, "DEBUG, INFO, WARNING or ERROR")
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":
+        """Raises InvalidSetting. A variable that is set but empty counts as not set."""
+        values: dict[str, Any] = {}
+        for each in fields(cls):
+            text = env.get(each.metadata["env"], "")
+            if text:
+                try:
+                    values[each.name] = each.metadata["parse"](text)
+                except ValueError as exc:
+                    raise InvalidSetting(f"{each.metadata['env']} does not fit: {exc}") from exc
+        return cls(**values)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_port}"
+
+    @property
+    def weaviate(self) -> str:
+        return self.weaviate_url or f"http://127.0.0.1:{self.weaviate_port}"
+
+    def topic(self, name: str) -> str:
+        return self.topic_prefix + name
+
+    @property
+    def consumer_group(self) -> str:
+        return self.topic_prefix + "consumer"
+
+    @property
+    def producer_group(self) -> str:
+        return self.topic_prefix + "producer"
+
+    @property
+    def run_dir(self) -> Path:
+        """Scratch files of services, outside what is kept."""
+        return Path(tempfile.gettempdir())

@@ -1,0 +1,1 @@
+"""What compacted topics say now, folded the same way in every service."""

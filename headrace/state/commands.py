@@ -1,0 +1,59 @@
+"""The newest valid command of every job."""
+
+import logging
+from collections.abc import Callable
+
+from headrace.kafka.records import RawRecord
+from schemas.codec import UndecodableRecord, decode
+from schemas.commands import JobCommand, refusal
+
+log = logging.getLogger(__name__)
+
+
+class Commands:
+    """Folds `commands`; `apply` goes to a Follower. An invalid record leaves the last valid command in force.
+
+    `on_change(command)` is called for each new valid command, `on_refused(raw, reason)` for each invalid record.
+    """
+
+    def __init__(
+        self,
+        on_change: Callable[[JobCommand], None] = lambda command: None,
+        on_refused: Callable[[RawRecord, str], None] = lambda raw, reason: None,
+    ) -> None:
+        self._newest: dict[str, JobCommand] = {}
+        self._on_change, self._on_refused = on_change, on_refused
+
+    def get(self, job_id: str) -> JobCommand | None:
+        return self._newest.get(job_id)
+
+    def all(self) -> list[JobCommand]:
+        return list(self._newest.values())
+
+    def of_partition(self, partition: int) -> list[JobCommand]:
+        return [command for command in self._newest.values() if command.partition == partition]
+
+    def apply(self, raw: RawRecord) -> None:
+        if raw.value is None:
+            return
+        try:
+            command = decode("commands", raw.headers, raw.value)
+        except UndecodableRecord as exc:
+            self._on_refused(raw, str(exc))
+            return
+        assert isinstance(command, JobCommand)
+        current = self._newest.get(command.job_id)
+        reason = _misplaced(raw, command) or refusal(current, command)
+        if reason:
+            self._on_refused(raw, reason)
+        elif command != current:
+            self._newest[command.job_id] = command
+            self._on_change(command)
+
+
+def _misplaced(raw: RawRecord, command: JobCommand) -> str | None:
+    if raw.key is None or raw.key != command.job_id.encode():
+        return "the record's key is not the command's job_id"
+    if raw.partition != command.partition:
+        return f"the command names partition {command.partition} but stands on {raw.partition}"
+    return None

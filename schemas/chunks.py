@@ -1,0 +1,83 @@
+"""The job's stream: `crawl_begin`, then `chunk` and `page_end` per page, then `crawl_end`.
+
+`epoch` is the offset of the writer's `crawl_begin` in the job's partition, so a later owner's epoch is higher
+without asking anyone. Readers drop records of lower epochs. `crawl_begin` itself can't carry it: a reader takes
+its (original) offset.
+"""
+
+from typing import ClassVar
+
+from schemas.events import Event, Place
+
+
+class _JobRecord(Event, frozen=True, kw_only=True):
+    TOPIC: ClassVar[str] = "chunks"
+
+    job_id: str
+    kb_id: str
+    generation: int
+    origin: Place | None = None
+
+    def key(self) -> str:
+        return self.job_id
+
+
+class CrawlBegin(_JobRecord, frozen=True, kw_only=True):
+    """A producer became the job's owner. Its offset is the epoch of all it writes from here on."""
+
+    TYPE: ClassVar[str] = "crawl_begin"
+
+    base: int | None
+    owner: str
+    began_at: str
+
+
+class Chunk(_JobRecord, frozen=True, kw_only=True):
+    """A piece of a page, embedded as one vector. `tokens` counts the embedding input, in cl100k tokens."""
+
+    TYPE: ClassVar[str] = "chunk"
+
+    epoch: int
+    attempt: int
+    chunk_id: str
+    doc_hash: str
+    text_hash: str
+    url: str
+    title: str
+    heading_path: tuple[str, ...]
+    ordinal: int
+    occurrence: int
+    text: str
+    tokens: int
+    language: str | None = None
+    fetched_at: str
+
+
+class PageEnd(_JobRecord, frozen=True, kw_only=True):
+    """All chunks of this attempt at a page stand before it in the log."""
+
+    TYPE: ClassVar[str] = "page_end"
+
+    epoch: int
+    attempt: int
+    url: str
+    chunk_ids: tuple[str, ...]
+
+
+class CrawlEnd(_JobRecord, frozen=True, kw_only=True):
+    """The manifest is complete: `pages` records up to `pages_end_offset` of `pages_partition`.
+
+    `digest` is `identity.manifest_digest` of all their chunk ids. `failure` says why nothing can be published.
+    """
+
+    TYPE: ClassVar[str] = "crawl_end"
+
+    epoch: int
+    pages: int
+    pages_partition: int
+    pages_end_offset: int
+    digest: str
+    frontier_emptied: bool
+    errors: int
+    failure: str | None = None
+    ended_at: str

@@ -1,0 +1,99 @@
+"""Between events and Kafka records: JSON values, CloudEvents 1.0 binary-mode headers.
+
+Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2.
+"""
+
+import datetime
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from schemas import chunks, commands, facts, kb, pages, parked
+from schemas.events import Event
+
+EVENT_TYPES: tuple[type[Event], ...] = (
+    commands.JobCommand,
+    chunks.CrawlBegin, chunks.Chunk, chunks.PageEnd, chunks.CrawlEnd,
+    pages.PageRecord,
+    parked.ParkedSpan, parked.RequeuedThrough,
+    kb.KbDefined, kb.GenerationState,
+    facts.CommandIssued, facts.CommandRefused, facts.CrawlReport, facts.Outcomes, facts.IndexReport, facts.Stall,
+    facts.DeadLettered, facts.JobFinished,
+)  # fmt: skip
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+UPCASTERS: dict[str, Upcaster] = {}
+"""From an old `ce_type` to the next version's fields; chained until the current version is reached."""
+
+Headers = list[tuple[str, bytes]]
+
+_ENCODER = msgspec.json.Encoder()
+_DECODERS = {event.ce_type(): msgspec.json.Decoder(event) for event in EVENT_TYPES}
+_BY_TYPE = {event.ce_type(): event for event in EVENT_TYPES}
+# An operator at a console sends no headers; a topic with one type needs none.
+_SOLE_TYPE = {"commands": commands.JobCommand.ce_type(), "pages": pages.PageRecord.ce_type()}
+
+
+class UndecodableRecord(ValueError):
+    """The record is no event of ours: no or foreign type, no JSON, or not of its schema."""
+
+
+def now() -> str:
+    """UTC, RFC 3339 with milliseconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode(event: Event) -> bytes:
+    return _ENCODER.encode(event)
+
+
+def headers_for(event: Event, source: str) -> Headers:
+    """`source` names the writer, such as `producer/host-123`."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", event.ce_type().encode()),
+        ("ce_source", source.encode()),
+        ("ce_id", uuid.uuid4().hex.encode()),
+        ("ce_time", now().encode()),
+        ("content-type", b"application/json"),
+    ]
+
+
+def decode(topic: str, headers: Iterable[tuple[str, bytes | None]] | None, value: bytes | None) -> Event:
+    """The event in a record of `topic` (name without prefix).
+
+    Raises:
+        UndecodableRecord: with a reason fit for a dead letter.
+    """
+    if value is None:
+        raise UndecodableRecord("the record has no value")
+    ce_type = next((v.decode(errors="replace") for k, v in headers or () if k == "ce_type" and v), None)
+    ce_type = ce_type or _SOLE_TYPE.get(topic)
+    if ce_type is None:
+        raise UndecodableRecord("the record has no ce_type header")
+    try:
+        if ce_type in _DECODERS:
+            event = _DECODERS[ce_type].decode(value)
+        else:
+            event = _upcast(ce_type, value)
+    except msgspec.MsgspecError as exc:
+        raise UndecodableRecord(f"not a {ce_type}: {exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise UndecodableRecord(f"not a {ce_type}: not UTF-8") from exc
+    if event.TOPIC != topic:
+        raise UndecodableRecord(f"a {ce_type} does not belong on {topic}")
+    return event
+
+
+def _upcast(ce_type: str, value: bytes) -> Event:
+    if ce_type not in UPCASTERS:
+        raise UndecodableRecord(f"unknown event type {ce_type}")
+    fields = msgspec.json.decode(value, type=dict[str, Any])
+    name, _, version = ce_type.rpartition(".v")
+    number = int(version)
+    while f"{name}.v{number}" in UPCASTERS:
+        fields = UPCASTERS[f"{name}.v{number}"](fields)
+        number += 1
+    return msgspec.convert(fields, _BY_TYPE[f"{name}.v{number}"])

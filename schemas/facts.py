@@ -1,0 +1,178 @@
+"""The topic `events`: lifecycle, audit and outcomes. History is told from here alone."""
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+from schemas.commands import Desired
+from schemas.events import Event, Place
+
+
+class _JobFact(Event, frozen=True, kw_only=True):
+    TOPIC: ClassVar[str] = "events"
+
+    job_id: str
+    kb_id: str
+    generation: int
+
+    def key(self) -> str:
+        return self.job_id
+
+
+class CommandIssued(_JobFact, frozen=True, kw_only=True):
+    """Audit of one command; written in the command's own transaction."""
+
+    TYPE: ClassVar[str] = "command_issued"
+
+    action: Literal["start", "pause", "resume", "cancel", "restore"]
+    desired: Desired
+    revision: int
+    issued_at: str
+    issued_by: str
+    reason: str | None = None
+    idempotency_key: str | None = None
+
+
+class CommandRefused(Event, frozen=True, kw_only=True):
+    """A record on `commands` that is no valid successor; it has no effect."""
+
+    TYPE: ClassVar[str] = "command_refused"
+    TOPIC: ClassVar[str] = "events"
+
+    place: Place
+    record_key: str
+    reason: str
+    refused_at: str
+
+    def key(self) -> str:
+        return self.record_key
+
+
+class CrawlCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Pages by what became of them, in this generation so far; `chunks_published` counts records of this epoch."""
+
+    pages_crawled: int = 0
+    pages_queued: int = 0
+    pages_failed: int = 0
+    pages_skipped: int = 0
+    pages_unchanged: int = 0
+    chunks_published: int = 0
+    bytes_fetched: int = 0
+
+
+class CrawlReport(_JobFact, frozen=True, kw_only=True):
+    """The producer's word on a job: on every change of state, and once a second while it crawls.
+
+    `holding` answers the command `revision`: nothing more of this job is fetched or published under it.
+    """
+
+    TYPE: ClassVar[str] = "crawl_report"
+
+    state: Literal["crawling", "holding", "finished", "failed"]
+    revision: int
+    epoch: int
+    counts: CrawlCounts
+    reason: str | None = None
+    owner: str
+    reported_at: str
+
+
+Result = Literal["indexed", "duplicate", "dead_lettered", "parked", "requeued", "superseded", "done"]
+"""indexed: in Weaviate. duplicate: it was there already. superseded: its generation or epoch is over.
+parked: set aside. requeued: a copy stands behind. done: a record that is no chunk has taken effect."""
+
+FINAL: frozenset[Result] = frozenset({"indexed", "duplicate", "dead_lettered", "superseded", "done"})
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one record of `chunks`; `origin` is its original place where it is a requeued copy."""
+
+    offset: int
+    type: str
+    result: Result
+    chunk_id: str | None = None
+    origin: Place | None = None
+    reused: bool = False
+    reason: str | None = None
+
+
+class Outcomes(_JobFact, frozen=True, kw_only=True):
+    """The outcomes of one acked batch's records of one job, in offset order.
+
+    `texts_embedded`, `tokens_embedded` and `calls` say what this batch paid for.
+    """
+
+    TYPE: ClassVar[str] = "outcomes"
+
+    partition: int
+    group_generation: int
+    worker: str
+    entries: tuple[Outcome, ...]
+    texts_embedded: int = 0
+    tokens_embedded: int = 0
+    calls: int = 0
+    decided_at: str
+
+
+class IndexReport(_JobFact, frozen=True, kw_only=True):
+    """The consumer's word on a job, answering the command `revision` as owner in `group_generation`.
+
+    holding: no further embedding call for it is made. undone: no object of its generation is left.
+    """
+
+    TYPE: ClassVar[str] = "index_report"
+
+    state: Literal["running", "holding", "undone"]
+    revision: int
+    group_generation: int
+    worker: str
+    objects_deleted: int = 0
+    reported_at: str
+
+
+class Stall(_JobFact, frozen=True, kw_only=True):
+    """A dependency is unwell and this job waits for it; `ended` once it goes on."""
+
+    TYPE: ClassVar[str] = "stall"
+
+    service: Literal["producer", "consumer"]
+    dependency: str
+    reason: str
+    since: str
+    ended: bool = False
+
+
+class DeadLettered(Event, frozen=True, kw_only=True):
+    """A record failed by itself; `dead_letter` is where its untouched copy stands."""
+
+    TYPE: ClassVar[str] = "dead_lettered"
+    TOPIC: ClassVar[str] = "events"
+
+    job_id: str | None
+    record_key: str
+    topic: str
+    place: Place
+    dead_letter: Place
+    stage: str
+    reason: str
+    dead_lettered_at: str
+
+    def key(self) -> str:
+        return self.record_key
+
+
+class JobFinished(_JobFact, frozen=True, kw_only=True):
+    """The job is over: its generation is published, or undone where it failed."""
+
+    TYPE: ClassVar[str] = "job_finished"
+
+    outcome: Literal["completed", "completed_with_errors", "failed"]
+    pages: int = 0
+    chunks_named: int = 0
+    chunks_visible: int = 0
+    chunks_missing: int = 0
+    extras_deleted: int = 0
+    chunks_retired: int = 0
+    digest: str | None = None
+    reason: str | None = None
+    finished_at: str

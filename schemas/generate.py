@@ -1,0 +1,46 @@
+"""Writes `schemas/json/<type>.v<n>.json` from the event types: `python -m schemas.generate [--check]`."""
+
+import json
+import sys
+from pathlib import Path
+
+import msgspec
+
+from schemas.codec import EVENT_TYPES
+from schemas.events import Event
+
+FOLDER = Path(__file__).parent / "json"
+
+
+def json_schema(event: type[Event]) -> str:
+    """JSON Schema 2020-12 of an event's value, as text."""
+    schema = msgspec.json.schema(event, ref_template="#/$defs/{name}")
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": event.ce_type(),
+        "description": f"On the topic {event.TOPIC}.",
+    }
+    return json.dumps({**head, **schema}, indent=2, sort_keys=False) + "\n"
+
+
+def stale() -> list[Path]:
+    """Schema files that differ from today's types."""
+    wanted = {FOLDER / f"{event.TYPE}.v{event.VERSION}.json": json_schema(event) for event in EVENT_TYPES}
+    return [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+
+
+def main() -> int:
+    changed = stale()
+    if "--check" in sys.argv[1:]:
+        for path in changed:
+            print(f"{path.name} is not current: run `make schemas`")
+        return 1 if changed else 0
+    FOLDER.mkdir(exist_ok=True)
+    for event in EVENT_TYPES:
+        (FOLDER / f"{event.TYPE}.v{event.VERSION}.json").write_text(json_schema(event))
+    print(f"{len(EVENT_TYPES)} schemas, {len(changed)} changed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

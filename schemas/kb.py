@@ -1,0 +1,213 @@
+"""A knowledge base's definition: what to crawl, how to cut it, how to embed it."""
+
+import ipaddress
+from typing import Any, ClassVar, Literal, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+
+from schemas.events import Event
+from schemas.identity import SLUG, generation_key
+
+NEVER = 2**31 - 1
+"""`retired` of a chunk that no generation has retired: range filters need a number, not a null."""
+
+
+class InvalidDefinition(ValueError):
+    """The definition can't be used; the message names the field and what to write instead."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where pages come from. `include` and `exclude` are URL path globs."""
+
+    type: Literal["web"] = "web"
+    urls: tuple[str, ...]
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_pages: int = 10_000
+    max_depth: int | None = None
+    allow_addresses: tuple[str, ...] = ()
+
+
+class Crawl(msgspec.Struct, frozen=True, kw_only=True):
+    concurrency_per_host: int = 8
+    delay_s: float = 0.0
+    respect_robots: bool = True
+
+
+class Chunking(msgspec.Struct, frozen=True, kw_only=True):
+    """`max_tokens` counts cl100k tokens; None is 256 with a local model (it reads no further), else 512."""
+
+    strategy: Literal["structure"] = "structure"
+    max_tokens: int | None = None
+    overlap_tokens: int = 50
+
+
+class Embedding(msgspec.Struct, frozen=True, kw_only=True):
+    """None means the default: openai where a key is set, else local; that provider's usual model and size."""
+
+    provider: Literal["openai", "local"] | None = None
+    model: str | None = None
+    dimensions: int | None = None
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    max_tokens: int | None = None
+    max_usd: float | None = None
+
+
+class Publish(msgspec.Struct, frozen=True, kw_only=True):
+    max_vanished_share: float = 0.2
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    source: Source
+    crawl: Crawl = Crawl()
+    chunking: Chunking = Chunking()
+    embedding: Embedding = Embedding()
+    budget: Budget = Budget()
+    publish: Publish = Publish()
+
+
+class KbDefined(Event, frozen=True, kw_only=True):
+    """Control's record of a KB. A deleted KB stays, so that its generation numbers are never used again."""
+
+    TYPE: ClassVar[str] = "kb_defined"
+    TOPIC: ClassVar[str] = "kbs"
+
+    kb_id: str
+    definition: Definition
+    last_generation: int = 0
+    deleted: bool = False
+    updated_at: str
+    updated_by: str
+
+    def key(self) -> str:
+        return self.kb_id
+
+
+class GenerationState(Event, frozen=True, kw_only=True):
+    """The consumer's record of a generation: open, then published or undone; undone is final."""
+
+    TYPE: ClassVar[str] = "generation_state"
+    TOPIC: ClassVar[str] = "kbs"
+
+    kb_id: str
+    generation: int
+    job_id: str
+    state: Literal["open", "published", "undone"]
+    base: int | None
+    collection: str
+    epoch: int = 0
+    changed_at: str
+    reason: str | None = None
+
+    def key(self) -> str:
+        return generation_key(self.kb_id, self.generation)
+
+
+LOCAL_MODELS = {"all-MiniLM-L6-v2": 384}
+OPENAI_MODELS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
+
+
+def check_kb_id(kb_id: str) -> str:
+    if not SLUG.match(kb_id):
+        raise InvalidDefinition(
+            f"knowledge base id {kb_id!r} is not a slug: use 1 to 64 of a-z, 0-9, - and _, "
+            "starting and ending with a letter or digit"
+        )
+    return kb_id
+
+
+def parse_definition(raw: Any) -> Definition:
+    """A checked definition from decoded JSON.
+
+    Raises:
+        InvalidDefinition: naming the field that is unknown, of the wrong type, or out of range.
+    """
+    _refuse_unknown(raw, Definition, "")
+    try:
+        definition = msgspec.convert(raw, Definition)
+    except msgspec.ValidationError as exc:
+        raise InvalidDefinition(str(exc)) from exc
+    _check_source(definition.source)
+    _check_ranges(definition)
+    return definition
+
+
+def resolve(definition: Definition, *, openai_available: bool) -> Definition:
+    """The definition with every default made explicit, as it stands in a job's command."""
+    embedding, chunking = definition.embedding, definition.chunking
+    provider = embedding.provider or ("openai" if openai_available else "local")
+    models = OPENAI_MODELS if provider == "openai" else LOCAL_MODELS
+    model = embedding.model or next(iter(models))
+    if provider == "local" and model not in LOCAL_MODELS:
+        raise InvalidDefinition(f"embedding.model {model!r} is no local model; known: {', '.join(LOCAL_MODELS)}")
+    dimensions = embedding.dimensions or models.get(model)
+    if dimensions is None:
+        raise InvalidDefinition(f"embedding.dimensions must be given for the model {model!r}")
+    if provider == "local" and dimensions != LOCAL_MODELS[model]:
+        raise InvalidDefinition(f"embedding.dimensions of {model!r} is {LOCAL_MODELS[model]}")
+    max_tokens = chunking.max_tokens or (256 if provider == "local" else 512)
+    return msgspec.structs.replace(
+        definition,
+        embedding=Embedding(provider=provider, model=model, dimensions=dimensions),
+        chunking=msgspec.structs.replace(chunking, max_tokens=max_tokens),
+    )
+
+
+def collection_name(embedding: Embedding, prefix: str = "Headrace") -> str:
+    """The Weaviate collection of a resolved embedding profile: one per provider, model and dimensions."""
+    words = f"{embedding.provider} {embedding.model} {embedding.dimensions}"
+    return prefix + "".join("_" + part for part in "".join(c if c.isalnum() else " " for c in words).split())
+
+
+def _refuse_unknown(raw: Any, struct: type[msgspec.Struct], path: str) -> None:
+    if not isinstance(raw, dict):
+        raise InvalidDefinition(f"{path or 'the definition'} must be a JSON object")
+    known = get_type_hints(struct)
+    for name, value in raw.items():
+        if name not in known:
+            raise InvalidDefinition(f"unknown field {path}{name}; known: {', '.join(struct.__struct_fields__)}")
+        kind = known[name]
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            _refuse_unknown(value, kind, f"{path}{name}.")
+
+
+def _check_source(source: Source) -> None:
+    if not source.urls:
+        raise InvalidDefinition("source.urls is empty: name at least one http or https URL")
+    for url in source.urls:
+        try:
+            parts = urlsplit(url)
+            _ = parts.port
+        except ValueError as exc:
+            raise InvalidDefinition(f"source.urls: {url!r} is not a URL: {exc}") from exc
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidDefinition(f"source.urls: {url!r} is not an http or https URL")
+        if parts.username is not None or parts.password is not None:
+            raise InvalidDefinition("source.urls: credentials in a URL are not accepted")
+    for network in source.allow_addresses:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as exc:
+            raise InvalidDefinition(f"source.allow_addresses: {exc}; write a CIDR range such as 127.0.0.0/8") from exc
+
+
+def _check_ranges(definition: Definition) -> None:
+    source, crawl, chunking = definition.source, definition.crawl, definition.chunking
+    _within("source.max_pages", source.max_pages, 1, 10_000_000)
+    _within("source.max_depth", source.max_depth, 0, 1_000)
+    _within("crawl.concurrency_per_host", crawl.concurrency_per_host, 1, 256)
+    _within("crawl.delay_s", crawl.delay_s, 0, 3_600)
+    _within("chunking.max_tokens", chunking.max_tokens, 32, 8_000)
+    _within("chunking.overlap_tokens", chunking.overlap_tokens, 0, (chunking.max_tokens or 256) // 2)
+    _within("embedding.dimensions", definition.embedding.dimensions, 1, 65_535)
+    _within("budget.max_tokens", definition.budget.max_tokens, 1, 10**15)
+    _within("budget.max_usd", definition.budget.max_usd, 0, 10**9)
+    _within("publish.max_vanished_share", definition.publish.max_vanished_share, 0, 1)
+
+
+def _within(name: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not low <= value <= high:
+        raise InvalidDefinition(f"{name} is {value}; it must lie between {low} and {high}")

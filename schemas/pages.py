@@ -1,0 +1,49 @@
+"""What was learnt of a page: the crawl's checkpoint, and a generation's complete manifest."""
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+from schemas.events import Event
+from schemas.identity import page_key
+
+PageState = Literal["fetched", "unchanged", "redirected", "kept", "gone", "skipped", "failed", "out_of_scope"]
+"""fetched: its chunks stand here. unchanged: base's chunks stay. kept: an error or a limit, base's chunks stay.
+gone: 404, 410 or no longer linked. skipped: robots, noindex, a type without text. failed: an error, nothing known."""
+
+
+class ChunkRef(msgspec.Struct, frozen=True):
+    """A chunk in a manifest: its object's id and the generation that wrote it."""
+
+    id: str
+    born: int
+
+
+class PageRecord(Event, frozen=True, kw_only=True):
+    TYPE: ClassVar[str] = "page"
+    TOPIC: ClassVar[str] = "pages"
+
+    kb_id: str
+    generation: int
+    job_id: str
+    epoch: int
+    attempt: int
+    url: str
+    state: PageState
+    status: int | None = None
+    reason: str | None = None
+    depth: int = 0
+    discovered_from: str | None = None
+    title: str = ""
+    content_type: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    content_hash: str | None = None
+    bytes: int = 0
+    duration_ms: int = 0
+    chunks: tuple[ChunkRef, ...] = ()
+    links: tuple[str, ...] = ()
+    fetched_at: str
+
+    def key(self) -> str:
+        return page_key(self.kb_id, self.generation, self.url)
