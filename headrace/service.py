@@ -1,0 +1,78 @@
+"""How every service runs: settings from the environment, plain logs, SIGTERM and SIGINT as one polite request to stop."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from headrace.settings import InvalidSetting, Settings
+
+log = logging.getLogger(__name__)
+
+Main = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+QUIET_S = 5.0
+"""A client library's message is repeated at most this often: aiokafka logs thousands a second while Kafka is away."""
+
+
+def worker_name(service: str) -> str:
+    """Names this process in events, e.g. `producer/host-4711`."""
+    return f"{service}/{socket.gethostname()}-{os.getpid()}"
+
+
+class Quiet(logging.Filter):
+    """Lets one message of a client library through every `QUIET_S` seconds; our own are never held back."""
+
+    def __init__(self, *loggers: str) -> None:
+        super().__init__()
+        self._loggers = loggers
+        self._last: dict[tuple[str, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(self._loggers):
+            return True
+        key, now = (record.name, record.msg), time.monotonic()
+        if now - self._last.get(key, -QUIET_S) < QUIET_S:
+            return False
+        self._last[key] = now
+        return True
+
+
+def configure_logging(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    handler.addFilter(Quiet("aiokafka", "faust", "mode", "httpx", "weaviate"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for chatty in ("aiokafka", "faust", "mode", "httpx", "openai", "weaviate", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def run(main: Main) -> int:
+    """Runs `main(settings, stop)` until it returns; `stop` is set on SIGTERM and SIGINT. The process's exit code."""
+    try:
+        settings = Settings.from_env()
+    except InvalidSetting as exc:
+        print(f"headrace: {exc}", file=sys.stderr)
+        return 2
+    configure_logging(settings.log_level)
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await main(settings, stop)
+
+    # uvloop for this loop only: as the process's policy it also runs Faust's own thread, which crashes at stop
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(serve())
+        except Exception:
+            log.exception("ends because of an error")
+            return 1
+    return 0
