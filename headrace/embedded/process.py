@@ -1,0 +1,184 @@
+"""Server processes that live exactly as long as the process that started them."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.embedded import ports
+from headrace.embedded.errors import EmbeddedError, ServerNotReady
+
+_LEASH = Path(__file__).with_name("leash.py")
+_POLL_S = 0.05
+#: In the environment of every child: the data directory that it serves, by which a leftover is told from a stranger.
+OWNER_VARIABLE = "HEADRACE_SERVES_DATA_DIR"
+#: A server that outlived a killed stack is shutting down by itself; a busy Kafka takes a few seconds.
+_LEFTOVER_DEADLINE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run: `arguments[0]` is an absolute path, output of both kinds goes to `log_file`."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    work_dir: Path
+    log_file: Path
+
+
+class ChildProcess:
+    """One server process: `start`, `wait_until`, `stop`.
+
+    * In a session of its own: a Ctrl-C at the terminal reaches the parent only, which then stops the servers in order.
+    * Ends with its parent, even one that is killed (see `leash`). The kernel ties a child to the *thread* that started
+      it, so all children are started by one thread that ends only with the process.
+    * The log of the run before is kept beside the current one, as `<name>.log.1`.
+    """
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._started().pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Returns when the process exists, which is long before it serves."""
+        log_file = self.command.log_file
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        if log_file.exists():
+            log_file.replace(log_file.with_name(log_file.name + ".1"))
+        self._process = _start_on_lasting_thread(self._spawn)
+
+    def wait_until(self, ready: Callable[[], bool], deadline_s: float) -> None:
+        """Block until `ready()`; raises `ServerNotReady` when the process ends first, or after `deadline_s`."""
+        name, give_up_at = self.command.name, time.monotonic() + deadline_s
+        while not ready():
+            if not self.running:
+                raise ServerNotReady(f"{name} ended while starting (exit code {self._started().returncode}). {self._why()}")
+            if time.monotonic() > give_up_at:
+                raise ServerNotReady(f"{name} did not answer within {deadline_s:.0f} s. {self._why()}")
+            time.sleep(_POLL_S)
+
+    def stop(self, grace_s: float) -> None:
+        """SIGTERM, then SIGKILL after `grace_s`. Harmless when it is not running."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(grace_s)
+            except subprocess.TimeoutExpired:  # it had its time
+                self._process.kill()
+        self._process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash: for fault tests."""
+        self._started().send_signal(signal.SIGKILL)
+        self._started().wait()
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The last lines of the log; empty when there is none."""
+        log_file = self.command.log_file
+        return "\n".join(log_file.read_text(errors="replace").splitlines()[-lines:]) if log_file.exists() else ""
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        command = self.command
+        leash = [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid())]
+        with command.log_file.open("wb") as log:
+            return subprocess.Popen(
+                [*leash, *command.arguments],
+                env=dict(command.environment),
+                cwd=command.work_dir,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError(f"{self.command.name} was not started")
+        return self._process
+
+    def _why(self) -> str:
+        return f"Its log is {self.command.log_file}; the end of it:\n{self.log_tail()}"
+
+
+def child_environment(data_dir: Path, extra: Mapping[str, str]) -> dict[str, str]:
+    """The parent's environment with `extra` and the mark of whose child it is."""
+    return {**os.environ, OWNER_VARIABLE: str(data_dir.resolve()), **extra}
+
+
+def wait_for_leftovers(port_numbers: Sequence[int], data_dir: Path) -> None:
+    """Wait until servers that an earlier, killed stack started on `data_dir` have let go of these ports.
+
+    They were told to end when their parent died. Whoever else holds a port is left for `ports.require_free` to report.
+    """
+    give_up_at = time.monotonic() + _LEFTOVER_DEADLINE_S
+    for port in port_numbers:
+        while (holder := _leftover_on(port, data_dir)) is not None:
+            if time.monotonic() > give_up_at:
+                raise EmbeddedError(
+                    f"Process {holder.pid} ({holder.command}) is left from an earlier run on {data_dir} and does not end. "
+                    f"Stop it with `kill {holder.pid}`, if need be `kill -9 {holder.pid}`, and start again."
+                )
+            time.sleep(_POLL_S)
+
+
+def _leftover_on(port: int, data_dir: Path) -> ports.PortHolder | None:
+    if ports.is_free(port):
+        return None
+    holder = ports.holder_of(port)
+    if holder is None or ports.environment_of(holder.pid).get(OWNER_VARIABLE) != str(data_dir.resolve()):
+        return None
+    return holder
+
+
+class _LastingThread:
+    """Runs functions one at a time on a daemon thread that is never joined, so it ends with the process."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[tuple[Callable[[], subprocess.Popen[bytes]], Future[subprocess.Popen[bytes]]]]
+        self._calls = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="headrace-children", daemon=True).start()
+
+    def call(self, function: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        result: Future[subprocess.Popen[bytes]] = Future()
+        self._calls.put((function, result))
+        return result.result()
+
+    def _run(self) -> None:
+        while True:
+            function, result = self._calls.get()
+            try:
+                result.set_result(function())
+            except BaseException as failure:  # the caller's to handle
+                result.set_exception(failure)
+
+
+_lasting_thread: _LastingThread | None = None
+_lasting_thread_lock = threading.Lock()
+
+
+def _start_on_lasting_thread(spawn: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    global _lasting_thread
+    with _lasting_thread_lock:
+        if _lasting_thread is None:
+            _lasting_thread = _LastingThread()
+    return _lasting_thread.call(spawn)
