@@ -1,0 +1,17 @@
+"""Texts to vectors: OpenAI (or a server that speaks its API) and a model on this machine."""
+
+from headrace.embedding.base import Embedded, Embedder
+from headrace.embedding.openai import OpenAIEmbedder
+from headrace.settings import Settings
+from schemas.kb import Embedding
+
+__all__ = ["Embedded", "Embedder", "embedder_for"]
+
+
+def embedder_for(embedding: Embedding, settings: Settings) -> Embedder:
+    """The embedder of a resolved profile; cheap to make, loads or connects when first used."""
+    if embedding.provider == "openai":
+        return OpenAIEmbedder(embedding, settings)
+    from headrace.embedding.local import LocalEmbedder  # onnxruntime takes half a second to import
+
+    return LocalEmbedder(embedding, settings)

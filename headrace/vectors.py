@@ -1,0 +1,308 @@
+"""Weaviate: one collection per embedding profile, one tenant per knowledge base, one object per chunk.
+
+An object is visible at generation g where `born <= g < retired`. Properties that are filtered on are tokenized as whole
+fields: with Weaviate's default, deleting the chunks of `a/b.html` would also delete those of `a/b.c.html`.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+import numpy as np
+import weaviate
+from weaviate.classes.config import Configure, DataType, Property, Tokenization, VectorDistances
+from weaviate.classes.data import DataObject
+from weaviate.classes.init import AdditionalConfig, Auth, Timeout
+from weaviate.classes.query import Filter
+from weaviate.classes.tenants import Tenant
+from weaviate.collections.collection import CollectionAsync
+from weaviate.exceptions import WeaviateBaseError, WeaviateInsertManyAllFailedError
+
+from headrace.embedding.base import Vectors
+from headrace.errors import DependencyUnwell
+from headrace.settings import Settings
+from schemas.kb import NEVER
+
+log = logging.getLogger(__name__)
+
+PAGE = 5_000
+"""Ids a listing asks for at once; Weaviate refuses offsets beyond 10,000, so listings go by cursor."""
+DELETE_AT_ONCE = 10_000
+"""Weaviate's own limit for one delete_many."""
+PATCHES_AT_ONCE = 16
+
+
+class StoredChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """An object's properties. `retired` is NEVER until a published generation leaves the chunk out."""
+
+    chunk_id: str
+    text: str
+    url: str
+    title: str
+    heading_path: tuple[str, ...]
+    doc_hash: str
+    text_hash: str
+    job_id: str
+    born: int
+    ordinal: int
+    retired: int = NEVER
+
+
+class Tenancy(msgspec.Struct, frozen=True):
+    """Where a knowledge base's objects live."""
+
+    collection: str
+    tenant: str
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What is stored already: ids among those asked for, and vectors (float32[dim]) by text_hash."""
+
+    ids: frozenset[str]
+    vectors: Mapping[str, Vectors]
+
+
+class VectorStore:
+    """`start`, then use from one event loop, `stop`. Every call raises DependencyUnwell where Weaviate is unwell."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: weaviate.WeaviateAsyncClient | None = None
+        self._known: set[Tenancy] = set()
+        self._connecting = asyncio.Lock()
+
+    async def stop(self) -> None:
+        if self._client:
+            await self._client.close()
+
+    async def ensure(self, place: Tenancy) -> None:
+        """Makes the collection and the tenant where they are missing."""
+        if place in self._known:
+            return
+        with _unwell():
+            client = await self._connected()
+            if not await client.collections.exists(place.collection):
+                await self._create(client, place.collection)
+            tenants = client.collections.use(place.collection).tenants
+            if not await tenants.exists(place.tenant):
+                await tenants.create(Tenant(name=place.tenant))
+        self._known.add(place)
+
+    async def lookup(self, place: Tenancy, ids: Sequence[str], text_hashes: Sequence[str]) -> Found:
+        """Which of `ids` are stored, and the vectors of `text_hashes` under any id."""
+        with self._forgetting(place):
+            objects = await self._tenant(place)
+            by_id = await objects.query.fetch_objects(
+                filters=Filter.by_id().contains_any(list(ids)), limit=len(ids), return_properties=[]
+            )
+            by_hash = await objects.query.fetch_objects(
+                filters=Filter.by_property("text_hash").contains_any(list(text_hashes)),
+                limit=4 * len(text_hashes),  # a text may be stored under several ids
+                include_vector=True,
+                return_properties=["text_hash"],
+            )
+        vectors = {
+            str(each.properties["text_hash"]): np.asarray(each.vector["default"], dtype=np.float32)
+            for each in by_hash.objects
+        }
+        return Found(frozenset(str(each.uuid) for each in by_id.objects), vectors)
+
+    async def insert(self, place: Tenancy, chunks: Sequence[StoredChunk], vectors: Sequence[Vectors]) -> dict[int, str]:
+        """Writes objects, replacing those with the same id. Returns index to reason of those refused by themselves."""
+        objects: list[DataObject[dict[str, Any], None]] = [
+            DataObject(uuid=chunk.chunk_id, properties=_properties(chunk), vector=vector.tolist())
+            for chunk, vector in zip(chunks, vectors, strict=True)
+        ]
+        with self._forgetting(place):
+            tenant = await self._tenant(place)
+            try:
+                failed = (await tenant.data.insert_many(objects)).errors
+            except WeaviateInsertManyAllFailedError as exc:
+                if len(objects) > 1 or _is_unwell(str(exc)):
+                    raise
+                return {0: str(exc)[:300]}
+            reasons = {index: error.message for index, error in failed.items()}
+            if any(_is_unwell(reason) for reason in reasons.values()):
+                raise DependencyUnwell("Weaviate", f"refuses writes: {next(iter(reasons.values()))[:300]}")
+            return reasons
+
+    async def ids(self, place: Tenancy) -> AsyncIterator[tuple[str, int, int]]:
+        """(chunk id, born, retired) of every object of the tenant, in no order."""
+        with self._forgetting(place):
+            tenant = await self._tenant(place)
+            async for each in tenant.iterator(return_properties=["born", "retired"], cache_size=PAGE):
+                yield str(each.uuid), int(each.properties["born"]), int(each.properties["retired"])  # type: ignore[arg-type]
+
+    async def delete_ids(self, place: Tenancy, ids: Sequence[str]) -> None:
+        with self._forgetting(place):
+            tenant = await self._tenant(place)
+            for start in range(0, len(ids), PAGE):
+                await tenant.data.delete_many(where=Filter.by_id().contains_any(list(ids[start : start + PAGE])))
+
+    async def undo(self, place: Tenancy, generation: int) -> int:
+        """Deletes what the generation wrote and takes back what it retired; returns the number deleted.
+
+        Proves the absence: returns only once a count gives none.
+        """
+        deleted = 0
+        with self._forgetting(place):
+            client = await self._connected()
+            if not await client.collections.exists(place.collection):
+                return 0
+            collection = client.collections.use(place.collection)
+            if not await collection.tenants.exists(place.tenant):
+                return 0
+            tenant = collection.with_tenant(place.tenant)
+            mine = Filter.by_property("born").equal(generation)
+            while (await tenant.aggregate.over_all(filters=mine, total_count=True)).total_count:
+                deleted += (await tenant.data.delete_many(where=mine)).successful
+            retired = Filter.by_property("retired").equal(generation)
+            while ids := await self._page_of_ids(tenant, retired):
+                await self._set_retired(tenant, ids, NEVER)
+        return deleted
+
+    async def retire(self, place: Tenancy, ids: Sequence[str], generation: int) -> None:
+        """The chunks are no longer visible from `generation` on."""
+        with self._forgetting(place):
+            await self._set_retired(await self._tenant(place), ids, generation)
+
+    async def drop_tenant(self, place: Tenancy) -> None:
+        """Removes the knowledge base's objects for good."""
+        with _unwell():
+            client = await self._connected()
+            if await client.collections.exists(place.collection):
+                await client.collections.use(place.collection).tenants.remove([place.tenant])
+        self._known.discard(place)
+
+    async def tenant(self, place: Tenancy) -> "CollectionAsync[Any, Any] | None":
+        """The tenant for queries, or None where nothing was ever written."""
+        with _unwell():
+            client = await self._connected()
+            if not await client.collections.exists(place.collection):
+                return None
+            collection = client.collections.use(place.collection)
+            if not await collection.tenants.exists(place.tenant):
+                return None
+            return collection.with_tenant(place.tenant)
+
+    async def _page_of_ids(self, tenant: "CollectionAsync[Any, Any]", where: Any) -> list[str]:
+        found = await tenant.query.fetch_objects(filters=where, limit=PAGE, return_properties=[])
+        return [str(each.uuid) for each in found.objects]
+
+    async def _set_retired(self, tenant: "CollectionAsync[Any, Any]", ids: Sequence[str], generation: int) -> None:
+        room = asyncio.Semaphore(PATCHES_AT_ONCE)
+
+        async def patch(chunk_id: str) -> None:
+            async with room:
+                await tenant.data.update(uuid=chunk_id, properties={"retired": generation})
+
+        await asyncio.gather(*(patch(chunk_id) for chunk_id in ids))
+
+    async def _tenant(self, place: Tenancy) -> "CollectionAsync[Any, Any]":
+        await self.ensure(place)
+        client = await self._connected()
+        return client.collections.use(place.collection).with_tenant(place.tenant)
+
+    async def _connected(self) -> weaviate.WeaviateAsyncClient:
+        async with self._connecting:
+            if self._client is None:
+                client = _client(self._settings)
+                await client.connect()
+                self._client = client
+            return self._client
+
+    async def _create(self, client: weaviate.WeaviateAsyncClient, name: str) -> None:
+        try:
+            await client.collections.create(
+                name,
+                multi_tenancy_config=Configure.multi_tenancy(enabled=True),
+                vector_config=Configure.Vectors.self_provided(
+                    vector_index_config=Configure.VectorIndex.hnsw(distance_metric=VectorDistances.COSINE)
+                ),
+                properties=_schema(),
+            )
+        except WeaviateBaseError:
+            if not await client.collections.exists(name):  # else another worker was first
+                raise
+
+    @contextmanager
+    def _forgetting(self, place: Tenancy) -> "Iterator[None]":
+        """On trouble, what is known of the tenant may be wrong: it is looked up again next time."""
+        try:
+            with _unwell():
+                yield
+        except DependencyUnwell:
+            self._known.discard(place)
+            raise
+
+
+def _client(settings: Settings) -> weaviate.WeaviateAsyncClient:
+    parts = urlsplit(settings.weaviate)
+    host, secure = parts.hostname or "127.0.0.1", parts.scheme == "https"
+    key = settings.weaviate_api_key
+    return weaviate.use_async_with_custom(
+        http_host=host,
+        http_port=parts.port or (443 if secure else 80),
+        http_secure=secure,
+        grpc_host=host,
+        grpc_port=settings.weaviate_grpc_port,
+        grpc_secure=secure,
+        auth_credentials=Auth.api_key(key.reveal()) if key else None,
+        additional_config=AdditionalConfig(timeout=Timeout(init=5, query=30, insert=60)),
+        skip_init_checks=True,
+    )
+
+
+def _schema() -> list[Property]:
+    whole: dict[str, Any] = {
+        "data_type": DataType.TEXT, "tokenization": Tokenization.FIELD, "index_searchable": False,
+    }  # fmt: skip
+    return [
+        Property(name="text", data_type=DataType.TEXT),
+        Property(name="title", data_type=DataType.TEXT),
+        Property(name="heading_path", data_type=DataType.TEXT_ARRAY),
+        *(Property(name=name, **whole) for name in ("url", "doc_hash", "text_hash", "job_id")),
+        *(Property(name=name, data_type=DataType.INT, index_range_filters=True) for name in ("born", "retired")),
+        Property(name="ordinal", data_type=DataType.INT, index_filterable=False),
+    ]
+
+
+def _properties(chunk: StoredChunk) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(chunk)
+    del fields["chunk_id"]
+    return fields | {"heading_path": list(chunk.heading_path)}
+
+
+_UNWELL_WORDS = ("read-only", "read only", "no space", "memory", "shutting down", "timeout", "unavailable", "connection")
+
+
+def _is_unwell(message: str) -> bool:
+    """Weaviate reports its own trouble per object too; such an object is not at fault."""
+    return any(word in message.lower() for word in (*_UNWELL_WORDS, "tenant not found", "class not found"))
+
+
+@contextmanager
+def _unwell() -> "Iterator[None]":
+    try:
+        yield
+    except (WeaviateBaseError, httpx.HTTPError, OSError, TimeoutError) as exc:
+        raise DependencyUnwell("Weaviate", _reason(exc)) from exc
+
+
+def _reason(exc: BaseException) -> str:
+    text = " ".join(str(exc).split())[:300] or type(exc).__name__
+    return f"can't be reached or refuses: {text}"
+
+
+def live_ids(rows: Iterable[tuple[str, int, int]], generation: int, undone: frozenset[int]) -> set[str]:
+    """The ids visible at `generation`; what undone generations wrote or retired is looked through."""
+    return {
+        chunk_id
+        for chunk_id, born, retired in rows
+        if born <= generation and born not in undone and (retired > generation or retired in undone)
+    }
