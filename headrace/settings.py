@@ -91,7 +91,7 @@ class Settings:
     content_processes: int = _setting(
         "HEADRACE_CONTENT_PROCESSES", max(1, min(8, os.cpu_count() or 1)), int, "processes that extract and chunk pages"
     )
-    embed_batch: int = _setting("HEADRACE_EMBED_BATCH", 64, int, "records in one batch of the consumer")
+    embed_batch: int = _setting("HEADRACE_EMBED_BATCH", 256, int, "most records in one batch of the consumer")
     embed_window: int = _setting("HEADRACE_EMBED_WINDOW", 8, int, "batches embedded side by side")
     pause_on_stop: bool = _setting(
         "HEADRACE_PAUSE_ON_STOP", False, _flag, "control pauses running jobs when it is asked to stop (one-machine stacks)"

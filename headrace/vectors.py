@@ -136,7 +136,7 @@ class VectorStore:
         with self._forgetting(place):
             tenant = await self._tenant(place)
             async for each in tenant.iterator(return_properties=["born", "retired"], cache_size=PAGE):
-                yield str(each.uuid), int(each.properties["born"]), int(each.properties["retired"])  # type: ignore[arg-type]
+                yield str(each.uuid), int(each.properties["born"]), int(each.properties["retired"])
 
     async def delete_ids(self, place: Tenancy, ids: Sequence[str]) -> None:
         with self._forgetting(place):
@@ -278,12 +278,15 @@ def _properties(chunk: StoredChunk) -> dict[str, Any]:
     return fields | {"heading_path": list(chunk.heading_path)}
 
 
-_UNWELL_WORDS = ("read-only", "read only", "no space", "memory", "shutting down", "timeout", "unavailable", "connection")
+_UNWELL_WORDS = (
+    "read-only", "read only", "no space", "memory", "shutting down", "timeout", "unavailable", "connection",
+    "tenant not found", "class not found",
+)  # fmt: skip
 
 
 def _is_unwell(message: str) -> bool:
     """Weaviate reports its own trouble per object too; such an object is not at fault."""
-    return any(word in message.lower() for word in (*_UNWELL_WORDS, "tenant not found", "class not found"))
+    return any(word in message.lower() for word in _UNWELL_WORDS)
 
 
 @contextmanager

@@ -149,6 +149,7 @@ class DeadLettered(Event, frozen=True, kw_only=True):
     TOPIC: ClassVar[str] = "events"
 
     job_id: str | None
+    chunk_id: str | None = None
     record_key: str
     topic: str
     place: Place

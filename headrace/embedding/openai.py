@@ -65,7 +65,8 @@ class OpenAIEmbedder:
         """Finds the texts that fail by themselves, by halves."""
         if len(texts) == 1:
             return TextsRefused({0: f"the embedding API refuses this text: {_message(exc)}"})
-        middle, reasons = len(texts) // 2, {}
+        middle = len(texts) // 2
+        reasons: dict[int, str] = {}
         for start, half in ((0, texts[:middle]), (middle, texts[middle:])):
             try:
                 await self._request(half)

@@ -5,10 +5,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from headrace.kafka.records import RawRecord
+from schemas.events import Place
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,12 @@ class Follower:
                 await asyncio.sleep(RECONNECT_S)
         async with self._moved:
             await self._moved.wait_for(lambda: all(self._position.get(tp, 0) >= end[tp] for tp in end))
+
+    async def reached(self, topic: str, place: Place) -> None:
+        """Returns once the record at `place` has been applied: read your own write."""
+        tp = TopicPartition(self._prefix + topic, place.partition)
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._position.get(tp, 0) > place.offset)
 
     async def _connected(self) -> None:
         async with self._moved:
@@ -189,7 +196,7 @@ async def _started(consumer: AIOKafkaConsumer) -> None:
             await asyncio.sleep(RECONNECT_S)
 
 
-def raw_record(record: ConsumerRecord, prefix: str) -> RawRecord:
+def raw_record(record: Any, prefix: str) -> RawRecord:
     return RawRecord(
         topic=record.topic.removeprefix(prefix),
         partition=record.partition,
