@@ -18,6 +18,7 @@ class JobCommand(Event, frozen=True, kw_only=True):
     """`partition` is the job's partition in every topic keyed by job, computed once at start.
 
     `base` is the generation that was published at start, or None. A successor has revision + 1.
+    Every revision keeps the start's `idempotency_key` and `request_digest` (of its body), so compaction keeps them too.
     """
 
     TYPE: ClassVar[str] = "job_command"
@@ -35,6 +36,7 @@ class JobCommand(Event, frozen=True, kw_only=True):
     issued_by: str
     reason: str | None = None
     idempotency_key: str | None = None
+    request_digest: str | None = None
 
     def key(self) -> str:
         return self.job_id

@@ -70,7 +70,10 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KbDefined(Event, frozen=True, kw_only=True):
-    """Control's record of a KB. A deleted KB stays, so that its generation numbers are never used again."""
+    """Control's record of a KB. A deleted KB stays, so that its generation numbers are never used again.
+
+    Generations up to `deleted_through` went with a deletion: no search sees them and no job builds on them.
+    """
 
     TYPE: ClassVar[str] = "kb_defined"
     TOPIC: ClassVar[str] = "kbs"
@@ -79,6 +82,7 @@ class KbDefined(Event, frozen=True, kw_only=True):
     definition: Definition
     last_generation: int = 0
     deleted: bool = False
+    deleted_through: int = 0
     updated_at: str
     updated_by: str
 

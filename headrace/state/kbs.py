@@ -32,8 +32,12 @@ class KnowledgeBases:
         return [state for (kb, _), state in sorted(self._generations.items()) if kb == kb_id]
 
     def published(self, kb_id: str) -> GenerationState | None:
-        """The generation that searches see: the highest published one, or None."""
-        return next((state for state in reversed(self.generations(kb_id)) if state.state == "published"), None)
+        """The generation that searches see: the highest published one that no deletion took, or None."""
+        kb = self._kbs.get(kb_id)
+        floor = kb.deleted_through if kb else 0
+        return next(
+            (s for s in reversed(self.generations(kb_id)) if s.state == "published" and s.generation > floor), None
+        )
 
     def undone(self, kb_id: str) -> frozenset[int]:
         return frozenset(state.generation for state in self.generations(kb_id) if state.state == "undone")
