@@ -1,6 +1,7 @@
 """The explicit, idempotent step that creates topics; and offsets, read for people."""
 
 import logging
+import time
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -47,7 +48,17 @@ def ensure_topics(bootstrap_servers: str, *, prefix: str, partitions: int, repli
         except KafkaException as exc:
             if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    _await_visible(admin, {topic.topic for topic in wanted})
     return differences(admin, prefix=prefix, partitions=partitions)
+
+
+def _await_visible(admin: AdminClient, names: set[str]) -> None:
+    """A broker answers a creation before its metadata shows the topic."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while missing := names - admin.list_topics(timeout=TIMEOUT_S).topics.keys():
+        if time.monotonic() > deadline:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"topics don't show: {', '.join(sorted(missing))}"))
+        time.sleep(0.05)
 
 
 def differences(admin: AdminClient, *, prefix: str, partitions: int) -> list[Difference]:
