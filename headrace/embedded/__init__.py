@@ -1,9 +1,9 @@
 """The embedded stack: a real Kafka and a real Weaviate as child processes, without Docker or anything installed.
 
-    from headrace.embedded import EmbeddedSettings, ServerStack
+from headrace.embedded import EmbeddedSettings, ServerStack
 
-    with ServerStack(EmbeddedSettings(data_dir=…)) as stack:
-        stack.bootstrap_servers, stack.weaviate_url, stack.weaviate_grpc_address
+with ServerStack(EmbeddedSettings(data_dir=…)) as stack:
+    stack.bootstrap_servers, stack.weaviate_url, stack.weaviate_grpc_address
 """
 
 from headrace.embedded.artifacts import MiniLmFiles, fetch_minilm

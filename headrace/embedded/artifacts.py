@@ -130,7 +130,7 @@ def _download_all(missing: list[PinnedArtifact], directory: Path, step: Step) ->
         failures = [failure for failure in (result.exception() for result in results) if failure is not None]
     if failures:
         raise DownloadFailed(
-            f"{len(failures)} of {len(missing)} files could not be fetched from {repository}; the first: {failures[0]}. "
+            f"{len(failures)} of {len(missing)} files could not be fetched from {repository}. The first: {failures[0]}\n"
             f"Start again to go on from here, or name a mirror with {REPOSITORY_VARIABLE}=<url>."
         )
 
@@ -149,7 +149,10 @@ def _download(item: PinnedArtifact, repository: str, directory: Path, step: Step
 def _download_once(item: PinnedArtifact, url: str, target: Path, step: Step) -> None:
     digest, received = hashlib.sha256(), 0
     try:
-        with requests.get(url, stream=True, timeout=(_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S)) as response, replacing(target) as part:
+        with (
+            requests.get(url, stream=True, timeout=(_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S)) as response,
+            replacing(target) as part,
+        ):
             response.raise_for_status()
             for block in response.iter_content(_BLOCK_BYTES):
                 digest.update(block)
@@ -165,5 +168,5 @@ def _download_once(item: PinnedArtifact, url: str, target: Path, step: Step) -> 
 def _verify(item: PinnedArtifact, url: str, sha256: str) -> None:
     if sha256 != item.sha256:
         raise DownloadFailed(
-            f"{url} is not the file that artifacts.lock pins (sha256 {sha256}, wanted {item.sha256}); it was thrown away"
+            f"{url} is not what artifacts.lock pins (sha256 {sha256}, wanted {item.sha256}); it was thrown away"
         )

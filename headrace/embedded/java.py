@@ -65,6 +65,6 @@ def _version_of(executable: Path) -> int:
 
 def _ask(executable: Path) -> str:
     try:
-        return subprocess.run([executable, "-version"], capture_output=True, text=True, timeout=30).stderr
+        return subprocess.run([executable, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
     except (OSError, subprocess.TimeoutExpired):  # not runnable here: another candidate may be
         return ""

@@ -176,7 +176,9 @@ class EmbeddedKafka:
         arguments = ["format", "--ignore-formatted", "-t", _cluster_id(), "-c", str(properties)]
         done = self.installation.run_tool("kafka-storage", arguments, timeout_s=_FORMAT_DEADLINE_S)
         if done.returncode != 0:
-            raise EmbeddedError(f"Kafka's storage at {self.data_dir} could not be formatted:\n{done.stdout}{done.stderr}")
+            raise EmbeddedError(
+                f"Kafka's storage at {self.data_dir} could not be formatted:\n{done.stdout}{done.stderr}"
+            )
 
     def _serves(self) -> bool:
         """Ready once a client has negotiated versions and sees the broker in the cluster's metadata."""

@@ -121,7 +121,9 @@ class KafkaInstallation:
     ) -> subprocess.CompletedProcess[str]:
         """Run a tool to its end, with its output captured as text; raises `subprocess.TimeoutExpired`."""
         command = self.tool_command(tool, arguments, bootstrap_servers=bootstrap_servers)
-        return subprocess.run(command, input=stdin or "", capture_output=True, text=True, timeout=timeout_s)
+        return subprocess.run(
+            command, input=stdin or "", capture_output=True, text=True, timeout=timeout_s, check=False
+        )
 
     @property
     def server_aot_cache(self) -> Path:
@@ -155,7 +157,9 @@ def tool_name(tool: str) -> str:
     raise EmbeddedError(f"There is no Kafka tool {tool!r}. The tools are: {', '.join(sorted(TOOL_CLASSES))}.")
 
 
-def exec_tool(installation: KafkaInstallation, tool: str, arguments: Sequence[str], bootstrap_servers: str | None) -> None:
+def exec_tool(
+    installation: KafkaInstallation, tool: str, arguments: Sequence[str], bootstrap_servers: str | None
+) -> None:
     """Become the tool: this process is replaced, so that signals, terminal and exit code are the tool's own."""
     command = installation.tool_command(tool, arguments, bootstrap_servers=bootstrap_servers)
     os.execv(command[0], command)

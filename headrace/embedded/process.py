@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from headrace.embedded import ports
@@ -63,14 +64,16 @@ class ChildProcess:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         if log_file.exists():
             log_file.replace(log_file.with_name(log_file.name + ".1"))
-        self._process = _start_on_lasting_thread(self._spawn)
+        self._process = _children_thread().call(self._spawn)
 
     def wait_until(self, ready: Callable[[], bool], deadline_s: float) -> None:
         """Block until `ready()`; raises `ServerNotReady` when the process ends first, or after `deadline_s`."""
         name, give_up_at = self.command.name, time.monotonic() + deadline_s
         while not ready():
             if not self.running:
-                raise ServerNotReady(f"{name} ended while starting (exit code {self._started().returncode}). {self._why()}")
+                raise ServerNotReady(
+                    f"{name} ended while starting (exit code {self._started().returncode}). {self._why()}"
+                )
             if time.monotonic() > give_up_at:
                 raise ServerNotReady(f"{name} did not answer within {deadline_s:.0f} s. {self._why()}")
             time.sleep(_POLL_S)
@@ -135,7 +138,7 @@ def wait_for_leftovers(port_numbers: Sequence[int], data_dir: Path) -> None:
         while (holder := _leftover_on(port, data_dir)) is not None:
             if time.monotonic() > give_up_at:
                 raise EmbeddedError(
-                    f"Process {holder.pid} ({holder.command}) is left from an earlier run on {data_dir} and does not end. "
+                    f"Process {holder.pid} ({holder.command}) is left of an earlier run on {data_dir} and doesn't end. "
                     f"Stop it with `kill {holder.pid}`, if need be `kill -9 {holder.pid}`, and start again."
                 )
             time.sleep(_POLL_S)
@@ -172,13 +175,6 @@ class _LastingThread:
                 result.set_exception(failure)
 
 
-_lasting_thread: _LastingThread | None = None
-_lasting_thread_lock = threading.Lock()
-
-
-def _start_on_lasting_thread(spawn: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-    global _lasting_thread
-    with _lasting_thread_lock:
-        if _lasting_thread is None:
-            _lasting_thread = _LastingThread()
-    return _lasting_thread.call(spawn)
+@cache
+def _children_thread() -> _LastingThread:
+    return _LastingThread()

@@ -71,7 +71,7 @@ class ServerStack:
         return f"{kafka} at {self.bootstrap_servers}, {weaviate} at {self.weaviate_url}"
 
     def prepare(self) -> None:
-        """What is done once per machine: fetch and build. `start` does it too; apart, it can be waited for and shown."""
+        """What is done once per machine: fetch and build. `start` does it too; apart, it can be shown."""
         _side_by_side([server.prepare for server in self._servers()])
 
     def start(self) -> None:
@@ -109,7 +109,11 @@ class ServerStack:
     def _embedded_kafka(self) -> EmbeddedKafka:
         chosen = self.settings
         return EmbeddedKafka(
-            chosen.data_dir / "kafka", chosen.cache_dir, self._reporter, port=chosen.kafka_port, owner_dir=chosen.data_dir
+            chosen.data_dir / "kafka",
+            chosen.cache_dir,
+            self._reporter,
+            port=chosen.kafka_port,
+            owner_dir=chosen.data_dir,
         )
 
     def _embedded_weaviate(self) -> EmbeddedWeaviate:

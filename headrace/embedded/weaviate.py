@@ -115,8 +115,8 @@ class EmbeddedWeaviate:
         """A binary that was not built by us may listen on every interface, without asking for a key."""
         if exposed := ports.listens_beyond_loopback(pid):
             self._reporter.note(
-                f"Weaviate can be reached from other machines on port {', '.join(map(str, exposed))}: its binary was not "
-                f"built by this version of Headrace. Delete {binary_path(self._cache_dir)} to have it built."
+                f"Weaviate can be reached from other machines on port {', '.join(map(str, exposed))}: its binary was "
+                f"not built by this version of Headrace. Delete {binary_path(self._cache_dir)} to have it built."
             )
 
     def _command(self, binary: Path) -> Command:

@@ -74,7 +74,8 @@ class _Build:
 
 
 _ADVICE = (
-    "Start again to go on from here (what was fetched and compiled is kept). Behind a proxy, GOPROXY names a module mirror. "
+    "Start again to go on from here (what was fetched and compiled is kept). "
+    "Behind a proxy, GOPROXY names a module mirror. "
     "Or name a running Weaviate with WEAVIATE_URL."
 )
 
@@ -125,7 +126,9 @@ def _fetch_source(build: _Build, reporter: Reporter) -> Path:
 def listen_where_told(text: str, name: str) -> str:
     """The Go file `name` with its listener bound to `BIND_VARIABLE`; raises `BuildFailed` if it isn't as expected."""
     if text.count(_LISTEN_EVERYWHERE) != 1 or text.count("\nimport (\n") != 1 or '"os"' in text:
-        raise BuildFailed(f"{name} of Weaviate {VERSION} differs from what we know; the bind address can't be set in it.")
+        raise BuildFailed(
+            f"{name} of Weaviate {VERSION} differs from what we know; the bind address can't be set in it."
+        )
     return text.replace(_LISTEN_EVERYWHERE, _LISTEN_WHERE_TOLD).replace("\nimport (\n", '\nimport (\n\t"os"\n')
 
 
