@@ -1,0 +1,1 @@
+"""The crawler service: from a start URL to chunks on the log."""

@@ -1,0 +1,92 @@
+"""Which socket addresses the crawler may connect to: public ones, and what the operator allows.
+
+`ipaddress.is_global` alone isn't enough: it passes addresses that carry another address inside (NAT64, 6to4,
+IPv4-compatible), deprecated site-local ones and multicast. Sources: RFC 6890 and IANA's special-purpose
+registries, RFC 6052 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 3879 (site-local).
+"""
+
+import ipaddress
+from collections.abc import Iterable
+
+IPv4 = ipaddress.IPv4Address
+IPv6 = ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_FORBIDDEN_V4 = tuple(
+    (ipaddress.IPv4Network(cidr), why)
+    for cidr, why in (
+        ("0.0.0.0/8", "this network"),
+        ("192.0.0.0/24", "protocol assignments"),
+        ("192.31.196.0/24", "AS112"),
+        ("192.52.193.0/24", "AMT"),
+        ("192.88.99.0/24", "6to4 relay"),
+        ("192.175.48.0/24", "AS112"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved"),
+    )
+)
+_GLOBAL_UNICAST_V6 = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_FORBIDDEN_V6 = tuple(
+    (ipaddress.IPv6Network(cidr), why)
+    for cidr, why in (
+        ("2001::/23", "protocol assignments (Teredo and others)"),
+        ("2001:db8::/32", "documentation"),
+        ("2002::/16", "6to4"),
+        ("2620:4f:8000::/48", "AS112"),
+        ("3fff::/20", "documentation"),
+        ("3ffe::/16", "6bone"),
+    )
+)
+
+
+class AddressPolicy:
+    """Judges numeric addresses as the socket will use them, never host names."""
+
+    def __init__(self, allow: Iterable[str] = ()) -> None:
+        """`allow`: CIDR ranges that are reachable besides public ones. Raises ValueError naming a bad one."""
+        self._allow: tuple[_Network, ...] = tuple(ipaddress.ip_network(cidr, strict=False) for cidr in allow)
+
+    def why_forbidden(self, address: str) -> str | None:
+        """None when the address may be connected to, else the reason."""
+        try:
+            ip = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return "not a numeric address"
+        return None if self._allowed(ip) else self._judge(ip)
+
+    def _allowed(self, ip: IPv4 | IPv6) -> bool:
+        inner = ip.ipv4_mapped if isinstance(ip, IPv6) else None
+        return any(ip in network or (inner is not None and inner in network) for network in self._allow)
+
+    def _judge(self, ip: IPv4 | IPv6) -> str | None:
+        if isinstance(ip, IPv4):
+            return _judge_v4(ip)
+        if ip.ipv4_mapped is not None:
+            return self.why_forbidden(str(ip.ipv4_mapped))
+        if ip in _NAT64:
+            return self.why_forbidden(str(IPv4(int(ip) & 0xFFFF_FFFF)))
+        return _judge_v6(ip)
+
+
+def _judge_v4(ip: IPv4) -> str | None:
+    for network, why in _FORBIDDEN_V4:
+        if ip in network:
+            return why
+    return None if ip.is_global else _kind(ip)
+
+
+def _judge_v6(ip: IPv6) -> str | None:
+    if ip not in _GLOBAL_UNICAST_V6:
+        return _kind(ip)
+    for network, why in _FORBIDDEN_V6:
+        if ip in network:
+            return why
+    return None if ip.is_global else _kind(ip)
+
+
+def _kind(ip: IPv4 | IPv6) -> str:
+    for name in ("loopback", "link_local", "multicast", "unspecified", "private", "reserved"):
+        if getattr(ip, "is_" + name):
+            return name.replace("_", "-")
+    return "not publicly reachable"

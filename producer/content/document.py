@@ -1,0 +1,75 @@
+"""What extraction yields: a page's content as a flat list of Markdown blocks."""
+
+import hashlib
+from enum import StrEnum
+
+import msgspec
+
+
+class BlockKind(StrEnum):
+    """`term` is what a definition defines (`dt`); it belongs to what follows it, as a heading does."""
+
+    HEADING = "heading"
+    PARAGRAPH = "paragraph"
+    TERM = "term"
+    CODE = "code"
+    LIST = "list"
+    TABLE = "table"
+    QUOTE = "quote"
+
+
+class Block(msgspec.Struct, frozen=True):
+    """`text` is Markdown, neither empty nor with blank ends; `level` is 1-6 for headings, else 0.
+
+    A heading's text has its `#` marks and a code block's its fence. `language` is a code block's, when the page says.
+    """
+
+    kind: BlockKind
+    text: str
+    level: int = 0
+    language: str | None = None
+
+    @property
+    def heading(self) -> str:
+        """A heading's words without marks."""
+        return self.text[self.level :].strip()
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A page's content.
+
+    `links`: canonical, absolute, in page order, each once, without `rel=nofollow`; from the whole page, navigation
+    included. They are given even when the page says nofollow: `nofollow` and `noindex` are for the crawl to heed.
+    `content_hash`: sha256 hex of title and text, so that a page whose frame alone changed counts as unchanged.
+    `method` says how the main content was found.
+    """
+
+    title: str
+    language: str | None
+    blocks: list[Block]
+    links: list[str]
+    content_hash: str
+    canonical_url: str | None = None
+    noindex: bool = False
+    nofollow: bool = False
+    method: str = "plain"
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join(block.text for block in self.blocks)
+
+
+class NotExtractable(Exception):
+    """This page has no text to be had; `reason` says why. Asking again changes nothing."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def content_hash(title: str, blocks: list[Block]) -> str:
+    """sha256 hex over the title and all block texts."""
+    digest = hashlib.sha256(title.encode("utf-8", "replace"))
+    for block in blocks:
+        digest.update(b"\0" + block.text.encode("utf-8", "replace"))
+    return digest.hexdigest()

@@ -1,0 +1,203 @@
+"""From an element to Markdown blocks, in one iterative walk: no recursion, so depth costs nothing."""
+
+from typing import TypeAlias
+
+from lxml import etree
+
+from producer.content.codeblock import code_text, fenced, is_doxygen_fragment, language_of
+from producer.content.document import Block, BlockKind
+from producer.content.inline import CODE_TAGS, finished, inline_text, is_dropped, replacement
+from producer.content.table import is_data_table, table_rows
+
+Element: TypeAlias = etree._Element
+
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_BLOCKS = frozenset(
+    "p div section article main ul ol li dl dt dd blockquote table tr td th thead tbody tfoot caption figure "
+    "figcaption details summary hr address center fieldset legend header form body html hgroup aside".split()
+)
+_PYDOC_HEADINGS = {"title": 1, "bigsection": 2}
+MAX_LIST_INDENT = 8
+
+
+def blocks_of(element: Element, by_id: bool = False) -> list[Block]:
+    """The element's content in page order. `by_id`: see `inline.is_dropped`."""
+    renderer = _Renderer(element, by_id)
+    walk = etree.iterwalk(element, events=("start", "end"))
+    for event, node in walk:
+        if event == "end":
+            renderer.leave(node)
+        elif not renderer.enter(node):
+            walk.skip_subtree()
+    renderer.close()
+    return renderer.blocks
+
+
+class _List:
+    __slots__ = ("number", "ordered")
+
+    def __init__(self, ordered: bool, first: int) -> None:
+        self.ordered, self.number = ordered, first
+
+
+class _Renderer:
+    def __init__(self, root: Element, by_id: bool) -> None:
+        self.blocks: list[Block] = []
+        self._root, self._by_id = root, by_id
+        self._inline: list[str] = []
+        self._lists: list[_List] = []
+        self._list_lines: list[str] = []
+        self._marker: str | None = None
+        self._quotes = 0
+        self._code_depth = 0
+
+    def enter(self, node: Element) -> bool:
+        """False when the node has been dealt with and its subtree is to be skipped."""
+        if (text := replacement(node)) is not None:
+            self._inline.append(text)
+            return False
+        if node is not self._root and is_dropped(node, self._by_id):
+            return False
+        tag = node.tag
+        if tag in _BLOCKS:
+            return self._enter_block(node, tag)
+        if tag in _HEADINGS:
+            self._heading(node, _HEADINGS[tag])
+            return False
+        return self._enter_inline(node, tag)
+
+    def leave(self, node: Element) -> None:
+        tag = node.tag
+        if tag in _BLOCKS:
+            self._leave_block(tag)
+        elif tag in CODE_TAGS and self._code_depth:
+            self._code_depth -= 1
+            if not self._code_depth:
+                self._inline.append("`")
+        if node is not self._root and node.tail:
+            self._inline.append(node.tail)
+
+    def close(self) -> None:
+        self._flush()
+        self._flush_list()
+
+    def _enter_inline(self, node: Element, tag: str) -> bool:
+        if tag == "pre":
+            self._code(node)
+            return False
+        if tag == "strong" and (level := _PYDOC_HEADINGS.get(node.get("class") or "")):
+            self._heading(node, level)
+            return False
+        if tag in CODE_TAGS:
+            self._code_depth += 1
+            if self._code_depth == 1:
+                self._inline.append("`")
+        if node.text:
+            self._inline.append(node.text)
+        return True
+
+    def _enter_block(self, node: Element, tag: str) -> bool:
+        self._flush()
+        match tag:
+            case "ul" | "ol":
+                start = node.get("start") or "1"
+                self._lists.append(_List(tag == "ol", int(start) if start.isdecimal() and len(start) < 7 else 1))
+            case "li":
+                self._marker = self._next_marker()
+            case "dt":
+                self._emit(BlockKind.TERM, inline_text(node))
+                return False
+            case "blockquote":
+                self._flush_list()
+                self._quotes += 1
+            case "table" if is_data_table(node):
+                self._emit(BlockKind.TABLE, "\n".join(table_rows(node)))
+                return False
+            case "div" if is_doxygen_fragment(node):
+                self._code(node)
+                return False
+            case "td" if (role := node.get("class")) in ("extra", "section-title"):
+                return self._pydoc_cell(node, role)
+        if node.text:
+            self._inline.append(node.text)
+        return True
+
+    def _pydoc_cell(self, node: Element, role: str) -> bool:
+        """pydoc has no headings: a class's title is a cell, a file's path on the server another."""
+        if role == "section-title" and node.find("strong[@class]") is None:
+            self._heading(node, 3)
+        return role == "section-title" and node.find("strong[@class]") is not None
+
+    def _leave_block(self, tag: str) -> None:
+        self._flush()
+        match tag:
+            case "ul" | "ol" if self._lists:
+                self._lists.pop()
+                if not self._lists:
+                    self._flush_list()
+            case "li":
+                self._marker = None
+            case "blockquote":
+                self._quotes = max(0, self._quotes - 1)
+
+    def _heading(self, node: Element, level: int) -> None:
+        self._flush()
+        if words := inline_text(node):
+            self._emit(BlockKind.HEADING, "#" * level + " " + words, level=level)
+
+    def _code(self, node: Element) -> None:
+        self._flush()
+        if code := code_text(node):
+            language = language_of(node)
+            self._emit(BlockKind.CODE, fenced(code, language), language=language)
+
+    def _emit(self, kind: BlockKind, text: str, level: int = 0, language: str | None = None) -> None:
+        """A block of its own kind ends the list that it stands in; the list goes on after it."""
+        self._flush_list()
+        if text:
+            self.blocks.append(Block(kind, text, level, language))
+
+    def _flush(self) -> None:
+        """End the running text: a line of the list that is open, else a paragraph or quote."""
+        if not self._inline:
+            return
+        text = finished(self._inline)
+        self._inline.clear()
+        if self._code_depth % 2 == 1:
+            self._code_depth = 0
+        if not text or text == "``":
+            return
+        if self._lists:
+            self._list_line(text)
+        elif self._quotes:
+            self.blocks.append(Block(BlockKind.QUOTE, "> " + text.replace("\n", "\n> ")))
+        else:
+            self.blocks.append(Block(BlockKind.PARAGRAPH, text))
+
+    def _flush_list(self) -> None:
+        if self._list_lines:
+            self.blocks.append(Block(BlockKind.LIST, "\n".join(self._list_lines).strip()))
+            self._list_lines.clear()
+
+    def _indent(self) -> str:
+        return "  " * min(len(self._lists) - 1, MAX_LIST_INDENT)
+
+    def _next_marker(self) -> str:
+        if not self._lists:
+            self._lists.append(_List(False, 1))
+        innermost = self._lists[-1]
+        sign = f"{innermost.number}. " if innermost.ordered else "- "
+        innermost.number += 1
+        return self._indent() + sign
+
+    def _list_line(self, text: str) -> None:
+        lead = self._marker if self._marker is not None else self._indent() + "  "
+        self._marker = None
+        self._list_lines.append(lead + text.replace("\n", "\n" + " " * len(lead)))
+
+
+def first_heading(blocks: list[Block]) -> str | None:
+    """The first top-level heading's words, else the first heading's."""
+    headings = [block for block in blocks if block.kind is BlockKind.HEADING]
+    best = next((block for block in headings if block.level == 1), headings[0] if headings else None)
+    return best.heading if best is not None else None

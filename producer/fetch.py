@@ -1,0 +1,301 @@
+"""One HTTP GET, bounded in every direction: addresses, time, bytes, headers.
+
+Redirects are reported, never followed: the frontier treats the target as a link, so scope, robots.txt and the
+address rules apply to every hop. Addresses are judged inside the connector, on the socket address itself, after
+resolution: a name that resolves differently a moment later (DNS rebinding) gains nothing.
+"""
+
+import errno
+import socket
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+import aiohttp
+import msgspec
+
+from producer.addresses import AddressPolicy
+from producer.inflate import BodyTooLarge, Inflater, UnknownEncoding
+from producer.urls import UrlError, canonical
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+READ_BYTES = 64 * 1024
+ACCEPT = "text/html,application/xhtml+xml,text/markdown,text/plain;q=0.9,*/*;q=0.1"
+
+FetchErrorKind = Literal[
+    "timeout", "too_slow", "dns", "connect", "tls", "too_large", "address_forbidden", "protocol", "bad_redirect"
+]
+_TRANSIENT = frozenset({"timeout", "too_slow", "connect"})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class FetchError(Exception):
+    """The page could not be had. `transient` says whether asking again later may help."""
+
+    def __init__(self, kind: FetchErrorKind, message: str, transient: bool | None = None) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind: FetchErrorKind = kind
+        self.message = message
+        self.transient = kind in _TRANSIENT if transient is None else transient
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Limits of one request, seconds. A body slower than `min_bytes_per_s` on average is cut after `grace_s`."""
+
+    connect_s: float = 10.0
+    read_s: float = 15.0
+    total_s: float = 60.0
+    grace_s: float = 10.0
+    min_bytes_per_s: float = 1_024.0
+
+
+DEFAULT_TIMEOUTS = Timeouts()
+
+
+class FetchResult(msgspec.Struct, frozen=True):
+    """An answer, whatever its status. `body` is decompressed; `bytes_received` is what the body took on the wire."""
+
+    url: str
+    status: int
+    body: bytes
+    bytes_received: int
+    duration_ms: float
+    content_type: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    retry_after_s: float | None = None
+    x_robots_tag: str | None = None
+    redirect_to: str | None = None
+    truncated: bool = False
+
+
+class _Body(msgspec.Struct, frozen=True):
+    data: bytes
+    received: int
+    truncated: bool
+
+
+_NO_BODY = _Body(b"", 0, False)
+
+
+class _AddressForbidden(OSError):
+    """Raised in place of a socket. An OSError, so that the connector tries the host's next address."""
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(errno.EACCES, f"{address} is forbidden: {why}")
+
+
+def _guarded_socket_factory(policy: AddressPolicy) -> Any:
+    def make(addr_info: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = addr_info
+        if (why := policy.why_forbidden(str(address[0]))) is not None:
+            raise _AddressForbidden(str(address[0]), why)
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+class Fetcher:
+    """Fetches pages. `async with` it, or `start`/`stop`; used from one event loop.
+
+    `user_agent` must name the crawler and a contact. `allow_addresses`: CIDR ranges beyond public ones.
+    `resolver` is for tests.
+    """
+
+    def __init__(
+        self,
+        user_agent: str,
+        *,
+        allow_addresses: Iterable[str] = (),
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        max_bytes: int = MAX_BODY_BYTES,
+        max_connections: int = 64,
+        resolver: aiohttp.abc.AbstractResolver | None = None,
+    ) -> None:
+        self._user_agent, self._timeouts, self._max_bytes = user_agent, timeouts, max_bytes
+        self._policy = AddressPolicy(allow_addresses)
+        self._max_connections, self._resolver = max_connections, resolver
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Fetcher":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Open the connection pool. Does not touch the network."""
+        connector = aiohttp.TCPConnector(
+            limit=self._max_connections,
+            resolver=self._resolver,
+            socket_factory=_guarded_socket_factory(self._policy),
+            ttl_dns_cache=60,
+        )
+        limits = aiohttp.ClientTimeout(
+            total=self._timeouts.total_s,
+            sock_connect=self._timeouts.connect_s,
+            sock_read=self._timeouts.read_s,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=limits,
+            auto_decompress=False,
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("Accept-Encoding",),
+        )
+
+    async def stop(self) -> None:
+        """Close all connections; requests under way fail."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def fetch(
+        self,
+        url: str,
+        etag: str | None = None,
+        last_modified: str | None = None,
+        max_bytes: int | None = None,
+        truncate: bool = False,
+    ) -> FetchResult:
+        """GET a canonical URL, conditionally when validators are given (then the status may be 304).
+
+        Raises FetchError. With `truncate`, a body over the limit is cut there instead (`truncated`).
+        """
+        if self._session is None:
+            raise RuntimeError("Fetcher.start has not been awaited")
+        started = time.perf_counter()
+        try:
+            async with self._session.get(
+                url, headers=self._headers(etag, last_modified), allow_redirects=False
+            ) as response:
+                redirect_to = _redirect_target(url, response)
+                body = _NO_BODY
+                if redirect_to is None:
+                    body = await self._read_body(response, max_bytes or self._max_bytes, truncate)
+                return _result(url, response, body, redirect_to, (time.perf_counter() - started) * 1e3)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            # This dependency (the site) is unwell or wrong; the program isn't.
+            raise _typed(error) from error
+
+    def _headers(self, etag: str | None, last_modified: str | None) -> dict[str, str]:
+        headers = {"User-Agent": self._user_agent, "Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"}
+        if etag:
+            headers["If-None-Match"] = etag
+        if last_modified:
+            headers["If-Modified-Since"] = last_modified
+        return headers
+
+    async def _read_body(self, response: aiohttp.ClientResponse, max_bytes: int, truncate: bool) -> _Body:
+        inflater = Inflater(response.headers.get("Content-Encoding"), max_bytes)
+        started, received = time.monotonic(), 0
+        try:
+            _refuse_declared_size(response, max_bytes, truncate)
+            async for data in response.content.iter_chunked(READ_BYTES):
+                received += len(data)
+                inflater.feed(data)
+                self._check_pace(time.monotonic() - started, received)
+            inflater.finish()
+        except BodyTooLarge:
+            response.close()
+            if truncate:
+                return _Body(inflater.body(), received, True)
+            raise
+        return _Body(inflater.body(), received, False)
+
+    def _check_pace(self, elapsed_s: float, received: int) -> None:
+        limits = self._timeouts
+        if elapsed_s > limits.grace_s and received < elapsed_s * limits.min_bytes_per_s:
+            raise FetchError("too_slow", f"{received} bytes in {elapsed_s:.0f} s")
+
+
+def retry_after_seconds(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds that a Retry-After header asks for: a number or an HTTP date (RFC 9110, 10.2.3); None if unreadable."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+def _result(
+    url: str, response: aiohttp.ClientResponse, body: _Body, redirect_to: str | None, duration_ms: float
+) -> FetchResult:
+    headers = response.headers
+    return FetchResult(
+        url=url,
+        status=response.status,
+        body=body.data,
+        bytes_received=body.received,
+        duration_ms=duration_ms,
+        content_type=headers.get("Content-Type"),
+        etag=headers.get("ETag"),
+        last_modified=headers.get("Last-Modified"),
+        retry_after_s=retry_after_seconds(headers.get("Retry-After")),
+        x_robots_tag=", ".join(headers.getall("X-Robots-Tag", [])) or None,
+        redirect_to=redirect_to,
+        truncated=body.truncated,
+    )
+
+
+def _redirect_target(url: str, response: aiohttp.ClientResponse) -> str | None:
+    if response.status not in _REDIRECTS:
+        return None
+    location = response.headers.get("Location")
+    if not location:
+        raise FetchError("bad_redirect", f"status {response.status} without a Location", transient=False)
+    try:
+        return canonical(location, base=url)
+    except UrlError as error:
+        raise FetchError("bad_redirect", str(error), transient=False) from error
+
+
+def _refuse_declared_size(response: aiohttp.ClientResponse, max_bytes: int, truncate: bool) -> None:
+    if response.content_length is not None and response.content_length > max_bytes and not truncate:
+        raise BodyTooLarge(max_bytes)
+
+
+_KIND_OF: tuple[tuple[tuple[type[Exception], ...], FetchErrorKind, bool], ...] = (
+    ((BodyTooLarge,), "too_large", False),
+    ((UnknownEncoding,), "protocol", False),
+    ((TimeoutError,), "timeout", True),
+    ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError), "tls", False),
+    ((aiohttp.ClientPayloadError,), "protocol", True),
+    ((aiohttp.ClientConnectionError, OSError), "connect", True),
+)
+"""First match wins: aiohttp's classes overlap. What isn't named here is a breach of the protocol."""
+
+
+def _typed(error: Exception) -> FetchError:
+    """Which kind of failure an exception of aiohttp, zlib or the socket is."""
+    message = (str(error) or type(error).__name__)[:500]
+    if (forbidden := _forbidden_within(error)) is not None:
+        return FetchError("address_forbidden", forbidden)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        unknown_name = getattr(error.os_error, "errno", None) == socket.EAI_NONAME
+        return FetchError("dns", message, transient=not unknown_name)
+    for types, kind, transient in _KIND_OF:
+        if isinstance(error, types):
+            return FetchError(kind, message, transient)
+    return FetchError("protocol", f"{type(error).__name__}: {message}")
+
+
+def _forbidden_within(error: BaseException) -> str | None:
+    """The refusal behind a connector's error; with several addresses the connector keeps only the joined texts."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, _AddressForbidden):
+            return str(cause.strerror)
+        if isinstance(cause, OSError) and cause.errno == errno.EACCES and "is forbidden: " in str(cause):
+            return str(cause.strerror)
+        cause = cause.__cause__
+    return None

@@ -1,0 +1,134 @@
+"""Which URLs belong to a knowledge base.
+
+Patterns of `include` and `exclude` are globs over the URL's path (the query takes no part):
+
+* `*` is any run of characters within one path segment, `?` is one such character;
+* `**` is any run of characters, slashes included; `/a/**/b` also matches `/a/b`;
+* a pattern that ends in `/` means everything beneath it, and the directory itself;
+* `/docs/**` counts from the root of each start URL's host, `*.pdf` or `old/**` at any depth,
+  `https://other.example/docs/**` names another host and thereby adds it to the scope.
+
+`exclude` wins over `include`. A start URL is inside unless it is excluded, even when no `include` matches it:
+it is where links are found. http and https, and only these, are the same place.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
+
+import msgspec
+
+from producer.urls import UrlError, canonical, host_key, path_of
+
+MAX_PATTERN_CHARS = 500
+MAX_WILDCARDS = 16
+"""Each `*` multiplies the matching time of a path that almost fits; nobody needs more."""
+
+_TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|[^*?]+")
+_REGEX_OF = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+class ScopeError(ValueError):
+    """A start URL or pattern that can't be used; the message names it."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether a URL is crawled, and why, in words that an operator understands."""
+
+    inside: bool
+    reason: str
+
+
+class _Pattern(msgspec.Struct, frozen=True):
+    text: str
+    host: str | None
+    regex: re.Pattern[str]
+
+    def matches(self, host: str, path: str) -> bool:
+        return (self.host is None or self.host == host) and self.regex.fullmatch(path) is not None
+
+
+class Scope:
+    """The part of the web that one knowledge base covers. Immutable; `verdict` is pure."""
+
+    def __init__(self, seeds: Sequence[str], include: Sequence[_Pattern], exclude: Sequence[_Pattern]) -> None:
+        self.seeds = tuple(seeds)
+        self._seeds = frozenset(_schemeless(seed) for seed in seeds)
+        self._include, self._exclude = tuple(include), tuple(exclude)
+        self._hosts = frozenset(host_key(seed) for seed in seeds) | {p.host for p in include if p.host}
+        self._directories = tuple(_directory(seed) for seed in seeds)
+
+    @classmethod
+    def from_source(cls, urls: Iterable[str], include: Iterable[str] = (), exclude: Iterable[str] = ()) -> "Scope":
+        """From the `source` of a knowledge base's definition. Raises ScopeError."""
+        try:
+            seeds = list(dict.fromkeys(canonical(url) for url in urls))
+        except UrlError as error:
+            raise ScopeError(f"start URL: {error}") from error
+        if not seeds:
+            raise ScopeError("a source needs at least one start URL")
+        return cls(seeds, [_compile(p) for p in include], [_compile(p) for p in exclude])
+
+    def verdict(self, url: str) -> Verdict:
+        """Judge a canonical URL."""
+        host, path = host_key(url), path_of(url)
+        if host not in self._hosts:
+            return Verdict(False, f"host {host} is not in scope")
+        if (hit := _first(self._exclude, host, path)) is not None:
+            return Verdict(False, f"excluded by {hit.text}")
+        if _schemeless(url) in self._seeds:
+            return Verdict(True, "start URL")
+        return self._by_include(host, path) if self._include else self._by_directory(host, path)
+
+    def _by_include(self, host: str, path: str) -> Verdict:
+        hit = _first(self._include, host, path)
+        return Verdict(True, f"included by {hit.text}") if hit else Verdict(False, "no include pattern matches")
+
+    def _by_directory(self, host: str, path: str) -> Verdict:
+        for seed_host, directory in self._directories:
+            if host == seed_host and (path.startswith(directory) or path == directory[:-1]):
+                return Verdict(True, f"under {host}{directory}")
+        return Verdict(False, "outside the directories of the start URLs")
+
+
+def _schemeless(url: str) -> str:
+    return url.partition("://")[2]
+
+
+def _directory(seed: str) -> tuple[str, str]:
+    return host_key(seed), path_of(seed).rpartition("/")[0] + "/"
+
+
+def _first(patterns: tuple[_Pattern, ...], host: str, path: str) -> _Pattern | None:
+    return next((p for p in patterns if p.matches(host, path)), None)
+
+
+def _compile(pattern: str) -> _Pattern:
+    """Raises ScopeError on an empty, overlong or malformed pattern."""
+    text = pattern.strip()
+    if not text or len(text) > MAX_PATTERN_CHARS or text.count("*") + text.count("?") > MAX_WILDCARDS:
+        raise ScopeError(
+            f"a pattern has 1 to {MAX_PATTERN_CHARS} characters and at most {MAX_WILDCARDS} wildcards: {text!r}"
+        )
+    host, glob = _split_host(text)
+    body = glob if glob.startswith("/") else "/**/" + glob
+    under = body.endswith("/")
+    pieces = [_regex_of(token) for token in _TOKEN.findall(body.removesuffix("/") if under else body)]
+    return _Pattern(text, host, re.compile("".join(pieces) + ("(?:/.*)?" if under else ""), re.DOTALL))
+
+
+def _regex_of(token: str) -> str:
+    return _REGEX_OF.get(token) or re.escape(quote(token, safe="/%!$&'()+,;=:@-._~|^[]{}"))
+
+
+def _split_host(pattern: str) -> tuple[str | None, str]:
+    if "://" not in pattern:
+        return None, pattern
+    scheme_and_host, slash, rest = pattern.partition("://")[2].partition("/")
+    if "*" in scheme_and_host or not scheme_and_host:
+        raise ScopeError(f"a pattern's host can't hold wildcards: {pattern!r}")
+    try:
+        base = canonical(pattern.partition("://")[0] + "://" + scheme_and_host + "/")
+    except UrlError as error:
+        raise ScopeError(f"pattern {pattern!r}: {error}") from error
+    return host_key(base), "/" + rest if slash else "/"
