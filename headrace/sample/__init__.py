@@ -1,0 +1,9 @@
+"""A web site of real documentation that is on every machine: Python's language reference, as `pydoc` carries it.
+
+with SampleSite() as site:
+    site.url
+"""
+
+from headrace.sample.site import SampleSite
+
+__all__ = ["SampleSite"]
