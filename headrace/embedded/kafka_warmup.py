@@ -13,7 +13,7 @@ from pathlib import Path
 
 from headrace.embedded.errors import EmbeddedError
 from headrace.embedded.kafka_tools import KafkaInstallation
-from headrace.embedded.locks import exclusive
+from headrace.embedded.locks import beside, exclusive
 from headrace.embedded.progress import Reporter
 
 #: `learn(server_cache, tools_cache)` runs a broker and a tool, which write these files when they end.
@@ -24,7 +24,7 @@ def warm_up(installation: KafkaInstallation, learn: Learn, reporter: Reporter) -
     """Make the start caches, unless they exist, this JVM can't make them, or an earlier attempt failed."""
     if not installation.can_warm_up or _settled(installation):
         return
-    with exclusive(installation.jars.with_suffix(".lock")):
+    with exclusive(beside(installation.jars, ".lock")):
         if not _settled(installation):
             _make(installation, learn, reporter)
 
@@ -49,4 +49,4 @@ def _settled(installation: KafkaInstallation) -> bool:
 
 
 def _failure_mark(installation: KafkaInstallation) -> Path:
-    return installation.server_aot_cache.with_suffix(".failed")
+    return beside(installation.server_aot_cache, ".failed")

@@ -23,6 +23,11 @@ def exclusive(lock_file: Path) -> Iterator[None]:
         yield
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """`<path><suffix>`; `Path.with_suffix` would take the last part of a version for a suffix."""
+    return path.with_name(path.name + suffix)
+
+
 @contextmanager
 def replacing(target: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     """A file to write that takes the name `target` when the block ends well, and vanishes when it raises."""

@@ -10,11 +10,13 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from headrace.embedded import ports
+from headrace.embedded.artifacts import KAFKA_VERSION
 from headrace.embedded.config import LOOPBACK, EmbeddedSettings, default_cache_dir
 from headrace.embedded.data_dir import DataDirLock
 from headrace.embedded.kafka import EmbeddedKafka
 from headrace.embedded.progress import Reporter, SilentReporter, default_reporter
 from headrace.embedded.weaviate import EmbeddedWeaviate
+from headrace.embedded.weaviate_build import VERSION as WEAVIATE_VERSION
 
 
 class ServerStack:
@@ -64,8 +66,14 @@ class ServerStack:
             "HEADRACE_CACHE_DIR": str(self.settings.cache_dir),
         }
 
+    def versions(self) -> str:
+        """In a few words, what the servers are: embedded ones of which version, or somebody's and where."""
+        kafka = f"embedded Kafka {KAFKA_VERSION}" if self.kafka else f"Kafka at {self.bootstrap_servers}"
+        weaviate = f"embedded Weaviate {WEAVIATE_VERSION}" if self.weaviate else f"Weaviate at {self.weaviate_url}"
+        return f"{kafka}, {weaviate}"
+
     def describe(self) -> str:
-        """One line: which servers these are."""
+        """One line: which servers these are, and where."""
         kafka = "embedded Kafka" if self.kafka else "Kafka"
         weaviate = "embedded Weaviate" if self.weaviate else "Weaviate"
         return f"{kafka} at {self.bootstrap_servers}, {weaviate} at {self.weaviate_url}"

@@ -6,7 +6,7 @@ behaves as upstream. The module's hash is pinned here, and its own `go.sum` pins
 
 The steps, each repeated from the start if it is interrupted, with what was downloaded and compiled kept:
 1. fetch the module, compare its hash;  2. copy it and make the change;  3. fetch what it needs;  4. compile;
-5. move the binary into the cache;  6. remove sources and intermediate files (3 GB).
+5. move the binary into the cache;  6. remove the sources, the intermediate files (3 GB) and a toolchain that was fetched for it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.embedded.errors import BuildFailed
-from headrace.embedded.go import build_environment, find_go
-from headrace.embedded.locks import exclusive
+from headrace.embedded.go import build_environment, find_go, forget_fetched_go
+from headrace.embedded.locks import beside, exclusive
 from headrace.embedded.progress import Reporter
 
 VERSION = "1.39.0"
@@ -90,7 +90,7 @@ def ensure_binary(cache_dir: Path, reporter: Reporter) -> Path:
     binary = binary_path(cache_dir)
     if binary.exists():
         return binary
-    with exclusive(binary.with_suffix(".lock")):
+    with exclusive(beside(binary, ".lock")):
         if not binary.exists():
             reporter.note(f"Building Weaviate {VERSION}: a few minutes, this once; it is kept in {binary.parent}.")
             _build(binary, cache_dir, reporter)
@@ -106,6 +106,7 @@ def _build(binary: Path, cache_dir: Path, reporter: Reporter) -> None:
     compiled = _compile(build, source, package_count, reporter)
     compiled.replace(binary)
     shutil.rmtree(work_dir)
+    forget_fetched_go(cache_dir)
 
 
 def _fetch_source(build: _Build, reporter: Reporter) -> Path:

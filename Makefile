@@ -1,0 +1,74 @@
+# `make` says what there is. Needs Python 3.11+, git and make; everything else is fetched, with pinned hashes.
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The first that is there; Debian and friends have python3.11, newer systems a newer python3.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo up down test test-containers bench lint format schemas lock clean
+
+help: ## this list
+	@echo "Headrace turns web sites into searchable knowledge bases. Begin with:  make demo"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "The first start downloads Kafka and builds Weaviate (a few minutes); both are kept in ~/.cache/headrace."
+	@echo "Then, in another terminal:  $(BIN)/headrace --help"
+
+env: $(STAMP) ## the Python environment in .venv, from requirements/lock.txt
+
+# The project itself comes last and editable, so that a checkout is what runs.
+$(STAMP): requirements/lock.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or newer: make env PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "Making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing the pinned packages into $(VENV) (once; about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lock.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## start everything, ingest a sample site, ask it questions; Ctrl-C stops
+	@$(BIN)/headrace demo
+
+up: $(STAMP) ## start Kafka, Weaviate and the three services; Ctrl-C or `make down` stops
+	@$(BIN)/headrace up
+
+down: $(STAMP) ## stop what `make up` or `make demo` started
+	@$(BIN)/headrace down
+
+test: $(STAMP) ## every test, against a real Kafka and a real Weaviate (PYTEST_ARGS="-k name" for some)
+	@$(BIN)/python -m headrace.embedded
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-containers: $(STAMP) ## the integration tests on containers (needs a Docker engine)
+	@HEADRACE_TEST_STACK=containers $(BIN)/python -m pytest tests/integration $(PYTEST_ARGS)
+
+bench: $(STAMP) ## what is measured, each beside its baseline
+	@$(BIN)/python -m bench
+
+lint: $(STAMP) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMP) ## let ruff put the code in shape
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+schemas: $(STAMP) ## write the JSON Schemas anew from the event types
+	@$(BIN)/python -m schemas.generate
+
+# uv resolves for every platform at once; the lock names no index, so that a mirror serves as well.
+UV_COMPILE = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+
+lock: ## resolve pyproject.toml into requirements/ anew (needs uv on the PATH)
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	$(UV_COMPILE) --upgrade --extra dev --output-file requirements/lock.txt pyproject.toml
+	$(UV_COMPILE) --upgrade --output-file requirements/go.lock requirements/go.in
+	@! grep -nE 'https?://' requirements/*.txt requirements/*.lock || { echo "a lock file names a host" >&2; exit 1; }
+
+clean: ## remove the environment and what tools left; keeps ~/.cache/headrace and your data
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
