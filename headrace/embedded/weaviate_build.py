@@ -6,7 +6,7 @@ behaves as upstream. The module's hash is pinned here, and its own `go.sum` pins
 
 The steps, each repeated from the start if it is interrupted, with what was downloaded and compiled kept:
 1. fetch the module, compare its hash;  2. copy it and make the change;  3. fetch what it needs;  4. compile;
-5. move the binary into the cache;  6. remove the sources, the intermediate files (3 GB) and a toolchain that was fetched for it.
+5. move the binary into the cache;  6. remove sources, intermediate files (3 GB) and a toolchain fetched for it.
 """
 
 from __future__ import annotations
