@@ -153,9 +153,7 @@ async def read_span(
     return [record async for record in stream_span(bootstrap_servers, topic, partition, first, end, prefix=prefix)]
 
 
-async def stream_span(
-    bootstrap_servers: str, topic: str, partition: int, first: int, end: int, *, prefix: str
-) -> Any:
+async def stream_span(bootstrap_servers: str, topic: str, partition: int, first: int, end: int, *, prefix: str) -> Any:
     """Like `read_span`, one record after the other. `first` below the log's start is moved up to it."""
     tp = TopicPartition(prefix + topic, partition)
     consumer = AIOKafkaConsumer(

@@ -1,0 +1,164 @@
+"""The concurrent half of a batch: judge, look up what is stored already, embed the rest."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from consumer.item import Batch, Item, Paid
+from consumer.judge import Judge
+from consumer.stalls import GaveUp, Stalls
+from consumer.vector_cache import VectorCache
+from headrace.embedding import Embedded, Embedder
+from headrace.embedding.base import TextsRefused
+from headrace.errors import DependencyUnwell
+from headrace.vectors import Tenancy, VectorStore
+from schemas.chunks import Chunk
+from schemas.commands import JobCommand
+from schemas.identity import embedding_input
+from schemas.kb import Embedding, collection_name
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 20.0
+"""A job whose embedding fails for longer steps aside (its records are parked), so that others on its worker go on."""
+
+
+class Profiles:
+    """One embedder, and its bound on parallel calls, per embedding profile."""
+
+    def __init__(self, make: Callable[[Embedding], Embedder]) -> None:
+        self._make = make
+        self._known: dict[Embedding, tuple[Embedder, asyncio.Semaphore]] = {}
+
+    def of(self, embedding: Embedding) -> tuple[Embedder, asyncio.Semaphore]:
+        if embedding not in self._known:
+            embedder = self._make(embedding)
+            self._known[embedding] = (embedder, asyncio.Semaphore(embedder.parallel))
+        return self._known[embedding]
+
+    async def stop(self) -> None:
+        for embedder, _ in self._known.values():
+            await embedder.stop()
+
+
+class EmbedStage:
+    """`prepare` leaves every chunk of a batch with a vector, or with a result that needs none."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        stalls: Stalls,
+        store: VectorStore,
+        profiles: Profiles,
+        step_aside: Callable[[JobCommand, str], None],
+    ) -> None:
+        self._judge, self._stalls, self._store, self._profiles = judge, stalls, store, profiles
+        self._step_aside = step_aside
+        self._cache = VectorCache()
+
+    async def prepare(self, batch: Batch) -> None:
+        for item in batch.items:
+            await self._judge.judge(item)
+        jobs = [items for items in batch.jobs().values() if any(_wanted(item) for item in items)]
+        await asyncio.gather(*(self._prepare_job(batch, [i for i in items if _wanted(i)]) for items in jobs))
+
+    async def _prepare_job(self, batch: Batch, items: list[Item]) -> None:
+        command = items[0].command
+        assert command is not None
+        place = place_of(command)
+        paid = batch.paid.setdefault(command.job_id, Paid())
+        try:
+            await self._reuse(command, place, items)
+            await self._embed(command, place, [i for i in items if _wanted(i)], paid)
+        except GaveUp as exc:
+            if exc.cause.dependency not in ("Weaviate", "job") and self._judge.may_embed(command.job_id):
+                self._step_aside(command, exc.cause.dependency)
+            for item in items:
+                if _wanted(item):
+                    item.result = "parked"
+
+    async def _reuse(self, command: JobCommand, place: Tenancy, items: list[Item]) -> None:
+        """What this knowledge base holds already is not paid for again."""
+        chunks = [_chunk(item) for item in items]
+        found = await self._stalls.retry(
+            lambda: self._store.lookup(place, [c.chunk_id for c in chunks], [c.text_hash for c in chunks]),
+            [command],
+            lambda cause, waited_s: self._judge.may_embed(command.job_id),
+        )
+        for item, chunk in zip(items, chunks, strict=True):
+            if chunk.chunk_id in found.ids:
+                item.result = "duplicate"
+            elif chunk.text_hash in found.vectors:
+                item.vector, item.reused = found.vectors[chunk.text_hash], True
+
+    async def _embed(self, command: JobCommand, place: Tenancy, items: list[Item], paid: Paid) -> None:
+        """Each distinct text once, over all batches under way; another batch's vector is waited for."""
+        while items:
+            claimed, awaited = self._cache.claim(place, [_chunk(item).text_hash for item in items])
+            try:
+                mine = {_chunk(i).text_hash: i for i in items if _chunk(i).text_hash in claimed}
+                await self._embed_texts(command, place, list(mine.values()), paid)
+            finally:
+                self._cache.release(place, claimed)
+            await asyncio.gather(*awaited, return_exceptions=True)
+            for item in items:
+                vector = self._cache.get(place, _chunk(item).text_hash)
+                if vector is not None:
+                    item.vector, item.reused = vector, mine.get(_chunk(item).text_hash) is not item
+            items = [item for item in items if _wanted(item)]
+
+    async def _embed_texts(self, command: JobCommand, place: Tenancy, items: list[Item], paid: Paid) -> None:
+        embedder, room = self._profiles.of(command.definition.embedding)
+        for start in range(0, len(items), embedder.max_texts):
+            part = items[start : start + embedder.max_texts]
+            async with room:
+                embedded, part = await self._call(command, embedder, part)
+            for item, vector in zip(part, embedded.vectors, strict=True):
+                self._cache.put(place, _chunk(item).text_hash, vector)
+            paid.texts += len(part)
+            paid.tokens += embedded.tokens
+            paid.calls += embedded.calls
+
+    async def _call(self, command: JobCommand, embedder: Embedder, items: list[Item]) -> tuple[Embedded, list[Item]]:
+        """One call; texts that the provider refuses are refused here, and the others tried again without them."""
+        while items:
+            texts = [_text(item) for item in items]
+            try:
+                return await self._stalls.retry(
+                    lambda texts=texts: self._if_running(command, embedder, texts),  # type: ignore[misc]
+                    [command],
+                    lambda cause, waited_s: self._patient(command, cause, waited_s),
+                ), items
+            except TextsRefused as exc:
+                for index, reason in exc.reasons.items():
+                    items[index].refuse("embed", reason)
+                items = [item for item in items if _wanted(item)]
+        return Embedded(np.empty((0, 0), dtype=np.float32), 0, 0), []
+
+    async def _if_running(self, command: JobCommand, embedder: Embedder, texts: Sequence[str]) -> Embedded:
+        if not self._judge.may_embed(command.job_id):
+            raise GaveUp(DependencyUnwell("job", "not running"), 0)
+        return await embedder.embed(texts)
+
+    def _patient(self, command: JobCommand, cause: DependencyUnwell, waited_s: float) -> bool:
+        return self._judge.may_embed(command.job_id) and not cause.lasting and waited_s < PATIENCE_S
+
+
+def place_of(command: JobCommand) -> Tenancy:
+    return Tenancy(collection_name(command.definition.embedding), command.kb_id)
+
+
+def _wanted(item: Item) -> bool:
+    return isinstance(item.event, Chunk) and item.result is None and item.vector is None
+
+
+def _chunk(item: Item) -> Chunk:
+    assert isinstance(item.event, Chunk)
+    return item.event
+
+
+def _text(item: Item) -> str:
+    chunk = _chunk(item)
+    return embedding_input(chunk.title, chunk.heading_path, chunk.text)

@@ -1,0 +1,54 @@
+"""`/healthz` and `/metrics` of one consumer, on loopback, where a port is set."""
+
+import time
+from typing import Any
+
+import faust
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from consumer.window import Window
+from headrace.settings import Settings
+
+STUCK_S = 120.0
+"""Batches under way and none acked for so long: alive but of no use."""
+
+
+class Health:
+    def __init__(self, settings: Settings, app: faust.App, window: Window) -> None:
+        self._port, self._app, self._window = settings.consumer_health_port, app, window
+        self._runner: web.AppRunner | None = None
+        registry = CollectorRegistry()
+        Gauge(
+            "headrace_consumer_batches_in_flight", "batches submitted and not yet acked", registry=registry
+        ).set_function(lambda: window.in_flight)
+        self._registry = registry
+
+    async def start(self) -> None:
+        if self._port is None:
+            return
+        routes = web.Application()
+        routes.router.add_get("/healthz", self._healthz)
+        routes.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(routes)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+
+    async def stop(self) -> None:
+        if self._runner:
+            await self._runner.cleanup()
+
+    def report(self) -> dict[str, Any]:
+        app = self._app
+        alive = bool(app.started and not app.should_stop and not app.crashed)
+        idle_s = time.monotonic() - self._window.progressed_at
+        stuck = self._window.in_flight > 0 and idle_s > STUCK_S
+        partitions = sorted(tp.partition for tp in app.consumer.assignment()) if alive else []
+        return {"ok": alive and not stuck, "partitions": partitions, "in_flight": self._window.in_flight}
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        report = self.report()
+        return web.json_response(report, status=200 if report["ok"] else 503)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), content_type="text/plain")

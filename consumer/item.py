@@ -1,0 +1,102 @@
+"""A record of `chunks` on its way through the consumer."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.embedding.base import Vectors
+from headrace.kafka.records import RawRecord
+from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, PageEnd
+from schemas.codec import UndecodableRecord, decode
+from schemas.commands import JobCommand
+from schemas.events import Place
+from schemas.facts import Outcome, Result
+
+JobRecord = CrawlBegin | Chunk | PageEnd | CrawlEnd
+
+
+@dataclass(slots=True)
+class Item:
+    """`result` is None while the record is still to be indexed (a chunk) or to take effect (another record)."""
+
+    raw: RawRecord
+    event: JobRecord | None
+    refused: str | None = None
+    command: JobCommand | None = None
+    result: Result | None = None
+    reason: str | None = None
+    stage: str = "decode"
+    vector: Vectors | None = None
+    reused: bool = False
+
+    @property
+    def place(self) -> Place:
+        """Where the record was first written."""
+        origin = self.event.origin if self.event else None
+        return origin or Place(self.raw.partition, self.raw.offset)
+
+    @property
+    def job_id(self) -> str | None:
+        return self.event.job_id if self.event else None
+
+    @property
+    def epoch(self) -> int:
+        """The offset of the `crawl_begin` that this record belongs to."""
+        if self.event is None or isinstance(self.event, CrawlBegin):
+            return self.place.offset
+        return self.event.epoch
+
+    def refuse(self, stage: str, reason: str) -> None:
+        """The record fails by itself: it goes to the dead letters."""
+        self.result, self.stage, self.reason = "dead_lettered", stage, reason
+
+    def outcome(self) -> Outcome:
+        assert self.event is not None and self.result is not None
+        return Outcome(
+            offset=self.raw.offset,
+            type=self.event.TYPE,
+            result=self.result,
+            chunk_id=self.event.chunk_id if isinstance(self.event, Chunk) else None,
+            origin=self.event.origin,
+            reused=self.reused,
+            reason=self.reason,
+        )
+
+
+@dataclass(slots=True)
+class Batch:
+    """Items that are embedded together and acked together, in offset order per partition.
+
+    `events` are Faust's handles of the same records; the counters say what the batch paid for, by job.
+    """
+
+    items: list[Item]
+    events: list[Any]
+    group_generation: int
+    paid: dict[str, "Paid"] = field(default_factory=dict)
+
+    def jobs(self) -> dict[str, list[Item]]:
+        """Items by job, records that name none left out."""
+        found: dict[str, list[Item]] = {}
+        for item in self.items:
+            if item.job_id is not None:
+                found.setdefault(item.job_id, []).append(item)
+        return found
+
+
+@dataclass(slots=True)
+class Paid:
+    texts: int = 0
+    tokens: int = 0
+    calls: int = 0
+
+
+def item_of(raw: RawRecord) -> Item:
+    """Decodes once, here; a record that can't be decoded is an item that is refused."""
+    try:
+        event = decode("chunks", raw.headers, raw.value)
+    except UndecodableRecord as exc:
+        item = Item(raw, None)
+        item.refuse("decode", str(exc))
+        return item
+    assert isinstance(event, CrawlBegin | Chunk | PageEnd | CrawlEnd)
+    return Item(raw, event)

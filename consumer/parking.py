@@ -1,0 +1,132 @@
+"""Setting records of a paused job aside, and taking them up again.
+
+A span is one record on `parked`; the union of a job's spans is what is parked. Taking up again copies the records to the
+end of `chunks`, where they are read like any other, carrying their original place:
+
+1. Copies have their delivery reports. Crash after: the spans still stand, and the records are copied again; a chunk that
+   is stored already is a duplicate, and outcomes fold by original place.
+2. `requeued_through` stands on `parked`: a `crawl_end` before it moves behind it. Crash after: as after 1.
+3. The spans' tombstones are delivered. Crash after: nothing is left to do.
+"""
+
+import logging
+
+import msgspec
+
+from consumer.item import Item, JobRecord, item_of
+from headrace.kafka.follower import Follower, stream_span
+from headrace.kafka.publisher import Publisher, wait_all
+from headrace.kafka.records import RawRecord
+from headrace.settings import Settings
+from headrace.state.parked import Parked
+from schemas.codec import now
+from schemas.commands import JobCommand
+from schemas.events import Place
+from schemas.parked import ParkedSpan, RequeuedThrough
+
+log = logging.getLogger(__name__)
+
+COPIES_AT_ONCE = 5_000
+"""About so many copies between two tombstones: what a crash in between copies twice."""
+
+
+class Parking:
+    def __init__(self, settings: Settings, publisher: Publisher, follower: Follower, parked: Parked) -> None:
+        self._settings, self._publisher, self._follower, self._parked = settings, publisher, follower, parked
+
+    async def park(self, items: list[Item]) -> None:
+        """Sets aside the items with the result `parked` (of one job, in offset order); returns once that is durable."""
+        for run in _runs(items):
+            first = run[0]
+            assert first.command is not None
+            await self.park_span(first.command, first.raw.partition, first.raw.offset, run[-1].raw.offset)
+
+    async def park_span(self, command: JobCommand, partition: int, first_offset: int, last_offset: int) -> None:
+        span = ParkedSpan(
+            job_id=command.job_id,
+            kb_id=command.kb_id,
+            generation=command.generation,
+            partition=partition,
+            first_offset=first_offset,
+            last_offset=last_offset,
+            revision=command.revision,
+            parked_at=now(),
+        )
+        place = await self._publisher.send(span, partition=partition)
+        await self._follower.reached("parked", place)
+
+    async def requeue(self, command: JobCommand) -> None:
+        """Takes up all that is parked of the job; returns once no span is left."""
+        while spans := self._parked.of(command.job_id):
+            log.info("job %s: requeueing %d parked spans", command.job_id, len(spans))
+            for group in _groups(spans):
+                last = await self._copy(command, group)
+                if last is not None:
+                    await self._through(command, last)
+                await self.forget(command, group)
+
+    async def forget(self, command: JobCommand, spans: list[ParkedSpan]) -> None:
+        """Tombstones the spans."""
+        places = [await self._publisher.tombstone("parked", s.key(), partition=command.partition) for s in spans]
+        for future in places:
+            await self._follower.reached("parked", await future)
+
+    async def copy(self, record: RawRecord, event: JobRecord) -> Place:
+        """One copy of a record at the end of its partition, with its original place; returns the copy's place."""
+        return await (await self._publish_copy(record, event))
+
+    async def _copy(self, command: JobCommand, spans: list[ParkedSpan]) -> Place | None:
+        """Copies the job's records in the spans; returns the last copy's place."""
+        first, end = spans[0].first_offset, max(span.last_offset for span in spans) + 1
+        offsets = {offset for span in spans for offset in range(span.first_offset, span.last_offset + 1)}
+        key, futures = command.job_id.encode(), []
+        async for record in stream_span(
+            self._settings.bootstrap_servers,
+            "chunks",
+            command.partition,
+            first,
+            end,
+            prefix=self._settings.topic_prefix,
+        ):
+            event = item_of(record).event if record.key == key and record.offset in offsets else None
+            if event is not None:
+                futures.append(await self._publish_copy(record, event))
+        await wait_all(futures)
+        return futures[-1].result() if futures else None
+
+    async def _publish_copy(self, record: RawRecord, event: JobRecord):  # type: ignore[no-untyped-def]
+        origin = event.origin or Place(record.partition, record.offset)
+        copy = msgspec.structs.replace(event, origin=origin)
+        return await self._publisher.publish(copy, partition=record.partition)
+
+    async def _through(self, command: JobCommand, last: Place) -> None:
+        event = RequeuedThrough(job_id=command.job_id, partition=last.partition, offset=last.offset)
+        await self._follower.reached("parked", await self._publisher.send(event, partition=last.partition))
+
+
+def _runs(items: list[Item]) -> list[list[Item]]:
+    """Neighbouring parked items: a span never covers a record of its job that was not parked."""
+    runs: list[list[Item]] = []
+    open_run = False
+    for item in items:
+        if item.result != "parked":
+            open_run = False
+        elif open_run:
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+            open_run = True
+    return runs
+
+
+def _groups(spans: list[ParkedSpan]) -> list[list[ParkedSpan]]:
+    groups: list[list[ParkedSpan]] = [[]]
+    size = 0
+    for span in spans:
+        length = span.last_offset - span.first_offset + 1
+        if groups[-1] and size + length > COPIES_AT_ONCE:
+            groups.append([])
+            size = 0
+        groups[-1].append(span)
+        size += length
+    return groups

@@ -1,0 +1,54 @@
+"""What the consumer tells on `events`."""
+
+from headrace.kafka.publisher import Publisher
+from schemas.codec import now
+from schemas.commands import JobCommand
+from schemas.events import Event
+from schemas.facts import IndexReport, Stall
+
+
+class Reports:
+    """Facts about jobs, published to their partition; each call returns once the fact is on the log."""
+
+    def __init__(self, publisher: Publisher, worker: str) -> None:
+        self._publisher, self.worker = publisher, worker
+        self.group_generation = 0
+
+    async def publish(self, event: Event, partition: int) -> None:
+        await self._publisher.send(event, partition=partition)
+
+    async def running(self, command: JobCommand) -> None:
+        await self._index(command, "running", 0)
+
+    async def holding(self, command: JobCommand) -> None:
+        await self._index(command, "holding", 0)
+
+    async def undone(self, command: JobCommand, objects_deleted: int) -> None:
+        await self._index(command, "undone", objects_deleted)
+
+    async def stall(self, command: JobCommand, *, dependency: str, reason: str, since: str, ended: bool) -> None:
+        event = Stall(
+            job_id=command.job_id,
+            kb_id=command.kb_id,
+            generation=command.generation,
+            service="consumer",
+            dependency=dependency,
+            reason=reason,
+            since=since,
+            ended=ended,
+        )
+        await self.publish(event, command.partition)
+
+    async def _index(self, command: JobCommand, state: str, objects_deleted: int) -> None:
+        event = IndexReport(
+            job_id=command.job_id,
+            kb_id=command.kb_id,
+            generation=command.generation,
+            state=state,  # type: ignore[arg-type]
+            revision=command.revision,
+            group_generation=self.group_generation,
+            worker=self.worker,
+            objects_deleted=objects_deleted,
+            reported_at=now(),
+        )
+        await self.publish(event, command.partition)

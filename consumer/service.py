@@ -1,0 +1,208 @@
+"""The story of one record: read -> judged -> embedded -> written -> told -> acked -> committed."""
+
+import asyncio
+import logging
+from typing import Any
+
+import faust
+
+from consumer.completion import Completion
+from consumer.embed import EmbedStage, Profiles
+from consumer.generations import Generations
+from consumer.health import Health
+from consumer.item import Batch, Item, item_of
+from consumer.judge import Judge
+from consumer.keeper import Keeper
+from consumer.parking import Parking
+from consumer.reports import Reports
+from consumer.settle import SettleStage
+from consumer.stalls import Stalls
+from consumer.stream import back_off_on_metadata, consume, make_app, next_offsets
+from consumer.window import Window, split
+from headrace.embedding import embedder_for
+from headrace.kafka.follower import Follower
+from headrace.kafka.publisher import Publisher
+from headrace.kafka.records import RawRecord
+from headrace.kafka.startup import topics_ready
+from headrace.service import worker_name
+from headrace.settings import Settings
+from headrace.state.commands import Commands
+from headrace.state.kbs import KnowledgeBases
+from headrace.state.parked import Parked
+from headrace.vectors import VectorStore
+from schemas.chunks import Chunk
+from schemas.commands import JobCommand
+
+log = logging.getLogger(__name__)
+
+
+class Consumer:
+    """`start`, `stop`; `crashed` resolves when the program is at fault."""
+
+    def __init__(self, settings: Settings, partitions: int) -> None:
+        self._settings = settings
+        worker = worker_name("consumer")
+        self._publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source=worker)
+        commands, kbs, parked = Commands(on_change=self._command_changed), KnowledgeBases(), Parked()
+        self._follower = Follower(
+            settings.bootstrap_servers,
+            {"commands": commands.apply, "kbs": kbs.apply, "parked": parked.apply},
+            prefix=settings.topic_prefix,
+        )
+        self._store = VectorStore(settings)
+        self._profiles = Profiles(lambda embedding: embedder_for(embedding, settings))
+        self._reports = Reports(self._publisher, worker)
+        stalls = Stalls(self._reports)
+        self._judge = Judge(self._follower, commands, kbs, parked)
+        generations = Generations(self._publisher, self._follower, kbs, partitions)
+        parking = Parking(settings, self._publisher, self._follower, parked)
+        self._keeper = Keeper(
+            commands=commands,
+            parked=parked,
+            judge=self._judge,
+            generations=generations,
+            parking=parking,
+            stalls=stalls,
+            store=self._store,
+            profiles=self._profiles,
+            reports=self._reports,
+        )
+        completion = Completion(settings, self._store, stalls, generations, parking, parked, self._reports)
+        embed = EmbedStage(self._judge, stalls, self._store, self._profiles, self._keeper.step_aside)
+        settle = SettleStage(
+            self._judge, stalls, self._store, self._publisher, parking, completion, self._reports, self._keeper.parked
+        )
+        self.app: faust.App = make_app(settings)
+        self.window = Window(
+            width=settings.embed_window,
+            prepare=embed.prepare,
+            settle=settle.settle,
+            generation=lambda: self.app.consumer_generation_id,
+            commit=self._commit,
+            crash=self.app.crash,
+        )
+        self._keeper.window = self.window
+        consume(self.app, settings, self._handle)
+        self.app.on_partitions_revoked.connect(self._revoked)
+        self.app.on_partitions_assigned.connect(self._assigned)
+        self.app.on_before_shutdown.connect(self._before_shutdown)
+
+    async def start(self) -> None:
+        await self._publisher.start()
+        self._follower.start()
+        await self._follower.catch_up()  # before joining: the others keep working meanwhile
+        self.window.start()
+        self._keeper.failed.add_done_callback(lambda done: asyncio.ensure_future(self._crash(done)))
+        self.app.finalize()
+        await self.app.start()
+
+    async def stop(self) -> None:
+        if self.app.started:
+            await self.app.stop()
+        await self._keeper.release()
+        await self.window.stop()
+        await self._follower.stop()
+        await self._publisher.drain()
+        await self._publisher.stop()
+        await self._profiles.stop()
+        await self._store.stop()
+
+    async def _handle(self, events: list[Any]) -> None:
+        await self.window.submit(self._batches, events)
+
+    def _batches(self, events: list[Any]) -> list[Batch]:
+        items = [item_of(_raw(event.message)) for event in events]
+        for item in items:
+            self._judge.note(item)
+        return split(items, events, self.app.consumer_generation_id, self._batch_size)
+
+    def _batch_size(self, item: Item) -> int:
+        command = self._judge.command_known(item.job_id) if isinstance(item.event, Chunk) else None
+        if command is None:
+            return self._settings.embed_batch
+        embedder, _ = self._profiles.of(command.definition.embedding)
+        return embedder.max_texts
+
+    async def _revoked(self, app: faust.App, revoked: set[Any], **kwargs: Any) -> None:
+        """The flow is stopped and the partitions are still ours: finish what is under way."""
+        self.window.gate.clear()
+        await self._keeper.release()
+        await self.window.drain()
+
+    async def _assigned(self, app: faust.App, assigned: set[Any], **kwargs: Any) -> None:
+        partitions = {tp for tp in assigned if tp.topic == self._settings.topic("chunks")}
+        self.window.assigned(await next_offsets(self.app, partitions))
+        await self._follower.catch_up()
+        self._reports.group_generation = self.app.consumer_generation_id
+        self._keeper.assigned(frozenset(tp.partition for tp in partitions))
+        log.info("owns partitions %s", sorted(tp.partition for tp in partitions))
+        self.window.gate.set()
+
+    async def _before_shutdown(self, app: faust.App, **kwargs: Any) -> None:
+        self.window.gate.clear()
+        await self._keeper.release()
+        await self.window.drain()
+
+    async def _commit(self) -> None:
+        if not self.app.crashed and self.app.started:
+            await self.app.consumer.commit()
+
+    async def _crash(self, failed: "asyncio.Future[None]") -> None:
+        if not failed.cancelled() and failed.exception():
+            await self.app.crash(failed.exception())
+
+    def _command_changed(self, command: JobCommand) -> None:
+        self._keeper.command_changed(command)
+
+
+def _raw(message: Any) -> RawRecord:
+    return RawRecord(
+        topic="chunks",
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=message.value,
+        headers=_headers(message.headers),
+        timestamp_ms=int((message.timestamp or 0) * 1000),
+    )
+
+
+def _headers(headers: Any) -> tuple[tuple[str, bytes | None], ...]:
+    return tuple(headers.items() if isinstance(headers, dict) else headers or ())
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs until `stop`; raises what crashed it."""
+    back_off_on_metadata()
+    ready = asyncio.ensure_future(topics_ready(settings))
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not ready.done():
+        ready.cancel()
+        return
+    consumer = Consumer(settings, ready.result())
+    health = Health(settings, consumer.app, consumer.window)
+    await health.start()
+    try:
+        await _serve(consumer, stopping)
+    finally:
+        await consumer.stop()
+        await health.stop()
+    if consumer.app.crash_reason:
+        raise consumer.app.crash_reason
+
+
+async def _serve(consumer: Consumer, stopping: "asyncio.Future[Any]") -> None:
+    async def serve() -> None:
+        await consumer.start()
+        await consumer.app.wait_until_stopped()
+
+    serving = asyncio.ensure_future(serve())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        await serving
+        if not stopping.done() and consumer.app.crash_reason is None:
+            raise RuntimeError("the stream ended by itself")
+    else:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)

@@ -1,0 +1,193 @@
+"""The ordered half of a batch: write, tell, and only then let it be acked."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from consumer.embed import place_of
+from consumer.item import Batch, Item, Paid
+from consumer.judge import Judge
+from consumer.parking import Parking
+from consumer.reports import Reports
+from consumer.stalls import Stalls
+from headrace.kafka.publisher import Publisher, wait_all
+from headrace.vectors import StoredChunk, VectorStore
+from schemas.chunks import Chunk, CrawlBegin, CrawlEnd
+from schemas.codec import now
+from schemas.commands import JobCommand
+from schemas.dead_letters import reason_headers
+from schemas.events import Event, Place
+from schemas.facts import DeadLettered, Outcome, Outcomes, Result
+
+log = logging.getLogger(__name__)
+
+
+class Lifecycle(Protocol):
+    """What `crawl_begin` and `crawl_end` set off."""
+
+    async def begin(self, command: JobCommand, epoch: int) -> None: ...
+
+    async def end(self, command: JobCommand, item: Item) -> Result: ...
+
+
+class SettleStage:
+    """Settles one batch at a time. What is durable before what:
+
+    1. Objects are in Weaviate. Crash before: the batch is delivered again. Crash after: it is delivered again, and the
+       same ids are written or found.
+    2. Dead letters, then their events, and parked spans have delivery reports. Crash after: a second dead letter or
+       span of the same place, which readers fold by place.
+    3. `crawl_begin` and `crawl_end` have taken effect. Crash after: they take effect again, to the same end.
+    4. The outcomes have delivery reports. Crash after: told twice, folded by original place.
+    5. The window acks the batch, then commits. Progress is what is committed, so it is never ahead of 1 to 4.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        stalls: Stalls,
+        store: VectorStore,
+        publisher: Publisher,
+        parking: Parking,
+        lifecycle: Lifecycle,
+        reports: Reports,
+        parked: Callable[[JobCommand], None],
+    ) -> None:
+        """`parked(command)` is told after records of a job were set aside."""
+        self._judge, self._stalls, self._store = judge, stalls, store
+        self._publisher, self._parking, self._lifecycle = publisher, parking, lifecycle
+        self._reports, self._parked = reports, parked
+
+    async def settle(self, batch: Batch) -> None:
+        for item in batch.items:
+            if item.command is not None and item.result in (None, "duplicate", "parked") and self._judge.over(item):
+                item.result = "superseded"
+        for items in batch.jobs().values():
+            await self._index([item for item in items if item.result is None and isinstance(item.event, Chunk)])
+        for item in batch.items:
+            if item.result == "dead_lettered":
+                await self._dead_letter(item)
+        for items in batch.jobs().values():
+            await self._parking.park(items)
+        for item in batch.items:
+            await self._take_effect(item)
+        await wait_all(await self._outcomes(batch))
+        for command in {item.job_id: item.command for item in batch.items if item.result == "parked"}.values():
+            assert command is not None
+            self._parked(command)
+
+    async def _index(self, items: list[Item]) -> None:
+        if not items:
+            return
+        command = items[0].command
+        assert command is not None
+        place = place_of(command)
+        await self._stalls.retry(lambda: self._store.ensure(place), [command])
+        refused = await self._stalls.retry(
+            lambda: self._store.insert(place, [_stored(i, command) for i in items], [_vector(i) for i in items]),
+            [command],
+        )
+        if refused and len(items) > 1:  # by themselves, to tell a bad object from one in bad company
+            for index in refused:
+                await self._index([items[index]])
+        elif refused:
+            items[0].refuse("index", refused[0])
+        for index, item in enumerate(items):
+            if index not in refused and item.result is None:
+                item.result = "indexed"
+
+    async def _dead_letter(self, item: Item) -> None:
+        raw, reason = item.raw, item.reason or "unknown"
+        log.warning("chunks %d/%d goes to the dead letters: %s", raw.partition, raw.offset, reason)
+        reasons = reason_headers(
+            topic=raw.topic,
+            partition=raw.partition,
+            offset=raw.offset,
+            connector="headrace-consumer",
+            stage=item.stage,
+            error="RecordRefused",
+            message=reason,
+        )
+        headers = [(name, value or b"") for name, value in raw.headers] + reasons
+        future = await self._publisher.publish_raw(
+            "dead-letters", key=raw.key, value=raw.value, headers=headers, partition=raw.partition
+        )
+        await self._reports.publish(self._dead_lettered(item, reason, await future), raw.partition)
+
+    def _dead_lettered(self, item: Item, reason: str, dead_letter: Place) -> DeadLettered:
+        return DeadLettered(
+            job_id=item.job_id,
+            chunk_id=item.event.chunk_id if isinstance(item.event, Chunk) else None,
+            record_key=(item.raw.key or b"").decode(errors="replace"),
+            topic=item.raw.topic,
+            place=item.place,
+            dead_letter=dead_letter,
+            stage=item.stage,
+            reason=reason,
+            dead_lettered_at=now(),
+        )
+
+    async def _take_effect(self, item: Item) -> None:
+        if item.result is not None:
+            return
+        assert item.command is not None
+        if isinstance(item.event, CrawlBegin):
+            await self._lifecycle.begin(item.command, item.epoch)
+            item.result = "done"
+        elif isinstance(item.event, CrawlEnd):
+            item.result = await self._lifecycle.end(item.command, item)
+        else:
+            item.result = "done"
+
+    async def _outcomes(self, batch: Batch) -> list["asyncio.Future[Place]"]:
+        futures = []
+        for job_id, items in batch.jobs().items():
+            paid = batch.paid.get(job_id, Paid())
+            event = _outcomes(items, batch.group_generation, self._reports.worker, paid)
+            futures.append(await self._publish(event, items[0].raw.partition))
+        return futures
+
+    async def _publish(self, event: Event, partition: int) -> "asyncio.Future[Place]":
+        return await self._publisher.publish(event, partition=partition)
+
+
+def _outcomes(items: list[Item], group_generation: int, worker: str, paid: Paid) -> Outcomes:
+    first = items[0].event
+    assert first is not None
+    entries: tuple[Outcome, ...] = tuple(item.outcome() for item in items)
+    return Outcomes(
+        job_id=first.job_id,
+        kb_id=first.kb_id,
+        generation=first.generation,
+        partition=items[0].raw.partition,
+        group_generation=group_generation,
+        worker=worker,
+        entries=entries,
+        texts_embedded=paid.texts,
+        tokens_embedded=paid.tokens,
+        calls=paid.calls,
+        decided_at=now(),
+    )
+
+
+def _stored(item: Item, command: JobCommand) -> StoredChunk:
+    chunk = item.event
+    assert isinstance(chunk, Chunk)
+    return StoredChunk(
+        chunk_id=chunk.chunk_id,
+        text=chunk.text,
+        url=chunk.url,
+        title=chunk.title,
+        heading_path=chunk.heading_path,
+        doc_hash=chunk.doc_hash,
+        text_hash=chunk.text_hash,
+        job_id=chunk.job_id,
+        born=command.generation,
+        ordinal=chunk.ordinal,
+    )
+
+
+def _vector(item: Item):  # type: ignore[no-untyped-def]
+    assert item.vector is not None
+    return item.vector

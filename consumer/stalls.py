@@ -1,0 +1,89 @@
+"""Waiting for a dependency that is unwell: retries with growing pauses, and says so in the job's status."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from consumer.reports import Reports
+from headrace.errors import DependencyUnwell
+from schemas.codec import now
+from schemas.commands import JobCommand
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 15.0
+SAY_AFTER_S = 1.5
+"""A hiccup shorter than this is no stall worth telling."""
+
+
+class GaveUp(Exception):
+    """`keep_trying` said no while the dependency was still unwell."""
+
+    def __init__(self, cause: DependencyUnwell, waited_s: float) -> None:
+        super().__init__(str(cause))
+        self.cause, self.waited_s = cause, waited_s
+
+
+class Stalls:
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+        self._told: dict[tuple[str, str], tuple[str, str]] = {}
+
+    async def retry(
+        self,
+        call: Callable[[], Awaitable[T]],
+        commands: Iterable[JobCommand],
+        keep_trying: Callable[[DependencyUnwell, float], bool] = lambda cause, waited_s: True,
+    ) -> T:
+        """The call's result, however long its dependency takes to get well.
+
+        `keep_trying(cause, waited_s)` is asked after each failure. Raises GaveUp; the stall then stays told.
+        """
+        jobs = list(commands)
+        pause, started, unwell = FIRST_PAUSE_S, time.monotonic(), ""
+        while True:
+            try:
+                result = await call()
+            except DependencyUnwell as exc:
+                unwell, waited_s = exc.dependency, time.monotonic() - started
+                if exc.lasting or waited_s > SAY_AFTER_S:
+                    await self._tell(jobs, exc)
+                if not keep_trying(exc, waited_s):
+                    raise GaveUp(exc, waited_s) from exc
+                await asyncio.sleep(max(exc.retry_after_s or 0, pause * random.uniform(0.8, 1.2)))
+                pause = min(LONGEST_PAUSE_S, pause * 2)
+            else:
+                if unwell:
+                    await self.over(jobs, unwell)
+                return result
+
+    async def over(self, commands: Iterable[JobCommand], dependency: str) -> None:
+        """The dependency works again for these jobs."""
+        for command in commands:
+            told = self._told.pop((command.job_id, dependency), None)
+            if told:
+                reason, since = told
+                log.info("job %s goes on: %s is well again", command.job_id, dependency)
+                await self._reports.stall(command, dependency=dependency, reason=reason, since=since, ended=True)
+
+    def forget(self, job_id: str) -> None:
+        """The job starts anew (its owner reports it running, which ends what was told): a stall is told again."""
+        for key in [key for key in self._told if key[0] == job_id]:
+            del self._told[key]
+
+    async def _tell(self, commands: Iterable[JobCommand], exc: DependencyUnwell) -> None:
+        for command in commands:
+            key = (command.job_id, exc.dependency)
+            reason, since = self._told.get(key, ("", now()))
+            if reason != exc.reason:
+                self._told[key] = (exc.reason, since)
+                log.warning("job %s waits: %s", command.job_id, exc)
+                await self._reports.stall(
+                    command, dependency=exc.dependency, reason=exc.reason, since=since, ended=False
+                )

@@ -1,0 +1,83 @@
+"""The Faust app: its settings, its one agent, and its rebalances.
+
+Numbers were measured against Kafka 4.3.1 (docs/decisions/2026-11-24-faust-discipline.md).
+"""
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+from aiokafka.client import AIOKafkaClient
+
+from headrace.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TAKE_WITHIN_S = 0.1
+"""A batch that isn't full goes on after this long: bounds the time to searchable of a small job."""
+
+Handler = Callable[[list[Any]], Awaitable[None]]
+
+
+def make_app(settings: Settings) -> faust.App:
+    return faust.App(
+        settings.consumer_group,
+        broker=f"kafka://{settings.bootstrap_servers}",
+        datadir=tempfile.mkdtemp(prefix="headrace-faust-"),
+        key_serializer="raw",
+        value_serializer="raw",
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        worker_redirect_stdouts=False,
+        table_standby_replicas=0,  # then assignment is plain round robin
+        consumer_auto_offset_reset="earliest",
+        stream_wait_empty=False,  # our own drain is bounded, Faust's is not
+        stream_buffer_maxsize=16_384,  # at least 2.5 x events/s: the fetcher sleeps a second when it is full
+        broker_session_timeout=10.0,  # takeover after a kill: about 11 s
+        broker_heartbeat_interval=1.0,
+        broker_rebalance_timeout=30.0,  # above the drain
+        broker_request_timeout=20.0,  # above the session
+        broker_max_poll_interval=7 * 86_400.0,  # a long stall must not end in a worker that left its group for ever
+        broker_commit_interval=1.0,
+        broker_commit_every=None,
+    )
+
+
+def consume(app: faust.App, settings: Settings, handle: Handler) -> None:
+    """Declares the agent. `handle` gets events in order and must not return before it has taken them in."""
+    topic = app.topic(settings.topic("chunks"), key_type=bytes, value_type=bytes)
+
+    @app.agent(topic, name="chunks")
+    async def chunks(stream: Any) -> None:
+        try:
+            async for events in stream.noack_take(settings.embed_batch, within=TAKE_WITHIN_S):
+                await handle(events)
+        except Exception as exc:  # an exception that leaves an agent makes Faust ack unread events: die instead
+            await app.crash(exc)
+            await asyncio.Event().wait()
+
+
+async def next_offsets(app: faust.App, partitions: set[Any]) -> dict[int, int]:
+    """Partition to the offset that is delivered first: the committed one, or the log's start."""
+    if not partitions:
+        return {}
+    earliest = await app.consumer.earliest_offsets(*partitions)
+    committed = app.consumer._committed_offset
+    return {tp.partition: max(committed.get(tp) or 0, earliest.get(tp) or 0) for tp in partitions}
+
+
+def back_off_on_metadata() -> None:
+    """aiokafka 0.14 asks for metadata without a pause while no broker answers."""
+    original = AIOKafkaClient._metadata_update
+
+    async def update(self: Any, *args: Any, **kwargs: Any) -> Any:
+        done = await original(self, *args, **kwargs)
+        if not done:
+            await asyncio.sleep(0.25)
+        return done
+
+    AIOKafkaClient._metadata_update = update

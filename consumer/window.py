@@ -1,0 +1,194 @@
+"""A window of batches: prepared side by side, settled one after the other, acked in order.
+
+The discipline that makes Faust at-least-once (docs/decisions/2026-11-24-faust-discipline.md):
+  * one agent, `noack_take`, every event acked here and nowhere else, whole batches, in order;
+  * an event of the current group generation is never dropped, an event of an older one always is: it comes again;
+  * every offset exactly once per generation: Faust may deliver one twice after a rebalance (skipped), and a hole would
+    be committed over (crash);
+  * nothing starts until the gate is open: awaiting in `on_partitions_assigned` does not hold events back.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from consumer.item import Batch, Item
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 15.0
+"""Longest wait for batches under way when partitions are taken away; below Faust's rebalance timeout."""
+
+
+class HoleInLog(RuntimeError):
+    """An offset is missing between two deliveries: acking on would lose it."""
+
+
+class Window:
+    """`start`, `submit` batch after batch, `drain` before partitions go, `stop`.
+
+    prepare(batch): may run for several batches at once. settle(batch): one at a time, in order of submission.
+    generation(): the group generation now. commit(): commits what is acked.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        prepare: Callable[[Batch], Awaitable[None]],
+        settle: Callable[[Batch], Awaitable[None]],
+        generation: Callable[[], int],
+        commit: Callable[[], Awaitable[Any]],
+        crash: Callable[[BaseException], Awaitable[None]],
+    ) -> None:
+        self._prepare, self._settle, self._generation = prepare, settle, generation
+        self._commit, self._crash = commit, crash
+        self._slots = asyncio.Semaphore(width)
+        self._queue: asyncio.Queue[tuple[Batch, asyncio.Task[None]]] = asyncio.Queue()
+        self._in_flight = 0
+        self._preparing: Counter[str] = Counter()
+        self._changed = asyncio.Condition()
+        self._acked = asyncio.Event()
+        self._settling = asyncio.Lock()
+        self._closed: int | None = None
+        self._expected: dict[int, int] = {}
+        self.gate = asyncio.Event()
+        self.progressed_at = time.monotonic()
+
+    def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._run(), name="settle"),
+            asyncio.create_task(self._commits(), name="commit"),
+        ]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def in_flight(self) -> int:
+        return self._in_flight
+
+    def assigned(self, next_offsets: dict[int, int]) -> None:
+        """A new group generation begins, reading each partition from its offset. Opens nothing: that is the gate's."""
+        if self._closed == self._generation():
+            raise RuntimeError("partitions were assigned again in the same group generation")
+        self._expected = dict(next_offsets)
+
+    async def submit(self, batches: Callable[[list[Any]], list[Batch]], events: list[Any]) -> None:
+        """Takes events in; waits for room and for the gate. `batches` cuts them into batches, after the waits."""
+        await self.gate.wait()
+        # Looked at after the wait, on purpose: what is of an older generation now is delivered again.
+        fresh = [] if self._generation() == self._closed else self._fresh(self._live(events))
+        for batch in batches(fresh) if fresh else []:
+            await self._slots.acquire()
+            if self._closed == batch.group_generation or not self._all_live(batch):
+                self._slots.release()
+                return
+            if not self._in_flight:
+                self.progressed_at = time.monotonic()  # an idle time before is no lack of progress
+            self._in_flight += 1
+            self._preparing.update(batch.jobs().keys())
+            self._queue.put_nowait((batch, asyncio.create_task(self._prepared(batch))))
+
+    async def quiet(self, job_id: str) -> None:
+        """Returns once no batch is being prepared (embedded) that has records of the job."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._preparing[job_id])
+
+    async def settled(self) -> None:
+        """Returns once the batch that is being settled now, if any, is done."""
+        async with self._settling:
+            return
+
+    async def drain(self) -> None:
+        """Lets the batches under way finish, for `DRAIN_S` at most, and commits. Nothing of this generation starts after."""
+        self._closed = self._generation()
+        try:
+            async with asyncio.timeout(DRAIN_S), self._changed:
+                await self._changed.wait_for(lambda: not self._in_flight)
+        except TimeoutError:
+            log.warning("gave up on %d batches: their records will be delivered again", self._in_flight)
+        await self._commit()
+
+    def _live(self, events: list[Any]) -> list[Any]:
+        generation = self._generation()
+        return [event for event in events if event.message.generation_id == generation]
+
+    def _fresh(self, events: list[Any]) -> list[Any]:
+        fresh = []
+        for event in events:
+            message = event.message
+            expected = self._expected.get(message.partition, message.offset)
+            if message.offset > expected:
+                raise HoleInLog(f"partition {message.partition}: expected {expected}, got {message.offset}")
+            if message.offset == expected:
+                self._expected[message.partition] = expected + 1
+                fresh.append(event)
+        return fresh
+
+    async def _prepared(self, batch: Batch) -> None:
+        try:
+            await self._prepare(batch)
+        finally:
+            async with self._changed:
+                self._preparing.subtract(batch.jobs().keys())
+                self._changed.notify_all()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                batch, prepared = await self._queue.get()
+                await prepared
+                async with self._settling:
+                    await self._settle_and_ack(batch)
+                await self._finished()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:  # prepare and settle retry what can be retried: this is a fault of the program
+            self._closed, self._in_flight = self._generation(), 0
+            async with self._changed:
+                self._changed.notify_all()
+            await self._crash(exc)
+
+    async def _settle_and_ack(self, batch: Batch) -> None:
+        if not self._all_live(batch):
+            return
+        await self._settle(batch)
+        if self._all_live(batch):
+            for event in batch.events:
+                event.ack()
+            self._acked.set()
+
+    def _all_live(self, batch: Batch) -> bool:
+        return batch.group_generation == self._generation()
+
+    async def _finished(self) -> None:
+        self._slots.release()
+        self.progressed_at = time.monotonic()
+        async with self._changed:
+            self._in_flight -= 1
+            self._changed.notify_all()
+
+    async def _commits(self) -> None:
+        while True:
+            await self._acked.wait()
+            self._acked.clear()
+            await self._commit()
+
+
+def split(items: list[Item], events: list[Any], generation: int, size_of: Callable[[Item], int]) -> list[Batch]:
+    """Cuts items into batches of at most `size_of(item)` items: small ones where embedding is slow."""
+    batches: list[Batch] = []
+    for item, event in zip(items, events, strict=True):
+        last = batches[-1] if batches else None
+        if last is None or len(last.items) >= min(size_of(item), size_of(last.items[-1])):
+            last = Batch([], [], generation)
+            batches.append(last)
+        last.items.append(item)
+        last.events.append(event)
+    return batches
