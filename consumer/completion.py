@@ -86,9 +86,7 @@ class Completion:
         manifest = await self._manifest(command, end)
         ids = {ref for page in manifest.values() for ref in page}
         if len(manifest) != end.pages or manifest_digest(ids) != end.digest:
-            await self._fail(
-                command, f"the manifest has {len(manifest)} pages, crawl_end names {end.pages}, or other chunks"
-            )
+            await self._fail(command, _mismatch(len(manifest), end))
             return "done"
         dead = await self._dead_lettered(command)
         difference = await self._compare(command, frozenset(ids), dead)
@@ -226,6 +224,10 @@ class Completion:
         )
         await self._reports.publish(event, command.partition)
         log.info("job %s %s: %d chunks of %d pages", command.job_id, event.outcome, event.chunks_visible, event.pages)
+
+
+def _mismatch(pages: int, end: CrawlEnd) -> str:
+    return f"the manifest ({pages} pages) is not the one that crawl_end names ({end.pages} pages, {end.digest[:12]}…)"
 
 
 def _flaws(end: CrawlEnd, difference: Difference, dead: int) -> str:

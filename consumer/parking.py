@@ -1,14 +1,15 @@
 """Setting records of a paused job aside, and taking them up again.
 
-A span is one record on `parked`; the union of a job's spans is what is parked. Taking up again copies the records to the
-end of `chunks`, where they are read like any other, carrying their original place:
+A span is one record on `parked`; the union of a job's spans is what is parked. Taking up again copies the records to
+the end of `chunks`, where they are read like any other, carrying their original place:
 
-1. Copies have their delivery reports. Crash after: the spans still stand, and the records are copied again; a chunk that
-   is stored already is a duplicate, and outcomes fold by original place.
+1. Copies have their delivery reports. Crash after: the spans still stand, and the records are copied again; a chunk
+   that is stored already is a duplicate, and outcomes fold by original place.
 2. `requeued_through` stands on `parked`: a `crawl_end` before it moves behind it. Crash after: as after 1.
 3. The spans' tombstones are delivered. Crash after: nothing is left to do.
 """
 
+import asyncio
 import logging
 
 import msgspec
@@ -94,7 +95,7 @@ class Parking:
         await wait_all(futures)
         return futures[-1].result() if futures else None
 
-    async def _publish_copy(self, record: RawRecord, event: JobRecord):  # type: ignore[no-untyped-def]
+    async def _publish_copy(self, record: RawRecord, event: JobRecord) -> "asyncio.Future[Place]":
         origin = event.origin or Place(record.partition, record.offset)
         copy = msgspec.structs.replace(event, origin=origin)
         return await self._publisher.publish(copy, partition=record.partition)

@@ -83,9 +83,9 @@ class Consumer:
         )
         self._keeper.window = self.window
         consume(self.app, settings, self._handle)
-        self.app.on_partitions_revoked.connect(self._revoked)
-        self.app.on_partitions_assigned.connect(self._assigned)
-        self.app.on_before_shutdown.connect(self._before_shutdown)
+        self.app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
+        self.app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
+        self.app.on_before_shutdown.connect(self._before_shutdown)  # type: ignore[arg-type]
 
     async def start(self) -> None:
         await self._publisher.start()
@@ -148,8 +148,9 @@ class Consumer:
             await self.app.consumer.commit()
 
     async def _crash(self, failed: "asyncio.Future[None]") -> None:
-        if not failed.cancelled() and failed.exception():
-            await self.app.crash(failed.exception())
+        exc = None if failed.cancelled() else failed.exception()
+        if exc:
+            await self.app.crash(exc)
 
     def _command_changed(self, command: JobCommand) -> None:
         self._keeper.command_changed(command)

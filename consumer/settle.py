@@ -11,6 +11,7 @@ from consumer.judge import Judge
 from consumer.parking import Parking
 from consumer.reports import Reports
 from consumer.stalls import Stalls
+from headrace.embedding.base import Vectors
 from headrace.kafka.publisher import Publisher, wait_all
 from headrace.vectors import StoredChunk, VectorStore
 from schemas.chunks import Chunk, CrawlBegin, CrawlEnd
@@ -84,10 +85,8 @@ class SettleStage:
         assert command is not None
         place = place_of(command)
         await self._stalls.retry(lambda: self._store.ensure(place), [command])
-        refused = await self._stalls.retry(
-            lambda: self._store.insert(place, [_stored(i, command) for i in items], [_vector(i) for i in items]),
-            [command],
-        )
+        chunks, vectors = [_stored(item, command) for item in items], [_vector(item) for item in items]
+        refused = await self._stalls.retry(lambda: self._store.insert(place, chunks, vectors), [command])
         if refused and len(items) > 1:  # by themselves, to tell a bad object from one in bad company
             for index in refused:
                 await self._index([items[index]])
@@ -188,6 +187,6 @@ def _stored(item: Item, command: JobCommand) -> StoredChunk:
     )
 
 
-def _vector(item: Item):  # type: ignore[no-untyped-def]
+def _vector(item: Item) -> Vectors:
     assert item.vector is not None
     return item.vector

@@ -66,7 +66,7 @@ async def next_offsets(app: faust.App, partitions: set[Any]) -> dict[int, int]:
     if not partitions:
         return {}
     earliest = await app.consumer.earliest_offsets(*partitions)
-    committed = app.consumer._committed_offset
+    committed: dict[Any, int | None] = app.consumer._committed_offset  # type: ignore[attr-defined]
     return {tp.partition: max(committed.get(tp) or 0, earliest.get(tp) or 0) for tp in partitions}
 
 
@@ -80,4 +80,4 @@ def back_off_on_metadata() -> None:
             await asyncio.sleep(0.25)
         return done
 
-    AIOKafkaClient._metadata_update = update
+    AIOKafkaClient._metadata_update = update  # type: ignore[method-assign]

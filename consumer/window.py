@@ -106,7 +106,7 @@ class Window:
             return
 
     async def drain(self) -> None:
-        """Lets the batches under way finish, for `DRAIN_S` at most, and commits. Nothing of this generation starts after."""
+        """Lets the batches under way finish, for `DRAIN_S` at most, and commits; none of this generation starts after."""
         self._closed = self._generation()
         try:
             async with asyncio.timeout(DRAIN_S), self._changed:

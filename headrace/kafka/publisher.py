@@ -54,7 +54,7 @@ class Publisher:
         self._thread.start()
 
     async def publish(self, event: Event, *, partition: int) -> "asyncio.Future[Place]":
-        """Hands the event over; the future gives its place once the broker has it. Waits only while too many are out."""
+        """Hands the event over; the future gives its place once the broker has it. Waits while too many are out."""
         return await self.publish_raw(
             event.TOPIC,
             key=event.key().encode(),
