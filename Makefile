@@ -11,12 +11,10 @@ PYTEST_ARGS ?=
 .PHONY: help env demo up down test test-containers bench lint format schemas lock clean
 
 help: ## this list
-	@echo "Headrace turns web sites into searchable knowledge bases. Begin with:  make demo"
-	@echo
+	@echo "Headrace turns web sites into searchable knowledge bases. Begin with:  make demo"; echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo
-	@echo "The first start downloads Kafka and builds Weaviate (a few minutes); both are kept in ~/.cache/headrace."
-	@echo "Then, in another terminal:  $(BIN)/headrace --help"
+	@echo; echo "The first start fetches Kafka and builds Weaviate (a few minutes); ~/.cache/headrace keeps both."
+	@echo "While it runs, in another terminal:  $(BIN)/headrace --help"
 
 env: $(STAMP) ## the Python environment in .venv, from requirements/lock.txt
 

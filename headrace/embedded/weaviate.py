@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import requests
+import httpx
 
 from headrace.embedded import ports
 from headrace.embedded.config import LOOPBACK
@@ -139,10 +139,11 @@ class EmbeddedWeaviate:
     def _serves(self) -> bool:
         """Ready for reads, and with a raft leader, without which the first new collection would fail."""
         try:
-            ready = requests.get(f"{self.url}/v1/.well-known/ready", timeout=_PROBE_TIMEOUT_S)
-            if not ready.ok:
-                return False
-            cluster = requests.get(f"{self.url}/v1/cluster/statistics", timeout=_PROBE_TIMEOUT_S)
-        except requests.RequestException:  # not yet; the deadline is the caller's
+            # Whatever proxy the environment names is not for loopback.
+            with httpx.Client(base_url=self.url, timeout=_PROBE_TIMEOUT_S, trust_env=False) as client:
+                if not client.get("/v1/.well-known/ready").is_success:
+                    return False
+                cluster = client.get("/v1/cluster/statistics")
+        except httpx.TransportError:  # not yet; the deadline is the caller's
             return False
-        return bool(cluster.ok and cluster.json().get("synchronized"))
+        return bool(cluster.is_success and cluster.json().get("synchronized"))

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
-import requests
 
 from headrace.embedded import EmbeddedSettings, PortTaken, ServerStack, SilentReporter
 from headrace.embedded.ports import is_free, listens_beyond_loopback
@@ -32,7 +32,7 @@ def eventually(condition: Callable[[], bool], deadline_s: float = 60.0) -> None:
 
 
 def count_objects(stack: ServerStack) -> int:
-    return len(requests.get(f"{stack.weaviate_url}/v1/objects", timeout=10).json()["objects"])
+    return len(httpx.get(f"{stack.weaviate_url}/v1/objects", timeout=10).json()["objects"])
 
 
 def test_neither_server_can_be_reached_from_other_machines(stack: ServerStack) -> None:
@@ -66,9 +66,9 @@ def test_kafka_makes_no_topic_by_accident(stack: ServerStack) -> None:
 def test_weaviate_keeps_objects_through_a_stop_and_a_crash(stack: ServerStack) -> None:
     weaviate = stack.weaviate
     assert weaviate is not None
-    assert requests.post(f"{stack.weaviate_url}/v1/schema", json={"class": "Kept"}, timeout=30).ok
+    assert httpx.post(f"{stack.weaviate_url}/v1/schema", json={"class": "Kept"}, timeout=30).is_success
     for number, end in enumerate([weaviate.stop, weaviate.kill], start=1):
-        assert requests.post(f"{stack.weaviate_url}/v1/objects", json={"class": "Kept"}, timeout=30).ok
+        assert httpx.post(f"{stack.weaviate_url}/v1/objects", json={"class": "Kept"}, timeout=30).is_success
         end()
         assert weaviate.pid is None
         weaviate.start()
@@ -108,5 +108,5 @@ def test_servers_end_with_a_killed_parent_and_the_next_start_waits_for_them(tmp_
         assert owner.stdout.readline() == "up\n"
         os.kill(owner.pid, signal.SIGKILL)
     with owned:  # at once, while the servers of the dead owner may still be going down
-        assert requests.get(f"{owned.weaviate_url}/v1/.well-known/ready", timeout=10).ok
+        assert httpx.get(f"{owned.weaviate_url}/v1/.well-known/ready", timeout=10).is_success
     eventually(lambda: is_free(chosen.kafka_port) and is_free(chosen.weaviate_port))
