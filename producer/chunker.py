@@ -79,6 +79,10 @@ class _Section(msgspec.Struct):
     def size(self) -> int:
         return sum(self.counts)
 
+    @property
+    def is_bare(self) -> bool:
+        return all(block.kind is BlockKind.HEADING for block in self.blocks)
+
 
 class _Cutter:
     def __init__(self, title: str, max_tokens: int, overlap_tokens: int) -> None:
@@ -109,9 +113,14 @@ class _Cutter:
             yield current
 
     def _may_join(self, current: _Section, following: _Section) -> bool:
-        """Runts join a sibling or descendant; they join a section further out only when both are runts."""
+        """Runts join a sibling or descendant; they join a section further out only when both are runts.
+
+        A heading without text of its own always joins its first descendant: alone it says nothing.
+        """
+        if current.is_bare and following.level > current.level:
+            return True
         runt = self._max // RUNT_SHARE
-        path = self._fitting_path(_common(current.path, following.path))
+        path = self._fitting_path(_join(current, following).path)
         if current.size + following.size > self._max - count_short(_prefix(self._title, path)):
             return False
         if following.level < current.level:
@@ -203,8 +212,9 @@ def _sections(blocks: Sequence[Block]) -> Iterator[_Section]:
 
 
 def _join(current: _Section, following: _Section) -> _Section:
+    path = following.path if current.is_bare else _common(current.path, following.path)
     return _Section(
-        _common(current.path, following.path),
+        path,
         min(current.level, following.level) if current.level else following.level,
         current.blocks + following.blocks,
         current.counts + following.counts,

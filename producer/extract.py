@@ -75,7 +75,7 @@ def _refuse_binary(body: bytes, media_type: str) -> None:
         raise NotExtractable(f"{named} data" + (f" under the content type {media_type[:80]}" if media_type else ""))
     head = body[:4_096]
     wide = body.startswith((b"\xff\xfe", b"\xfe\xff"))
-    if not wide and head.count(0) > len(head) // 50:
+    if not wide and head.count(0) > max(4, len(head) // 50):
         raise NotExtractable("binary data" + (f" under the content type {media_type[:80]}" if media_type else ""))
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from producer.addresses import AddressPolicy
 from producer.inflate import BodyTooLarge, Inflater, UnknownEncoding
@@ -169,8 +170,9 @@ class Fetcher:
             raise RuntimeError("Fetcher.start has not been awaited")
         started = time.perf_counter()
         try:
+            # `encoded`: the URL is canonical already, and yarl would spell it otherwise.
             async with self._session.get(
-                url, headers=self._headers(etag, last_modified), allow_redirects=False
+                URL(url, encoded=True), headers=self._headers(etag, last_modified), allow_redirects=False
             ) as response:
                 redirect_to = _redirect_target(url, response)
                 body = _NO_BODY

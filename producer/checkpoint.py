@@ -1,0 +1,181 @@
+"""A generation's `pages` records, read back from the log: the crawl's checkpoint, and its manifest.
+
+The fold is the one that every reader uses: per URL the record of the highest epoch, and of those the last. A record
+that an owner wrote after it had lost the job stands in the log like any other; see `Manifest.late`.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from headrace.kafka.follower import end_offset, stream_span
+from headrace.kafka.records import RawRecord
+from headrace.settings import Settings
+from producer.frontier import MAX_HOPS, Entry, Frontier
+from schemas.codec import UndecodableRecord, decode
+from schemas.facts import CrawlCounts
+from schemas.identity import manifest_digest, page_key
+from schemas.pages import PageRecord
+
+BREATH: Final = 200
+"""Records decoded between two looks at the event loop: about 5 ms."""
+
+
+@dataclass
+class Tally:
+    """Pages of a generation by what became of them."""
+
+    generation: int
+    crawled: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    skipped: int = 0
+    against_limit: int = 0
+    chunks: int = 0
+    bytes: int = 0
+
+    def add(self, page: PageRecord) -> None:
+        erred = is_error(page)
+        read = page.state in ("fetched", "unchanged")
+        self.crawled += read
+        self.unchanged += page.state == "unchanged"
+        self.failed += erred
+        self.skipped += page.state == "skipped"
+        self.against_limit += read or erred or (page.state == "skipped" and page.status is not None)
+        self.chunks += sum(ref.born == self.generation for ref in page.chunks)
+        self.bytes += page.bytes
+
+    def counts(self, queued: int) -> CrawlCounts:
+        return CrawlCounts(
+            pages_crawled=self.crawled,
+            pages_queued=queued,
+            pages_failed=self.failed,
+            pages_skipped=self.skipped,
+            pages_unchanged=self.unchanged,
+            chunks_published=self.chunks,
+            bytes_fetched=self.bytes,
+        )
+
+
+def is_error(page: PageRecord) -> bool:
+    """A page that should have been read and could not be; one kept behind the limit was never asked for."""
+    return page.state == "failed" or (page.state == "kept" and page.attempt > 0)
+
+
+class Logged(msgspec.Struct, frozen=True):
+    """A record and where it stands in its partition."""
+
+    offset: int
+    page: PageRecord
+
+
+@dataclass
+class Manifest:
+    """The pages of one generation up to `end`, an offset of their partition."""
+
+    generation: int
+    end: int
+    pages: dict[str, Logged] = field(default_factory=dict)
+
+    def fold(self, offset: int, page: PageRecord) -> None:
+        known = self.pages.get(page.url)
+        if known is None or page.epoch >= known.page.epoch:
+            self.pages[page.url] = Logged(offset, page)
+
+    def visited(self) -> list[PageRecord]:
+        """Pages that were asked for, as against those of base that the end of a crawl accounts for; by depth."""
+        return sorted((each.page for each in self.pages.values() if each.page.attempt), key=lambda page: page.depth)
+
+    def late(self, epoch: int, read_to: int) -> list[PageRecord]:
+        """Pages that an earlier owner recorded after this one had read the checkpoint: their chunks don't count."""
+        return [each.page for each in self.pages.values() if each.page.epoch < epoch and each.offset >= read_to]
+
+    def tally(self) -> Tally:
+        tally = Tally(self.generation)
+        for page in self.visited():
+            tally.add(page)
+        return tally
+
+    @property
+    def errors(self) -> int:
+        return sum(is_error(each.page) for each in self.pages.values())
+
+    def digest(self) -> str:
+        return manifest_digest(ref.id for each in self.pages.values() for ref in each.page.chunks)
+
+    def failure(self) -> str | None:
+        """Why there is nothing to publish, or None."""
+        asked = self.visited()
+        if any(page.state in ("fetched", "unchanged") for page in asked):
+            with_text = any(each.page.chunks for each in self.pages.values())
+            return None if with_text else "the crawl found no text to index"
+        first = next((page for page in asked if page.state != "redirected"), asked[0] if asked else None)
+        if first is None:
+            return "no page could be fetched: no start URL is in scope"
+        answered = first.status is not None and first.status < 300
+        what = "the crawl found no text to index" if answered else "no page could be fetched"
+        return f"{what}: {first.url}: {first.reason or first.state}"
+
+
+class Checkpoint:
+    """Reads generations of one KB from its partition of `pages`."""
+
+    def __init__(self, settings: Settings, kb_id: str, partition: int) -> None:
+        self._settings, self._kb_id, self._partition = settings, kb_id, partition
+
+    async def read(self, *generations: int) -> list[Manifest]:
+        """What the log holds of each at this moment, in one pass. Waits while Kafka is away."""
+        bootstrap, prefix = self._settings.bootstrap_servers, self._settings.topic_prefix
+        end = await end_offset(bootstrap, "pages", self._partition, prefix=prefix)
+        manifests = {page_key(self._kb_id, each, "").encode(): Manifest(each, end) for each in generations}
+        stream = stream_span(bootstrap, "pages", self._partition, 0, end, prefix=prefix)
+        async for manifest, raw in _belonging(stream, manifests):
+            try:
+                page = decode("pages", raw.headers, raw.value)
+            except UndecodableRecord:  # this record is bad, and none of ours: it names no page
+                continue
+            assert isinstance(page, PageRecord)
+            manifest.fold(raw.offset, _interned(page))
+        return list(manifests.values())
+
+
+async def _belonging(
+    stream: AsyncIterator[RawRecord], manifests: dict[bytes, Manifest]
+) -> AsyncIterator[tuple[Manifest, RawRecord]]:
+    """Told by the key alone: a partition holds many KBs and generations."""
+    read = 0
+    async for raw in stream:
+        read += 1
+        if read % BREATH == 0:
+            await asyncio.sleep(0)
+        for prefix, manifest in manifests.items():
+            if raw.value is not None and raw.key is not None and raw.key.startswith(prefix):
+                yield manifest, raw
+
+
+def _interned(page: PageRecord) -> PageRecord:
+    """Pages of a site link to the same pages: one string for each, not one for each link."""
+    return msgspec.structs.replace(page, url=sys.intern(page.url), links=tuple(map(sys.intern, page.links)))
+
+
+def links_of(page: PageRecord) -> Iterable[Entry]:
+    """What a recorded page adds to the frontier."""
+    hop = page.state == "redirected"
+    depth = page.depth if hop else page.depth + 1
+    return (Entry(link, depth, page.url, 1 if hop else 0) for link in page.links)
+
+
+def restore(frontier: Frontier, visited: Iterable[PageRecord]) -> list[PageRecord]:
+    """Marks recorded pages as visited and returns them. One whose links did not all fit its record isn't: it is
+    fetched again, as it alone knows them."""
+    known = [page for page in visited if not page.links_truncated]
+    for page in known:
+        frontier.mark_visited(page.url)
+    return known
+
+
+__all__ = ["MAX_HOPS", "Checkpoint", "Logged", "Manifest", "Tally", "is_error", "links_of", "restore"]

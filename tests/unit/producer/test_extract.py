@@ -1,0 +1,243 @@
+"""From bytes to blocks: what is kept, what is dropped, what is refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer.content.document import BlockKind, Document, NotExtractable
+from producer.extract import MAX_ELEMENTS, extract
+
+URL = "https://h.example/docs/page.html"
+PROSE = "<p>" + "The gate holds the water back until the miller wants it. " * 8 + "</p>"
+
+
+def page(body: str, head: str = "<title>T</title>", **arguments: str) -> Document:
+    html = f"<!DOCTYPE html><html lang=en><head>{head}</head><body>{body}</body></html>"
+    return extract(URL, html.encode(), "text/html; charset=utf-8", **arguments)
+
+
+def texts(body: str) -> list[str]:
+    """Blocks of a main part, the filler left out."""
+    return [b.text for b in page(f"<main>{body}{PROSE}</main>").blocks if "The gate holds" not in b.text]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("<h2>A <em>b</em><a class=headerlink href=#a>¶</a></h2>", ["## A b"]),
+        ("<p>one <code>two</code>\n three<br>four</p>", ["one `two` three\nfour"]),
+        ("<p>a&nbsp;b&#8203;c&shy;d</p>", ["a bcd"]),
+        ("text <div>in</div> pieces", ["text", "in", "pieces"]),
+        ("<ul><li>a<li>b<ul><li>c</ul><li>d</ul>", ["- a\n- b\n  - c\n- d"]),
+        ("<ol start=3><li>a</li><li>b</li></ol>", ["3. a\n4. b"]),
+        ("<ul><li><p>a</p><p>b</p></li></ul>", ["- a\n  b"]),
+        ("<ol><li>do<pre>x</pre></li><li>then</li></ol>", ["1. do", "```\nx\n```", "2. then"]),
+        ("<dl><dt>term</dt><dd>means <b>this</b></dd></dl>", ["term", "means this"]),
+        ("<blockquote><p>said</p></blockquote>", ["> said"]),
+        (
+            '<pre><code class="language-python">def f():\n    pass\n</code></pre>',
+            ["```python\ndef f():\n    pass\n```"],
+        ),
+        (
+            '<div class="highlight-rust notranslate"><div class="highlight"><pre>x</pre></div></div>',
+            ["```rust\nx\n```"],
+        ),
+        ("<pre>a<br>b</pre>", ["```\na\nb\n```"]),
+        ("<pre>\n\n```\ninner\n```</pre>", ["````\n```\ninner\n```\n````"]),
+        ("<div class=fragment><div class=line>a</div><div class=line> b</div></div>", ["```\na\n b\n```"]),
+        (
+            "<table><tr><th>k</th><th>v</th></tr><tr><td>a|b</td><td><p>1</p> 2</td></tr></table>",
+            ["| k | v |\n| --- | --- |\n| a\\|b | 1 2 |"],
+        ),
+        ("<table role=presentation><tr><td>a</td><td>b</td></tr></table>", ["a", "b"]),
+        ('<p>see <img src=x alt="the wheel"> there</p>', ["see the wheel there"]),
+        ('<p>x <math alttext="a^2"><mi>a</mi></math></p>', ["x a^2"]),
+        ("<aside class='admonition note'><p>Careful</p></aside>", ["Careful"]),
+        ("<aside><p>advert</p></aside><nav>n</nav><footer>f</footer><script>s</script><style>t</style>", []),
+        ("<div class='breadcrumbs'>b</div><div hidden>h</div><p style='display: none'>n</p><form>q</form>", []),
+        ("<header><h1>Kept</h1></header><header>dropped</header>", ["# Kept"]),
+        ("<section id=search><p>kept</p></section>", ["kept"]),
+        ("<p>a<script>x</script>b</p>", ["ab"]),
+    ],
+)
+def test_blocks(body: str, expected: list[str]) -> None:
+    assert texts(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("container", "method"),
+    [
+        ("<main>{}</main>", "main"),
+        ("<div role=main>{}</div>", "main"),
+        ("<article>{}</article>", "article"),
+        ("<div class='md-content'>{}</div>", "generator"),
+        ("<div class='document'><div class='body'>{}</div></div>", "generator"),
+        ("<div class='contents'>{}</div>", "generator"),
+        ("<div class='chapter-level-extent'>{}</div>", "generator"),
+        ("<div class='chapter'>{}</div>", "generator"),
+        ("<div id='mw-content-text'>{}</div>", "generator"),
+    ],
+)
+def test_the_main_part_is_found_by_the_page_s_own_semantics(container: str, method: str) -> None:
+    frame = "<nav><a href=/x>Elsewhere</a></nav>{}<div class=sidebar>Side</div><footer>Foot</footer>"
+    document = page(frame.format(container.format("<h1>Title</h1>" + PROSE)))
+    assert document.method == method
+    assert [b.kind for b in document.blocks] == [BlockKind.HEADING, BlockKind.PARAGRAPH]
+    assert document.links == ["https://h.example/x"]
+
+
+def test_a_page_without_a_frame_is_all_content() -> None:
+    document = page("<h1>NAME</h1>" + PROSE)
+    assert (document.method, len(document.blocks)) == ("whole", 2)
+
+
+def test_readability_is_the_general_case() -> None:
+    menu = "<div class=menu>" + "<a href=/x>menu</a> " * 30 + "</div>"
+    document = page(menu + "<div class=post><h2>Post</h2>" + PROSE * 4 + "</div>")
+    assert document.method == "readability"
+    assert "menu" not in document.text
+    assert "The gate holds" in document.text
+
+
+def test_an_empty_shell_around_the_text_is_not_taken_for_the_main_part() -> None:
+    document = page("<main>Loading</main>" + PROSE * 5)
+    assert "The gate holds" in document.text
+
+
+def test_layout_tables_of_pydoc_become_sections() -> None:
+    document = page(
+        '<table class="section"><tr class="decor"><td class="section-title" colspan=3>&nbsp;<br>'
+        '<strong class="bigsection">Functions</strong></td></tr><tr><td>&nbsp;</td><td class="singlecolumn">'
+        "<dl><dt><strong>dump</strong>(obj)</dt><dd><span class=code>Writes&nbsp;it.<br>\n&nbsp;&nbsp;Twice.</span>"
+        "</dd></dl></td></tr></table>"
+    )
+    assert [b.text for b in document.blocks] == ["## Functions", "dump(obj)", "Writes it.\n  Twice."]
+
+
+def test_links_are_absolute_canonical_unique_and_in_order() -> None:
+    document = page(
+        "<nav><a href='b.html#x'>b</a></nav><main><a href='b.html'>b</a><a href='//o.example/?utm_source=q'>o</a>"
+        "<a href='mailto:x@h.example'>m</a><a rel='nofollow noopener' href=n.html>n</a><a href='#top'>t</a>"
+        "<a href='http://['>bad</a><a>none</a></main>" + PROSE,
+        head="<base href='/other/'>",
+    )
+    assert document.links == ["https://h.example/other/b.html", "https://o.example/"]
+
+
+@pytest.mark.parametrize(
+    ("head", "header", "expected"),
+    [
+        ("", "", (False, False)),
+        ("<meta name=ROBOTS content='NoIndex, Follow'>", "", (True, False)),
+        ("<meta name=robots content=none>", "", (True, True)),
+        ("<meta name=headrace content=nofollow>", "", (False, True)),
+        ("<meta name=otherbot content=noindex>", "", (False, False)),
+        ("", "noindex", (True, False)),
+        ("", "otherbot: noindex", (False, False)),
+        ("", "headrace: nofollow", (False, True)),
+    ],
+)
+def test_robots_directives(head: str, header: str, expected: tuple[bool, bool]) -> None:
+    document = page(PROSE, head=head, x_robots_tag=header)
+    assert (document.noindex, document.nofollow) == expected
+
+
+@pytest.mark.parametrize(
+    ("title", "heading", "expected"),
+    [
+        ("json — JSON encoder — Python docs", "json — JSON encoder", "json — JSON encoder"),
+        ("", "Only a heading", "Only a heading"),
+        ("Other words", "A heading", "Other words"),
+        ("Title &amp; more", "", "Title & more"),
+    ],
+)
+def test_titles(title: str, heading: str, expected: str) -> None:
+    h1 = f"<h1>{heading}</h1>" if heading else ""
+    assert page(f"<main>{h1}{PROSE}</main>", head=f"<title>{title}</title>").title == expected
+
+
+def test_language_and_canonical_url() -> None:
+    document = page(PROSE, head="<link rel=canonical href='/docs/page.html?utm_source=x'>")
+    assert (document.language, document.canonical_url) == ("en", URL)
+
+
+def test_the_hash_follows_the_content_alone() -> None:
+    one = page(f"<nav>a</nav><main>{PROSE}</main>")
+    other = page(f"<nav>b</nav><main>{PROSE}</main><footer>2026</footer>")
+    changed = page(f"<nav>a</nav><main>{PROSE}<p>More</p></main>")
+    assert one.content_hash == other.content_hash != changed.content_hash
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "reason"),
+    [
+        (b"%PDF-1.7 ...", "application/pdf", "PDF data under the content type application/pdf"),
+        (b"\x89PNG\r\n\x1a\n", "text/html", "PNG data"),
+        (b"\x00\x01\x02\x03" * 100, "text/html", "binary data"),
+        (b"{}", "application/json", "content type application/json"),
+        (b"a", "video/mp4", "content type video/mp4"),
+        (b"<p>" * (MAX_ELEMENTS + 10), "text/html", "elements"),
+        (b"x" * (10 * 1024 * 1024 + 1), "text/plain", "larger than"),
+    ],
+)
+def test_what_holds_no_text_says_why(body: bytes, content_type: str, reason: str) -> None:
+    with pytest.raises(NotExtractable, match=reason):
+        extract(URL, body, content_type)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"<",
+        b"<!-- only a comment -->",
+        b"<html></html>",
+        b"<frameset><frame src=a></frameset>",
+        b"</p></div>",
+        b"<div>" * 50_000 + b"deep",
+        b"<a " + b"x" * 1_000_000 + b"=1>",
+        b"<p>" + b"&amp;" * 100_000,
+        b"<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><p>&a;</p>",
+        b"<table><tr><td><table><tr>" * 2_000,
+        b"<ul><li>" * 2_000,
+        b"<svg><title>x</title></svg>",
+        b"<p>nul\0byte</p>",
+    ],
+)
+def test_broken_pages_give_a_clean_result(body: bytes) -> None:
+    document = extract(URL, body, "text/html")
+    assert "\0" not in document.text
+    assert "root:" not in document.text
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_give_a_document_or_a_reason(body: bytes) -> None:
+    try:
+        document = extract(URL, b"<p>" + body, "text/html")
+    except NotExtractable:
+        return
+    assert all(block.text.strip() for block in document.blocks)
+
+
+def test_markdown_and_plain_text() -> None:
+    text = (
+        b"---\nx: y\n---\n# Title\n\nSee [that](other.md#x).\n\n```py\na = 1\n\nb\n```\n- one\n- two\n\nSub\n---\nend"
+    )
+    document = extract("https://h.example/a/readme.md", text, "text/plain")
+    assert [(b.kind.value, b.text) for b in document.blocks] == [
+        ("heading", "# Title"),
+        ("paragraph", "See [that](other.md#x)."),
+        ("code", "```py\na = 1\n\nb\n```"),
+        ("list", "- one\n- two"),
+        ("heading", "## Sub"),
+        ("paragraph", "end"),
+    ]
+    assert (document.title, document.links) == ("Title", ["https://h.example/a/other.md"])
+    plain = extract("https://h.example/notes.txt", b"one\ntwo\n \n\nthree", "text/plain")
+    assert (plain.title, [b.text for b in plain.blocks]) == ("notes.txt", ["one\ntwo", "three"])
+
+
+def test_a_page_without_a_type_is_looked_at() -> None:
+    assert extract(URL, b"<!doctype html><p>x", None).method == "whole"
+    assert extract(URL, b"just words", None).method == "plain"

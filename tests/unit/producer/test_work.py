@@ -1,0 +1,72 @@
+"""The process pool: pages in, chunks out, and what a bad page can do to it."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from producer import work
+from producer.work import ContentPool, PageInput, PageOutput, process_page
+
+HTML = b"<title>T</title><main><h1>Head</h1><p>" + b"Water runs. " * 40 + b"</p><a href=b.html>b</a></main>"
+GOOD = PageInput("https://h.example/a", HTML, "text/html")
+
+
+def work_or_die(page: PageInput) -> PageOutput:
+    """Runs in a worker: the body says what goes wrong there."""
+    if page.body == b"die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if page.body == b"hang":
+        threading.Event().wait()
+    return process_page(page)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def pool() -> AsyncIterator[ContentPool]:
+    one = ContentPool(workers=2, work=work_or_die, kill_after_s=2.0)
+    await one.start()
+    yield one
+    await one.stop()
+
+
+def test_a_page_becomes_chunks() -> None:
+    output = process_page(GOOD)
+    assert (output.title, output.method, output.failure) == ("T", "main", None)
+    assert output.links == ("https://h.example/b.html",)
+    assert output.chunks[0].heading_path == ("Head",)
+    assert len(output.content_hash) == 64
+
+
+def test_a_page_without_text_is_an_outcome() -> None:
+    output = process_page(PageInput("https://h.example/a", b"%PDF-1.4", "application/pdf"))
+    assert output.failure == "PDF data under the content type application/pdf"
+
+
+def test_a_page_that_takes_too_long_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "PAGE_LIMIT_S", 0.05)
+    monkeypatch.setattr(work, "extract", lambda *_: time.sleep(30))
+    assert "took longer" in (process_page(GOOD).failure or "")
+
+
+async def test_the_pool_gives_the_same_as_the_function(pool: ContentPool) -> None:
+    outputs = await asyncio.gather(*(pool.process(GOOD) for _ in range(10)))
+    assert {output.chunks for output in outputs} == {process_page(GOOD).chunks}
+
+
+@pytest.mark.parametrize(("body", "why"), [(b"die", "crashed"), (b"hang", "did not finish")])
+async def test_a_page_that_breaks_its_process_fails_alone(pool: ContentPool, body: bytes, why: str) -> None:
+    bad = PageInput("https://h.example/bad", body, "text/html")
+    outputs = await asyncio.gather(*(pool.process(page) for page in [GOOD, bad, GOOD, GOOD]))
+    assert outputs[1].failure == f"reading it {why}, 2 times"
+    assert [output.failure for output in outputs if output is not outputs[1]] == [None] * 3
+    assert (await pool.process(GOOD)).failure is None
+
+
+async def test_a_pool_that_was_not_started_says_so() -> None:
+    with pytest.raises(RuntimeError, match="start"):
+        await ContentPool(1).process(GOOD)
