@@ -49,7 +49,11 @@ class CommandRefused(Event, frozen=True, kw_only=True):
 
 
 class CrawlCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Pages by what became of them, in this generation so far; `chunks_published` counts records of this epoch."""
+    """Pages by what became of them in this generation so far, over all its epochs.
+
+    pages_crawled: content was read (fetched or unchanged). pages_failed: an error, with or without a base to keep.
+    chunks_published: chunks of recorded pages that this generation wrote, not those kept from base.
+    """
 
     pages_crawled: int = 0
     pages_queued: int = 0

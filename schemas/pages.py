@@ -20,6 +20,11 @@ class ChunkRef(msgspec.Struct, frozen=True):
 
 
 class PageRecord(Event, frozen=True, kw_only=True):
+    """`attempt` counts the fetches of this epoch; 0 is a page of base that the crawl did not ask for.
+
+    `links` are those in scope; `links_truncated` when they would not fit into one record.
+    """
+
     TYPE: ClassVar[str] = "page"
     TOPIC: ClassVar[str] = "pages"
 
@@ -43,6 +48,7 @@ class PageRecord(Event, frozen=True, kw_only=True):
     duration_ms: int = 0
     chunks: tuple[ChunkRef, ...] = ()
     links: tuple[str, ...] = ()
+    links_truncated: bool = False
     fetched_at: str
 
     def key(self) -> str:
