@@ -34,8 +34,10 @@ def canonical(url: str, base: str | None = None) -> str:
         raise UrlError(f"a URL must not carry a user name or password: {parsed.protocol}//…@{parsed.host}")
     parsed.hash = ""
     if parsed.search:
-        parsed.search = _without_tracking(parsed.search[1:])
-    href = parsed.href.removesuffix("?")
+        # The setter takes one leading question mark away, which may be the query's own.
+        parsed.search = "?" + _without_tracking(parsed.search[1:])
+    # An empty query still leaves its mark; a query that ends in one keeps it.
+    href = parsed.href if parsed.search else parsed.href.removesuffix("?")
     if len(href) > MAX_URL_CHARS:
         raise UrlError(f"longer than {MAX_URL_CHARS} characters: {_quoted(url)}")
     return href
