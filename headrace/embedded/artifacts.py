@@ -174,8 +174,8 @@ def _download_once(client: httpx.Client, url: str, item: PinnedArtifact, target:
                 received += len(block)
                 step.advance(len(block), detail=item.file_name)
             _verify(item, url, digest.hexdigest())
-    except BaseException:
-        step.advance(-received)  # a second attempt counts from the start
+    except httpx.TransportError:
+        step.advance(-received)  # the next attempt counts from the start
         raise
 
 

@@ -22,6 +22,7 @@ _LEASH = Path(__file__).with_name("leash.py")
 _POLL_S = 0.05
 #: In the environment of every child: the data directory that it serves, by which a leftover is told from a stranger.
 OWNER_VARIABLE = "HEADRACE_SERVES_DATA_DIR"
+_INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 #: A server that outlived a killed stack is shutting down by itself; a busy Kafka takes a few seconds.
 _LEFTOVER_DEADLINE_S = 30.0
 
@@ -123,9 +124,13 @@ class ChildProcess:
         return f"Its log is {self.command.log_file}; the end of it:\n{self.log_tail()}"
 
 
-def child_environment(data_dir: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    """The parent's environment with `extra` and the mark of whose child it is."""
-    return {**os.environ, OWNER_VARIABLE: str(data_dir.resolve()), **extra}
+def child_environment(data_dir: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    """`settings`, the mark of whose child it is, and of the parent's environment only what any program needs.
+
+    A key meant for us is none of a server's business, and a variable meant for another Weaviate must not set up ours.
+    """
+    kept = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
+    return {**kept, OWNER_VARIABLE: str(data_dir.resolve()), **settings}
 
 
 def wait_for_leftovers(port_numbers: Sequence[int], data_dir: Path) -> None:

@@ -15,6 +15,8 @@ from typing import Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from headrace.embedded.errors import EmbeddedError
+
 #: In a log without a terminal, a step says how far it is this often, so that a CI job is seen to be alive.
 LOG_INTERVAL_S = 10.0
 
@@ -150,6 +152,45 @@ class _RichStep:
 
     def resize(self, total: float | None) -> None:
         self._progress.update(self._task, total=total)
+
+
+class Interrupted(EmbeddedError):
+    """The work was given up because its owner stops."""
+
+
+class InterruptibleReporter:
+    """Passes on to another reporter until `interrupt`; from then on, work ends where it next reports progress.
+
+    Work that runs in threads can't be told to stop by a signal; but all of it that takes long reports often.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._interrupted = threading.Event()
+
+    def interrupt(self) -> None:
+        self._interrupted.set()
+
+    @contextmanager
+    def step(self, label: str, *, total: float | None = None, hint: str = "") -> Iterator[Step]:
+        with self._reporter.step(label, total=total, hint=hint) as step:
+            yield _InterruptibleStep(step, self._interrupted)
+
+    def note(self, message: str) -> None:
+        self._reporter.note(message)
+
+
+class _InterruptibleStep:
+    def __init__(self, step: Step, interrupted: threading.Event) -> None:
+        self._step, self._interrupted = step, interrupted
+
+    def advance(self, amount: float = 1.0, *, detail: str | None = None) -> None:
+        if self._interrupted.is_set():
+            raise Interrupted("Stopped before everything was ready; the next start goes on from here.")
+        self._step.advance(amount, detail=detail)
+
+    def resize(self, total: float | None) -> None:
+        self._step.resize(total)
 
 
 def default_reporter() -> Reporter:

@@ -14,7 +14,7 @@ from headrace.embedded.artifacts import KAFKA_VERSION
 from headrace.embedded.config import LOOPBACK, EmbeddedSettings, default_cache_dir
 from headrace.embedded.data_dir import DataDirLock
 from headrace.embedded.kafka import EmbeddedKafka
-from headrace.embedded.progress import Reporter, SilentReporter, default_reporter
+from headrace.embedded.progress import InterruptibleReporter, Reporter, SilentReporter, default_reporter
 from headrace.embedded.weaviate import EmbeddedWeaviate
 from headrace.embedded.weaviate_build import VERSION as WEAVIATE_VERSION
 
@@ -28,7 +28,7 @@ class ServerStack:
 
     def __init__(self, settings: EmbeddedSettings, reporter: Reporter | None = None) -> None:
         self.settings = settings
-        self._reporter = reporter or default_reporter()
+        self._reporter = InterruptibleReporter(reporter or default_reporter())
         self._lock = DataDirLock(settings.data_dir)
         self.kafka = None if settings.kafka_bootstrap_servers else self._embedded_kafka()
         self.weaviate = None if settings.weaviate_url else self._embedded_weaviate()
@@ -80,7 +80,7 @@ class ServerStack:
 
     def prepare(self) -> None:
         """What is done once per machine: fetch and build. `start` does it too; apart, it can be shown."""
-        _side_by_side([server.prepare for server in self._servers()])
+        _side_by_side([server.prepare for server in self._servers()], on_interrupt=self._give_up)
 
     def start(self) -> None:
         """Start both at the same time; returns when both serve, and leaves none behind when one fails.
@@ -90,7 +90,7 @@ class ServerStack:
         if self._servers():
             self._lock.acquire()
         try:
-            _side_by_side([server.start for server in self._servers()])
+            _side_by_side([server.start for server in self._servers()], on_interrupt=self._give_up)
         except BaseException:
             self.stop()
             raise
@@ -98,7 +98,7 @@ class ServerStack:
     def stop(self) -> None:
         """Orderly shutdown of both, each within 30 s. Harmless when they are not running."""
         try:
-            _side_by_side([server.stop for server in self._servers()])
+            _side_by_side([server.stop for server in self._servers()], on_interrupt=lambda: None)
         finally:
             self._lock.release()
 
@@ -110,6 +110,12 @@ class ServerStack:
         self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _give_up(self) -> None:
+        """Make the threads that prepare or start end soon."""
+        self._reporter.interrupt()
+        for server in self._servers():
+            server.stop()
 
     def _servers(self) -> list[EmbeddedKafka | EmbeddedWeaviate]:
         return [server for server in (self.kafka, self.weaviate) if server is not None]
@@ -136,13 +142,20 @@ class ServerStack:
         )
 
 
-def _side_by_side(calls: Sequence[Callable[[], None]]) -> None:
-    """Run all to their end; the first failure, in the order given, is raised, the others are its notes."""
+def _side_by_side(calls: Sequence[Callable[[], None]], *, on_interrupt: Callable[[], None]) -> None:
+    """Run all to their end; the first failure, in the order given, is raised, the others are its notes.
+
+    `on_interrupt` is called when this thread is interrupted (Ctrl-C), before it waits for the calls to end.
+    """
     if not calls:
         return
     with ThreadPoolExecutor(len(calls), thread_name_prefix="headrace-server") as pool:
         results = [pool.submit(call) for call in calls]
-        failures = [failure for failure in (result.exception() for result in results) if failure is not None]
+        try:
+            failures = [failure for failure in (result.exception() for result in results) if failure is not None]
+        except BaseException:
+            on_interrupt()
+            raise
     if failures:
         for other in failures[1:]:
             failures[0].add_note(str(other))

@@ -65,7 +65,7 @@ class _Build:
                     for line in process.stderr or ():
                         recent.append(line)
                         on_message(line.strip())
-                except BaseException:  # Ctrl-C: don't leave a compiler behind
+                except BaseException:  # interrupted: don't leave a compiler behind
                     process.terminate()
                     raise
         if process.returncode != 0:
@@ -110,8 +110,9 @@ def _build(binary: Path, cache_dir: Path, reporter: Reporter) -> None:
 
 
 def _fetch_source(build: _Build, reporter: Reporter) -> Path:
-    with reporter.step("Weaviate 1/3: fetching its source"):
-        said = build.run(["mod", "download", "-json", f"{MODULE}@v{VERSION}"], build.work_dir, lambda _: None)
+    with reporter.step("Weaviate 1/3: fetching its source") as step:
+        download = ["mod", "download", "-json", f"{MODULE}@v{VERSION}"]
+        said = build.run(download, build.work_dir, lambda line: step.advance(detail=line))
     module = json.loads(said)
     if module["Sum"] != MODULE_SUM:
         raise BuildFailed(f"{MODULE}@v{VERSION} is not the module that we pin: {module['Sum']}, wanted {MODULE_SUM}.")

@@ -12,7 +12,7 @@ from headrace.embedded.data_dir import DataDirLock, running_pid
 from headrace.embedded.errors import BuildFailed, DataDirInUse, EmbeddedError
 from headrace.embedded.java import Java, find_java
 from headrace.embedded.kafka_tools import TOOL_CLASSES, KafkaInstallation, tool_name
-from headrace.embedded.progress import LogReporter
+from headrace.embedded.progress import Interrupted, InterruptibleReporter, LogReporter, SilentReporter
 from headrace.embedded.weaviate_build import BIND_VARIABLE, listen_where_told
 
 INSTALLATION = KafkaInstallation(Java(Path("/jre/bin/java"), 21), Path("/jars"))
@@ -96,3 +96,12 @@ def test_a_log_says_how_far_a_step_is() -> None:
         "Compiling: 25 %, fmt",
         "Compiling: done",
     ]
+
+
+def test_interrupted_work_ends_at_its_next_progress() -> None:
+    reporter = InterruptibleReporter(SilentReporter())
+    with reporter.step("Compiling") as step:
+        step.advance()
+        reporter.interrupt()
+        with pytest.raises(Interrupted, match="goes on from here"):
+            step.advance()
