@@ -103,7 +103,7 @@ def fetch(artifact_set: str, cache_dir: Path, reporter: Reporter) -> Path:
         missing = _missing(wanted, directory)
         if missing:
             total = sum(item.size_bytes for item in missing)
-            label = f"Downloading {len(missing)} files of {artifact_set} ({total / 1e6:.0f} MB)"
+            label = f"Downloading {artifact_set} ({len(missing)} files, {total / 1e6:.0f} MB)"
             with reporter.step(label, total=total) as step:
                 _download_all(missing, directory, step)
     return directory
