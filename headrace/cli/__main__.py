@@ -1,0 +1,5 @@
+"""`python -m headrace.cli`, where the `headrace` script is not installed."""
+
+from headrace.cli.root import main
+
+main()

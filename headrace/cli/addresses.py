@@ -1,0 +1,52 @@
+"""What a URL tells before anything is fetched: a name for its knowledge base, and whether it is a private address."""
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+import click
+
+_RANGES = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7")
+
+
+def slug_of(url: str) -> str:
+    """A KB id from host and path: `https://example.org/docs/v2/` gives `example-org-docs-v2`."""
+    parts = urlsplit(url)
+    words = re.sub(r"\.(html?|php|aspx?)$", "", f"{parts.netloc.rpartition('@')[2]}{parts.path}".lower())
+    slug = re.sub(r"[^a-z0-9]+", "-", words.removeprefix("www.")).strip("-")[:64].strip("-")
+    if not slug:
+        raise click.UsageError(f"no name can be made from {url!r}; give one with --kb NAME")
+    return slug
+
+
+def check_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise click.UsageError(f"{url!r} is not an http or https URL; write it like https://example.org/docs/")
+    return url
+
+
+def private_range(url: str) -> str | None:
+    """The CIDR range that a crawl of `url` needs beyond public addresses, as far as the URL itself tells."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return "127.0.0.0/8"
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a name: only its resolution tells, and that is the crawler's
+        return None
+    if address.is_global:
+        return None
+    of_its_kind = (ipaddress.ip_network(text) for text in _RANGES)
+    return next((str(net) for net in of_its_kind if address.version == net.version and address in net), f"{address}")
+
+
+def covered(needed: str, allowed: tuple[str, ...]) -> bool:
+    """Whether one of the allowed ranges overlaps the needed one; a malformed range is for control to judge."""
+    for text in allowed:
+        try:
+            if ipaddress.ip_network(text).overlaps(ipaddress.ip_network(needed)):
+                return True
+        except (ValueError, TypeError):
+            return True
+    return False

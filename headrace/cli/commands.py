@@ -1,0 +1,80 @@
+"""`headrace pause`, `resume`, `cancel`."""
+
+from collections.abc import Callable
+
+import click
+
+from headrace.cli.root import FAILED, App, Failure, pass_app, print_json
+from headrace.cli.view import chunk_counts
+from headrace.client import ACTIVE, Json
+
+WAIT_S = 60.0
+
+_REACHED: dict[str, Callable[[Json], bool]] = {
+    "pause": lambda status: status["status"] == "paused" or status["status"] not in ACTIVE,
+    "resume": lambda status: status["status"] not in ("paused", "pausing", "resuming"),
+    "cancel": lambda status: status["status"] not in ACTIVE,
+}
+
+_Options = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def _options(what: str) -> _Options:
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for option in (
+            click.option("--json", "as_json", is_flag=True, help="The answer as JSON."),
+            click.option("--wait", is_flag=True, help=f"Return only when the job is {what}."),
+            click.option("--reason", help="Why; stands in the audit trail."),
+            click.argument("kb"),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.command()
+@_options("paused: nothing more is fetched, embedded or written")
+@pass_app
+def pause(app: App, kb: str, reason: str | None, wait: bool, as_json: bool) -> None:
+    """Hold the running job of KB, and no other. It stays so, over any restart, until it is resumed."""
+    _command(app, "pause", kb, reason, wait, as_json)
+
+
+@click.command()
+@_options("at work again")
+@pass_app
+def resume(app: App, kb: str, reason: str | None, wait: bool, as_json: bool) -> None:
+    """Let the paused job of KB go on where it was. Settings that were changed meanwhile apply."""
+    _command(app, "resume", kb, reason, wait, as_json)
+
+
+@click.command()
+@_options("cancelled: every object that it wrote is gone")
+@pass_app
+def cancel(app: App, kb: str, reason: str | None, wait: bool, as_json: bool) -> None:
+    """End the job of KB and undo what it wrote. What was published before stays searchable."""
+    _command(app, "cancel", kb, reason, wait, as_json)
+
+
+def _command(app: App, action: str, kb: str, reason: str | None, wait: bool, as_json: bool) -> None:
+    client = app.client
+    accepted = client.command(kb, action, reason)
+    if not wait:
+        if as_json:
+            print_json(accepted)
+        else:
+            app.out.print(
+                f"{kb}: {action} is commanded (revision {accepted.get('revision')}). See: headrace status {kb}"
+            )
+        return
+    reached = _REACHED[action]
+    with app.err.status(f"{kb}: waiting until it takes effect"):
+        status = client.wait_for(kb, reached, deadline_s=WAIT_S)
+    if as_json:
+        print_json(status)
+    else:
+        done, total = chunk_counts(status)
+        app.out.print(f"{kb} is {status.get('status')} ({done:,} of {total:,} chunks)")
+    if not reached(status):
+        raise Failure(f"{kb} is {status.get('status')} still after {WAIT_S:.0f} s; see: headrace status {kb}", FAILED)

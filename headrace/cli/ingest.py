@@ -1,0 +1,124 @@
+"""`headrace ingest`: from a URL to a searchable knowledge base."""
+
+import uuid
+from typing import Any
+
+import click
+
+from headrace.cli.addresses import check_url, covered, private_range, slug_of
+from headrace.cli.root import FAILED, App, Failure, pass_app, print_json
+from headrace.cli.view import chunk_counts, crawl_counts, took, trouble
+from headrace.cli.watch import watch
+from headrace.client import Json
+
+
+@click.command()
+@click.argument("urls", nargs=-1, metavar="URL...")
+@click.option("--kb", "name", help="The knowledge base's name.  [default: made from the first URL]")
+@click.option("--include", multiple=True, metavar="GLOB", help="Only URL paths that fit, e.g. '/docs/**'. Repeatable.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="No URL paths that fit. Repeatable.")
+@click.option("--max-pages", type=click.IntRange(1), help="Stop after so many pages.  [default: 10000]")
+@click.option("--max-depth", type=click.IntRange(0), help="Follow links so far from the start.  [default: no limit]")
+@click.option(
+    "--delay", "delay_s", type=click.FloatRange(0), help="Seconds between two requests to a host.  [default: 0]"
+)
+@click.option("--embedding", type=click.Choice(["openai", "local"]), help="[default: openai where a key is set]")
+@click.option(
+    "--allow-addresses", multiple=True, metavar="CIDR", help="Private addresses the crawler may reach. Repeatable."
+)
+@click.option("--no-wait", is_flag=True, help="Return once the job is started.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON; progress still goes to stderr.")
+@pass_app
+def ingest(app: App, /, urls: tuple[str, ...], name: str | None, no_wait: bool, as_json: bool, **options: Any) -> None:
+    """Crawl a site and make it searchable.
+
+    Without URL, the knowledge base named by --kb is refreshed as it is defined. Ctrl-C stops watching, not the job.
+
+    \b
+    Examples:
+      headrace ingest https://example.org/docs/
+      headrace ingest https://example.org/docs/ --kb docs --exclude '/docs/old/**' --max-pages 500
+      headrace ingest --kb docs                                      refresh it
+      headrace ingest http://127.0.0.1:8080/ --allow-addresses 127.0.0.0/8
+    """
+    if not urls and not name:
+        raise click.UsageError("name a URL, or with --kb a knowledge base to refresh")
+    kb = name or slug_of(check_url(urls[0]))
+    definition = definition_of(urls, **options) if urls else None
+    accepted = app.client.start(kb, definition, idempotency_key=str(uuid.uuid4()))
+    if no_wait:
+        _started(app, kb, accepted, as_json)
+    else:
+        _follow(app, kb, accepted, as_json)
+
+
+def definition_of(
+    urls: tuple[str, ...],
+    *,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    max_pages: int | None,
+    max_depth: int | None,
+    delay_s: float | None,
+    embedding: str | None,
+    allow_addresses: tuple[str, ...],
+) -> Json:
+    """A KB definition that names only what was given. Raises UsageError for a URL that can't be crawled so."""
+    for url in urls:
+        needed = private_range(check_url(url))
+        if needed and not covered(needed, allow_addresses):
+            raise click.UsageError(
+                f"{url} is on a private network, which the crawler reaches only when told so: "
+                f"add --allow-addresses {needed}"
+            )
+    source = {
+        "urls": list(urls),
+        "include": list(include),
+        "exclude": list(exclude),
+        "max_pages": max_pages,
+        "max_depth": max_depth,
+        "allow_addresses": list(allow_addresses),
+    }
+    definition: Json = {"source": {field: value for field, value in source.items() if value not in (None, [])}}
+    if delay_s is not None:
+        definition["crawl"] = {"delay_s": delay_s}
+    if embedding:
+        definition["embedding"] = {"provider": embedding}
+    return definition
+
+
+def _started(app: App, kb: str, accepted: Json, as_json: bool) -> None:
+    if as_json:
+        print_json(accepted)
+    else:
+        app.out.print(f"{kb}: job {accepted.get('job_id')} is started. Watch it with: headrace status {kb} --watch")
+
+
+def _follow(app: App, kb: str, accepted: Json, as_json: bool) -> None:
+    app.err.print(f"[bold]{kb}[/]: generation {accepted.get('generation')}, job {accepted.get('job_id')}")
+    try:
+        status = watch(app.client, kb, app.err, job=str(accepted.get("job_id")))
+    except KeyboardInterrupt:  # asked for: the job is not ours to stop
+        app.err.print(f"\nThe job goes on. Watch again: headrace status {kb} --watch   Stop it: headrace pause {kb}")
+        return
+    if as_json:
+        print_json(status)
+    else:
+        _report(app, kb, status)
+    if status.get("status") not in ("completed", "completed_with_errors"):
+        raise Failure(f"{kb} is {status.get('status')}: {status.get('reason') or 'see headrace jobs ' + kb}", FAILED)
+
+
+def _report(app: App, kb: str, status: Json) -> None:
+    pages, _ = crawl_counts(status)
+    chunks, _ = chunk_counts(status)
+    unchanged = (status.get("crawl") or {}).get("pages_unchanged") or 0
+    same = f" ({unchanged:,} unchanged)" if unchanged else ""
+    app.out.print(
+        f"{kb} is {status.get('status')}: {pages:,} pages{same}, {chunks:,} chunks indexed, in {took(status)}",
+        soft_wrap=True,
+    )
+    for line in trouble(status):
+        app.err.print(f"[yellow]{line}", soft_wrap=True)
+    if str(status.get("status")).startswith("completed"):
+        app.err.print(f'Ask it: headrace search {kb} "your question"')

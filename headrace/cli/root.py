@@ -1,0 +1,164 @@
+"""The group of all commands: shared options, errors as text with exit codes, commands imported when they are run."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import click
+from rich.console import Console
+
+from headrace.client import ControlClient, ControlProblem, ControlUnreachable
+from headrace.settings import InvalidSetting, Settings
+
+OK, FAILED, USAGE, UNREACHABLE, CONFLICT, NOT_FOUND = range(6)
+
+COMMANDS = {
+    "up": "headrace.cli.stack:up",
+    "down": "headrace.cli.stack:down",
+    "demo": "headrace.cli.demo:demo",
+    "ingest": "headrace.cli.ingest:ingest",
+    "status": "headrace.cli.status:status",
+    "pause": "headrace.cli.commands:pause",
+    "resume": "headrace.cli.commands:resume",
+    "cancel": "headrace.cli.commands:cancel",
+    "search": "headrace.cli.search:search",
+    "jobs": "headrace.cli.jobs:jobs",
+    "kb": "headrace.cli.kb:kb",
+    "kafka": "headrace.cli.kafka:kafka",
+    "doctor": "headrace.cli.doctor:doctor",
+    "settings": "headrace.cli.about:settings",
+    "version": "headrace.cli.about:version",
+}
+"""In the order of `--help`: from the first that a newcomer needs to the last."""
+
+PLAIN_WIDTH = 160
+"""Of tables where stdout is no terminal: wide enough that nothing is cut."""
+
+
+class Failure(click.ClickException):
+    """An error as the user sees it: text on stderr that says what to do, and an exit code."""
+
+    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+    def show(self, file: Any = None) -> None:
+        click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
+        click.echo(self.message, err=True)
+
+
+@dataclass
+class App:
+    """What every command gets: settings, the client of control, and two consoles."""
+
+    given_url: str | None = None
+    settings_: Settings | None = field(default=None)
+
+    @cached_property
+    def settings(self) -> Settings:
+        return self.settings_ or Settings.from_env()
+
+    @property
+    def url(self) -> str:
+        if self.given_url:
+            return self.given_url
+        host = self.settings.http_host
+        host = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.http_port}"
+
+    @property
+    def client(self) -> ControlClient:
+        return ControlClient(self.url)
+
+    @cached_property
+    def out(self) -> Console:
+        """stdout: what was asked for."""
+        console = Console(highlight=False)
+        return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+    @cached_property
+    def err(self) -> Console:
+        """stderr: progress, hints, errors."""
+        return Console(stderr=True, highlight=False)
+
+
+pass_app = click.make_pass_decorator(App)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+class Commands(click.Group):
+    """Imports a command's module when the command is named, and turns known errors into a Failure."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name].split(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ControlUnreachable as exc:
+            raise Failure(str(exc), UNREACHABLE) from exc
+        except ControlProblem as exc:
+            raise Failure(_with_advice(exc), _code_of(exc)) from exc
+        except InvalidSetting as exc:
+            raise Failure(f"{exc}. `headrace settings` lists all settings.", USAGE) from exc
+
+
+def _code_of(problem: ControlProblem) -> int:
+    if problem.status == 409:
+        return CONFLICT
+    if problem.status == 404:
+        return NOT_FOUND
+    return USAGE if problem.status in (400, 415, 422) else FAILED
+
+
+def _with_advice(problem: ControlProblem) -> str:
+    advice = {
+        "unknown-kb": " `headrace kb list` shows what there is; `headrace ingest URL --kb NAME` makes one.",
+        "job-active": " See `headrace status`, or stop it with `headrace cancel KB`.",
+        "no-job": " Begin one with `headrace ingest --kb NAME`.",
+    }
+    return f"{problem}.{advice.get(problem.code, '')}" if not str(problem).endswith(".") else str(problem)
+
+
+HELP = """Turn web sites into searchable knowledge bases, through a log that remembers everything.
+
+\b
+Begin:
+  headrace up                                  start Kafka, Weaviate and the three services
+  headrace ingest https://example.org/docs/    crawl a site and make it searchable
+  headrace search example-org-docs "how do I install it?"
+  headrace status --watch                      see what goes on
+  headrace kafka topics --list                 look beneath with Kafka's own tools
+
+\b
+Exit codes: 0 done, 1 failed, 2 wrong usage or definition, 3 control can't be reached,
+            4 makes no sense now (such as a job that is active already), 5 not found.
+"""
+
+
+@click.group(cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--url", envvar="HEADRACE_URL", show_envvar=True, help="Where control is.  [default: http://127.0.0.1:8000]"
+)
+@click.pass_context
+def cli(ctx: click.Context, url: str | None) -> None:
+    ctx.ensure_object(App)
+    if url:
+        ctx.obj.given_url = url
+
+
+def main() -> None:
+    cli(prog_name="headrace")

@@ -1,0 +1,131 @@
+"""How a status looks, for people."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from headrace.client import Json
+
+COLOURS = {
+    "completed": "green", "completed_with_errors": "yellow", "running": "cyan", "queued": "cyan", "resuming": "cyan",
+    "pausing": "yellow", "paused": "yellow", "stalled": "red", "needs_review": "magenta", "failed": "red",
+    "cancelling": "red", "cancelled": "dim",
+}  # fmt: skip
+
+
+def status_text(status: Json) -> Text:
+    word = str(status.get("status", "?"))
+    return Text(word, style=COLOURS.get(word, ""))
+
+
+def crawl_counts(status: Json) -> tuple[int, int]:
+    """(pages done, pages known so far)."""
+    crawl = status.get("crawl") or {}
+    done = sum(int(crawl.get(name) or 0) for name in ("pages_crawled", "pages_failed", "pages_skipped"))
+    return done, done + int(crawl.get("pages_queued") or 0)
+
+
+def chunk_counts(status: Json) -> tuple[int, int]:
+    """(chunks processed, chunks known so far)."""
+    metrics = status.get("metrics") or {}
+    return int(metrics.get("chunks_processed") or 0), int(metrics.get("chunks_total") or 0)
+
+
+def lag(status: Json) -> str:
+    value = (status.get("offsets") or {}).get("lag")
+    return "–" if value is None else f"{value:,}"
+
+
+def rate(status: Json) -> str:
+    value = status.get("rate_chunks_per_s")
+    return f"{value:.0f}/s" if value else "–"
+
+
+def duration(seconds: Any) -> str:
+    if seconds is None:
+        return "–"
+    whole = int(float(seconds) + 0.5)
+    minutes, left = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {left:02} s" if minutes else f"{left} s"
+
+
+def moment(text: Any) -> str:
+    """An RFC 3339 time in this machine's zone."""
+    if not text:
+        return "–"
+    return datetime.fromisoformat(str(text)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def took(status: Json) -> str:
+    started, finished = status.get("started_at"), status.get("finished_at")
+    if not started:
+        return "–"
+    end = datetime.fromisoformat(str(finished)) if finished else datetime.now(UTC)
+    return duration(max(0.0, (end - datetime.fromisoformat(str(started))).total_seconds()))
+
+
+def trouble(status: Json) -> list[str]:
+    """What a person should know or do, one line each."""
+    kb = status.get("kb_id")
+    lines = [f"{s['service']} waits for {s['dependency']}: {s['reason']}" for s in status.get("stalls") or ()]
+    word, reason = status.get("status"), status.get("reason")
+    if word in ("failed", "completed_with_errors", "paused", "pausing", "cancelled") and reason:
+        lines.append(f"reason: {reason}")
+    if word == "paused":
+        lines.append(f"go on with: headrace resume {kb}")
+    failed_pages = (status.get("crawl") or {}).get("pages_failed") or 0
+    failed_chunks = (status.get("metrics") or {}).get("chunks_failed") or 0
+    if failed_pages:
+        lines.append(f"{failed_pages} pages failed; which and why: headrace jobs {kb} --pages failed")
+    if failed_chunks:
+        lines.append(f"{failed_chunks} chunks are in the dead letters")
+    return lines
+
+
+def bar(done: int, total: int, width: int = 24) -> str:
+    filled = width if total and done >= total else int(width * done / total) if total else 0
+    return "━" * filled + "┄" * (width - filled)
+
+
+def status_lines(status: Json) -> list[Text]:
+    """One KB in a few lines."""
+    crawled, pages = crawl_counts(status)
+    done, chunks = chunk_counts(status)
+    head = Text.assemble(
+        (str(status.get("kb_id")), "bold"),
+        "  ",
+        status_text(status),
+        f"  {float(status.get('progress') or 0):.0f} %",
+        (f"  {status.get('phase')}, generation {status.get('generation')}", "dim"),
+    )
+    crawl = Text.assemble("  crawl  ", (bar(crawled, pages), "blue"), f"  {crawled:,} of {pages:,} pages")
+    cost = (status.get("cost") or {}).get("usd")
+    facts = f"  rate {rate(status)}  lag {lag(status)}  ETA {duration(status.get('eta_s'))}  took {took(status)}"
+    index = Text.assemble("  index  ", (bar(done, chunks), "green"), f"  {done:,} of {chunks:,} chunks", (facts, "dim"))
+    if cost:
+        index.append(f"  ${cost:.4f}", style="dim")
+    return [head, crawl, index, *(Text(f"  {line}", style="yellow") for line in trouble(status))]
+
+
+def job_table(jobs: Iterable[Json], title: str | None = None) -> Table:
+    table = Table("KB", "gen", "status", "pages", "chunks", "failed", "started", "took", "job", title=title, box=None)
+    for job in jobs:
+        crawled, _ = crawl_counts(job)
+        done, chunks = chunk_counts(job)
+        failed = int((job.get("metrics") or {}).get("chunks_failed") or 0)
+        table.add_row(
+            str(job.get("kb_id")),
+            str(job.get("generation")),
+            status_text(job),
+            f"{crawled:,}",
+            f"{done:,} / {chunks:,}",
+            f"{failed:,}",
+            moment(job.get("started_at")),
+            took(job),
+            str(job.get("job_id")),
+        )
+    return table

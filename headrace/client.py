@@ -1,0 +1,177 @@
+"""A small HTTP client of control, for the command line and the supervisor. Blocking, one connection a call.
+
+ControlError
+├── ControlUnreachable    nobody answers at the address
+└── ControlProblem        control answers with an error (RFC 9457 problem details)
+"""
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+Json = dict[str, Any]
+
+API = "/api/ingestion"
+TIMEOUT_S = 30.0
+WAIT_S = 10.0
+"""How long one `?after=` request may wait on the other side."""
+
+ACTIVE = frozenset({"queued", "running", "pausing", "paused", "resuming", "cancelling", "stalled", "needs_review"})
+"""States of a job that is not over."""
+
+
+class ControlError(Exception):
+    """The message is for people and says what to do."""
+
+
+class ControlUnreachable(ControlError):
+    """Nobody answers, or what answers is no control."""
+
+
+class ControlProblem(ControlError):
+    """`status` is HTTP's; `code` ends the problem's type, such as `unknown-kb`."""
+
+    def __init__(self, status: int, title: str, detail: str, code: str = "") -> None:
+        super().__init__(detail or title)
+        self.status, self.title, self.detail, self.code = status, title, detail, code
+
+
+class ControlClient:
+    """One method per call of the API that the command line uses; each raises ControlError."""
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ControlUnreachable(f"{url!r} is no address of control; write it like http://127.0.0.1:8000")
+        self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        self._parts, self._timeout_s = parts, timeout_s
+
+    def define(self, kb: str, definition: Json) -> Json:
+        return self._object("PUT", f"{API}/kb/{quote(kb)}", definition)
+
+    def kb(self, kb: str) -> Json:
+        return self._object("GET", f"{API}/kb/{quote(kb)}")
+
+    def kbs(self) -> list[Json]:
+        return _rows(self.call("GET", f"{API}/kb"), "kbs")
+
+    def delete(self, kb: str) -> Json:
+        return self._object("DELETE", f"{API}/kb/{quote(kb)}")
+
+    def start(self, kb: str, definition: Json | None = None, *, idempotency_key: str | None = None) -> Json:
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._object("POST", f"{API}/kb/{quote(kb)}/start", definition, headers=headers)
+
+    def command(self, kb: str, action: str, reason: str | None = None) -> Json:
+        """`action` is pause, resume or cancel."""
+        return self._object("POST", f"{API}/kb/{quote(kb)}/{action}", {"reason": reason} if reason else {})
+
+    def status(self, kb: str, *, after: int | None = None) -> Json:
+        """`after` waits, a while, until the status reflects the command of that revision."""
+        query = f"?{urlencode({'after': after})}" if after is not None else ""
+        return self._object("GET", f"{API}/kb/{quote(kb)}/status{query}")
+
+    def search(self, kb: str, body: Json) -> Json:
+        return self._object("POST", f"{API}/kb/{quote(kb)}/search", body)
+
+    def jobs(self, kb: str) -> list[Json]:
+        return _rows(self.call("GET", f"{API}/kb/{quote(kb)}/jobs"), "jobs")
+
+    def ready(self) -> bool:
+        """Whether control serves; never raises."""
+        try:
+            self.call("GET", "/readyz", timeout_s=2.0)
+        except ControlError:
+            return False
+        return True
+
+    def statuses(self) -> list[Json]:
+        """The status of every KB that has had a job."""
+        found: list[Json] = []
+        for row in self.kbs():
+            try:
+                found.append({"kb_id": row["kb_id"], **self.status(row["kb_id"])})
+            except ControlProblem as problem:
+                if problem.status not in (404, 409):  # deleted meanwhile, or never started
+                    raise
+        return found
+
+    def wait_for(self, kb: str, done: Callable[[Json], bool], *, deadline_s: float, poll_s: float = 0.2) -> Json:
+        """The first status that is `done`, else the last one at the deadline."""
+        give_up_at = time.monotonic() + deadline_s
+        status = self.status(kb)
+        while not done(status) and time.monotonic() < give_up_at:
+            time.sleep(poll_s)
+            status = self.status(kb)
+        return status
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """The decoded JSON of a 2xx answer; None where it has no body."""
+        sent = dict(headers or {}) | {"Accept": "application/json"}
+        payload = None
+        if body is not None:
+            payload = json.dumps(body).encode()
+            sent["Content-Type"] = "application/json"
+        status, answer = self._exchange(method, path, payload, sent, timeout_s or self._timeout_s)
+        if status >= 400:
+            raise _problem(status, answer)
+        if not answer:
+            return None
+        try:
+            return json.loads(answer)
+        except ValueError as exc:
+            raise ControlUnreachable(f"what answers at {self.url} is not Headrace's control: no JSON") from exc
+
+    def _object(self, method: str, path: str, body: Json | None = None, *, headers: Mapping[str, str] = {}) -> Json:
+        answer = self.call(method, path, body, headers=headers)
+        return answer if isinstance(answer, dict) else {}
+
+    def _exchange(
+        self, method: str, path: str, payload: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> tuple[int, bytes]:
+        secure = self._parts.scheme == "https"
+        connect = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        connection = connect(self._parts.netloc, timeout=timeout_s)
+        try:
+            connection.request(method, self._parts.path.rstrip("/") + path, payload, dict(headers))
+            response = connection.getresponse()
+            return response.status, response.read()
+        except TimeoutError as exc:
+            raise ControlUnreachable(f"control at {self.url} did not answer within {timeout_s:.0f} s") from exc
+        except (OSError, http.client.HTTPException) as exc:
+            raise ControlUnreachable(
+                f"control can't be reached at {self.url} ({exc}). Start it with `headrace up`, "
+                "or say where it is with --url or HEADRACE_URL."
+            ) from exc
+        finally:
+            connection.close()
+
+
+def _problem(status: int, answer: bytes) -> ControlProblem:
+    try:
+        details = json.loads(answer)
+    except ValueError:
+        details = {}
+    if not isinstance(details, dict):
+        details = {}
+    title = str(details.get("title") or http.client.responses.get(status, f"status {status}"))
+    code = str(details.get("type") or "").rpartition(":")[2]
+    return ControlProblem(status, title, str(details.get("detail") or title), code)
+
+
+def _rows(answer: Any, name: str) -> list[Json]:
+    """A list, whether it comes bare or in an object under `name` or `items`."""
+    if isinstance(answer, dict):
+        answer = answer.get(name, answer.get("items", []))
+    return list(answer)

@@ -1,0 +1,160 @@
+"""The demo: a site becomes searchable, with a pause on the way, and answers three questions."""
+
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from headrace.cli.search import print_hit
+from headrace.cli.view import chunk_counts, crawl_counts, took, trouble
+from headrace.cli.watch import POLL_S, patient_status, showing
+from headrace.client import ACTIVE, ControlClient, ControlProblem, Json
+from headrace.sample import SampleSite
+
+KB = "python-reference"
+QUESTIONS = (
+    "how do I make sure a file is closed even if an error happens?",
+    "what decides in which order methods of base classes are found?",
+    "how can I pad a number with zeros when I print it?",
+)
+PAUSE_AT = 0.3
+SETTLED_S = 0.5
+"""The group's committed offset is read four times a second, so the last batch may show this much later."""
+STILL_S = 2.0
+"""How long both counters are watched while paused."""
+PAUSED_DEADLINE_S = 30.0
+JOB_DEADLINE_S = 600.0
+
+
+class DemoFailed(Exception):
+    """Something went wrong; the message says what."""
+
+
+class Demo:
+    """`site` around `run`, then `stay`. Progress goes to `err`, answers to `out`."""
+
+    def __init__(self, client: ControlClient, err: Console, out: Console, *, pausing: bool = True) -> None:
+        self._client, self._err, self._out, self._pausing = client, err, out, pausing
+        self._site = SampleSite()
+
+    @contextmanager
+    def site(self) -> Iterator[None]:
+        """Serves the sample site meanwhile."""
+        with self._site:
+            yield
+
+    def run(self) -> None:
+        """Raises DemoFailed, or ControlError."""
+        self._say(f"A sample site: Python's language reference, {self._site.page_count} pages at {self._site.url}")
+        accepted = self._start()
+        self._say(f"Ingesting it as [bold]{KB}[/], generation {accepted['generation']}, over HTTP like any other site")
+        self._check(self._watch(str(accepted["job_id"])))
+        self._ask()
+        self._what_next()
+
+    def stay(self) -> None:
+        """Until Ctrl-C, which the caller turns into an orderly stop."""
+        self._err.print("\n[dim]Everything stays up. Ctrl-C stops it in order.")
+        while True:
+            signal.pause()
+
+    def _start(self) -> Json:
+        definition = {"source": {"urls": [self._site.url], "allow_addresses": ["127.0.0.0/8"]}}
+        self._end_earlier()
+        return self._client.start(KB, definition, idempotency_key=str(uuid.uuid4()))
+
+    def _end_earlier(self) -> None:
+        """A demo that was stopped on its way left a paused job: the new one takes its place."""
+        try:
+            status = self._client.status(KB)
+        except ControlProblem as problem:
+            if problem.status in (404, 409):  # the first demo on this machine
+                return
+            raise
+        if status.get("status") in ACTIVE:
+            self._say(f"An earlier demo left its job {status.get('status')}: cancelling it")
+            self._client.command(KB, "cancel", "a new demo")
+            self._client.wait_for(KB, lambda now: now["status"] not in ACTIVE, deadline_s=PAUSED_DEADLINE_S)
+
+    def _watch(self, job_id: str) -> Json:
+        pausing = self._pausing
+        give_up_at = time.monotonic() + JOB_DEADLINE_S
+        with showing(self._err) as show:
+            while True:
+                status = patient_status(self._client, KB)
+                show(status)
+                if status["status"] not in ACTIVE or status["job_id"] != job_id:
+                    return status
+                if pausing and self._far_enough(status):
+                    pausing = False
+                    self._pause_and_resume()
+                if time.monotonic() > give_up_at:
+                    raise DemoFailed(f"not done within {JOB_DEADLINE_S:.0f} s: {status['status']}, see the logs")
+                time.sleep(POLL_S)
+
+    def _far_enough(self, status: Json) -> bool:
+        done, total = chunk_counts(status)
+        return status["status"] == "running" and total > 0 and done >= PAUSE_AT * total
+
+    def _pause_and_resume(self) -> None:
+        """Shows that a pause holds both counters still; raises DemoFailed where one moves."""
+        self._say("[yellow]Pausing at about a third[/]: POST /pause")
+        self._client.command(KB, "pause", "shown in the demo")
+        before = self._client.wait_for(
+            KB, lambda status: status["status"] not in ("running", "pausing"), deadline_s=PAUSED_DEADLINE_S
+        )
+        if before["status"] not in ACTIVE:
+            self._say("It was done before the pause took effect.")
+            return
+        if before["status"] != "paused":
+            raise DemoFailed(f"the job did not pause within {PAUSED_DEADLINE_S:.0f} s; it is {before['status']}")
+        time.sleep(SETTLED_S)
+        before = self._client.status(KB)
+        time.sleep(STILL_S)
+        after = self._client.status(KB)
+        counters = [(crawl_counts(status)[0], chunk_counts(status)[0]) for status in (before, after)]
+        if counters[0] != counters[1]:
+            raise DemoFailed(f"pages and chunks moved while paused: from {counters[0]} to {counters[1]}")
+        pages, chunks = counters[1]
+        self._say(f"[yellow]Paused[/]: {pages} pages and {chunks} chunks, and still so {STILL_S:.0f} s later. Resuming")
+        self._client.command(KB, "resume")
+
+    def _check(self, status: Json) -> None:
+        pages, _ = crawl_counts(status)
+        chunks, _ = chunk_counts(status)
+        for line in trouble(status):
+            self._say(f"[yellow]{line}")
+        if status["status"] != "completed":
+            raise DemoFailed(f"{KB} is {status['status']}: {status.get('reason') or 'see the logs'}")
+        unchanged = (status.get("crawl") or {}).get("pages_unchanged") or 0
+        note = f" ({unchanged} unchanged since the last time: nothing of them was embedded again)" if unchanged else ""
+        self._say(f"[green]Done and proven[/]: {pages} pages{note}, {chunks} chunks, in {took(status)}")
+
+    def _ask(self) -> None:
+        for question in QUESTIONS:
+            answer = self._client.search(KB, {"query": question, "k": 2})
+            if not answer["hits"]:
+                raise DemoFailed(f"no answer to: {question}")
+            self._out.print(f"\n[bold magenta]? {question}")
+            for number, hit in enumerate(answer["hits"], 1):
+                print_hit(self._out, hit, number)
+
+    def _what_next(self) -> None:
+        url = f"{self._client.url}/api/ingestion/kb/{KB}"
+        self._out.print("\n[bold]What to try next[/], in another terminal:")
+        for line in (
+            f'headrace search {KB} "your question"',
+            "headrace ingest https://example.org/docs/",
+            f"headrace jobs {KB} --events",
+            f"curl -s {url}/status",
+            f"curl -s {url}/search -H 'Content-Type: application/json' -d '{{\"query\": \"decorators\"}}'",
+            "headrace kafka consumer-groups --describe --group headrace.consumer",
+            "headrace kafka console-consumer --topic headrace.events --from-beginning --max-messages 5",
+        ):
+            self._out.print(f"  {line}", markup=False, soft_wrap=True)
+
+    def _say(self, text: str) -> None:
+        self._err.print(f"• {text}", soft_wrap=True)
