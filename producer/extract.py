@@ -38,7 +38,7 @@ _LOOKS_HTML = re.compile(
     re.I | re.S,
 )
 _COUNT = etree.XPath("count(//*)")
-_CONTROL = dict.fromkeys([*range(9), 11, *range(14, 32), 127])
+_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
 def extract(url: str, body: bytes, content_type: str | None = None, x_robots_tag: str | None = None) -> Document:
@@ -50,7 +50,7 @@ def extract(url: str, body: bytes, content_type: str | None = None, x_robots_tag
     if len(body) > MAX_INPUT_BYTES:
         raise NotExtractable(f"larger than {MAX_INPUT_BYTES} bytes")
     kind = _kind(url, body, content_type)
-    text = decode(body, content_type, is_html=kind == "html").translate(_CONTROL)
+    text = _CONTROL.sub("", decode(body, content_type, is_html=kind == "html"))
     if kind == "html":
         return _from_html(url, text, x_robots_tag)
     return _from_text(url, text, kind, x_robots_tag)

@@ -108,8 +108,8 @@ class Fetcher:
     def __init__(
         self,
         user_agent: str,
-        *,
         allow_addresses: Iterable[str] = (),
+        *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         max_bytes: int = MAX_BODY_BYTES,
         max_connections: int = 64,

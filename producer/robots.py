@@ -79,8 +79,8 @@ class RobotsCache:
     def __init__(
         self,
         fetch: FetchRobots,
-        *,
         product_token: str = "Headrace",
+        *,
         respect: bool = True,
         max_age_s: float = MAX_AGE_S,
         retry_s: float = RETRY_S,

@@ -27,17 +27,14 @@ def canonical(url: str, base: str | None = None) -> str:
     drops the fragment, the default port and tracking parameters; the rest of the query keeps its order.
     Raises UrlError for anything that isn't http(s), carries credentials, or has no host.
     """
-    parsed = _parse(url, base)
-    if parsed.protocol not in ("http:", "https:"):
-        raise UrlError(f"only http and https can be crawled, not {parsed.protocol[:-1]}: {_quoted(url)}")
-    if parsed.username or parsed.password:
-        raise UrlError(f"a URL must not carry a user name or password: {parsed.protocol}//…@{parsed.host}")
-    parsed.hash = ""
-    if parsed.search:
-        # The setter takes one leading question mark away, which may be the query's own.
-        parsed.search = "?" + _without_tracking(parsed.search[1:])
-    # An empty query still leaves its mark; a query that ends in one keeps it.
-    href = parsed.href if parsed.search else parsed.href.removesuffix("?")
+    href = _parse(url, base).partition("#")[0]
+    scheme, _, rest = href.partition(":")
+    if scheme not in ("http", "https"):
+        raise UrlError(f"only http and https can be crawled, not {scheme}: {_quoted(url)}")
+    if "@" in rest.split("/", 3)[2]:
+        raise UrlError(f"a URL must not carry a user name or password: {scheme}://…@{_host_of(rest)}")
+    if "?" in href:
+        href = _with_clean_query(href)
     if len(href) > MAX_URL_CHARS:
         raise UrlError(f"longer than {MAX_URL_CHARS} characters: {_quoted(url)}")
     return href
@@ -58,18 +55,26 @@ def path_of(url: str) -> str:
     return "/" + url.split("/", 3)[3].partition("?")[0]
 
 
-def _parse(url: str, base: str | None) -> ada_url.URL:
+def _parse(url: str, base: str | None) -> str:
+    """Normalised by the standard, as text: past this, `#`, `?` and `@` stand only where they mean something."""
     text = url.strip()
     if base is None and not _HAS_SCHEME.match(text):
         raise UrlError(f"not an absolute URL (did you mean https://{text}?): {_quoted(url)}")
     try:
-        return ada_url.URL(text, base) if base is not None else ada_url.URL(text)
+        return ada_url.join_url(base, text) if base is not None else ada_url.normalize_url(text)
     except (ValueError, UnicodeError) as error:
         raise UrlError(f"not a valid URL: {_quoted(url)}") from error
 
 
-def _without_tracking(query: str) -> str:
-    return "&".join(part for part in query.split("&") if not _is_tracking(part))
+def _with_clean_query(href: str) -> str:
+    """Without tracking parameters, and without the mark of an empty query."""
+    path, _, query = href.partition("?")
+    kept = "&".join(part for part in query.split("&") if not _is_tracking(part))
+    return f"{path}?{kept}" if kept else path
+
+
+def _host_of(rest: str) -> str:
+    return rest.split("/", 3)[2].rpartition("@")[2]
 
 
 def _is_tracking(parameter: str) -> bool:

@@ -80,9 +80,11 @@ def _alt_text(image: Element) -> str:
 def finished(parts: list[str]) -> str:
     """One block's text: whitespace collapsed, line breaks kept, indentation by no-break spaces kept as spaces."""
     text = "".join(parts)
+    if not text.isascii():
+        text = text.translate(_INVISIBLE)
     if LINE_BREAK not in text:
-        return " ".join(text.translate(_INVISIBLE).split())
-    lines = [_SPACES.sub(" ", line.strip(" \t\n\r\f\v")) for line in text.translate(_INVISIBLE).split(LINE_BREAK)]
+        return " ".join(text.split())
+    lines = [_SPACES.sub(" ", line.strip(" \t\n\r\f\v")) for line in text.split(LINE_BREAK)]
     return "\n".join(line.replace("\xa0", " ").rstrip() for line in lines).strip("\n").strip()
 
 

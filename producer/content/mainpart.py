@@ -5,7 +5,7 @@ the whole body of a page that has no frame around its content; readability-lxml 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias, cast
 
 import lxml.html
@@ -20,6 +20,7 @@ MIN_MAIN_CHARS = 200
 MIN_MAIN_SHARE = 0.1
 """A main part with less text than this, on a page with ten times as much, is a shell that something else fills."""
 MIN_INNER_SHARE = 0.5
+MIN_COVERED_SHARE = 0.6
 MAX_READABILITY_ELEMENTS = 6_000
 """readability-lxml is slow, worst on index pages (2.5 s on one of them): above this many, the body is taken."""
 MAX_LINK_SHARE = 0.5
@@ -27,46 +28,20 @@ MAX_LINK_SHARE = 0.5
 logging.getLogger("readability").setLevel(logging.CRITICAL)
 
 
-def _has_class(name: str) -> str:
-    return f'contains(concat(" ", normalize-space(@class), " "), " {name} ")'
-
-
-def _by_class(*names: str) -> str:
-    return "//*[" + " or ".join(_has_class(name) for name in names) + "]"
-
-
-_OUTER: tuple[tuple[str, etree.XPath], ...] = (
-    ("main", etree.XPath('//main | //*[@role="main"]')),
-    ("article", etree.XPath('//article[not(ancestor::article)] | //*[@role="article"]')),
-    (
-        "generator",
-        etree.XPath(
-            " | ".join(
-                (
-                    _by_class("md-content", "theme-doc-markdown", "markdown-body", "rst-content", "contentContainer"),
-                    # Sphinx, Doxygen, Javadoc, DocBook, AsciiDoc, MediaWiki, Docutils, Texinfo, godoc
-                    '//div[@class="body" or @class="document" or @class="contents" or @class="refentry"]',
-                    '//div[@class="book" or @class="chapter" or @class="article" or @class="sect1" or @class="section"]'
-                    '[not(ancestor::div[@class="book" or @class="chapter" or @class="article" or @class="section"])]',
-                    '//*[@id="main-content" or @id="main" or @id="content"]',
-                    '//*[@id="mw-content-text" or @id="bodyContent"]',
-                    '//div[contains(@class, "-level-extent")][not(ancestor::div[contains(@class, "-level-extent")])]',
-                    '//*[@id="column1" or @id="apicontent" or @id="doc-content"]',
-                )
-            )
-        ),
-    ),
+_CONTAINER_TAGS = ("div", "section", "article", "main")
+_OUTER_CLASSES = frozenset(("md-content", "theme-doc-markdown", "markdown-body", "rst-content", "contentContainer"))
+_OUTER_WHOLE_CLASSES = frozenset(
+    ("body", "document", "contents", "refentry", "book", "chapter", "article", "sect1", "section", "content")
 )
-_INNER = etree.XPath(
-    " | ".join(
-        (
-            ".//article",
-            "." + _by_class("md-content__inner", "theme-doc-markdown", "markdown-body", "doc", "articleBody"),
-            './/div[@class="body" or @class="contents"]',
-            './/*[@id="mw-content-text" or @itemprop="articleBody"]',
-        )
-    )
-)
+"""Class attributes of containers of Sphinx, Doxygen, DocBook and Docutils: the whole attribute, not one of several."""
+_OUTER_IDS = frozenset("main-content main content mw-content-text bodyContent column1 apicontent doc-content".split())
+_INNER_CLASSES = frozenset(("md-content__inner", "theme-doc-markdown", "markdown-body", "doc", "articleBody"))
+_INNER_WHOLE_CLASSES = frozenset(("body", "contents"))
+_TEXINFO_SUFFIX = "-level-extent"
+MAX_CANDIDATES = 50
+
+_MAINS = etree.XPath('//main | //*[@role="main"]')
+_ARTICLES = etree.XPath('//article[not(ancestor::article)] | //*[@role="article"]')
 _TEXT_CHARS = etree.XPath("string-length(normalize-space(.))")
 _LINKS = etree.XPath(".//a")
 _ATTRIBUTES = etree.XPath("//@class | //@id | //@role")
@@ -76,15 +51,55 @@ _SEMANTIC_FRAME = etree.XPath("boolean(//nav | //aside | //header | //footer)")
 def main_part(root: Element, element_count: int) -> tuple[Element, str]:
     """(element, method): `main`, `article`, `generator`, `whole`, `readability`, or `body` where nothing fits."""
     body = _body(root)
-    for method, path in _OUTER:
-        if (found := _largest(cast("list[Element]", path(root)))) is not None:
-            if _is_substantial(found, body):
-                return _narrowed(found), method
+    for method, find in _FINDERS:
+        found = _covering(find(root))
+        if found is not None and _is_substantial(found, body):
+            return _narrowed(found), method
     if _is_frameless(root, body):
         return body, "whole"
     if element_count <= MAX_READABILITY_ELEMENTS and (article := _readable(root)) is not None:
         return article, "readability"
     return body, "body"
+
+
+def _mains(root: Element) -> Sequence[Element]:
+    return cast("list[Element]", _MAINS(root))
+
+
+def _articles(root: Element) -> Sequence[Element]:
+    return cast("list[Element]", _ARTICLES(root))
+
+
+def _generated(root: Element) -> Sequence[Element]:
+    """Containers of documentation generators, outermost first."""
+    return [element for element in root.iter(*_CONTAINER_TAGS) if _is_outer(element)]
+
+
+_FINDERS: tuple[tuple[str, Callable[[Element], Sequence[Element]]], ...] = (
+    ("main", _mains),
+    ("article", _articles),
+    ("generator", _generated),
+)
+
+
+def _is_outer(element: Element) -> bool:
+    classes = element.get("class")
+    if classes is not None and (
+        classes in _OUTER_WHOLE_CLASSES
+        or not _OUTER_CLASSES.isdisjoint(classes.split())
+        or classes.endswith(_TEXINFO_SUFFIX)
+    ):
+        return True
+    return str(element.get("id")) in _OUTER_IDS
+
+
+def _is_inner(element: Element) -> bool:
+    if element.tag == "article" or element.get("itemprop") == "articleBody":
+        return True
+    classes = element.get("class")
+    if classes is None:
+        return bool(element.get("id") == "mw-content-text")
+    return classes in _INNER_WHOLE_CLASSES or not _INNER_CLASSES.isdisjoint(classes.split())
 
 
 def _body(root: Element) -> Element:
@@ -100,7 +115,20 @@ def text_chars(element: Element) -> float:
 def _largest(elements: Sequence[Element]) -> Element | None:
     if len(elements) < 2:
         return elements[0] if elements else None
-    return max(elements[:200], key=text_chars)
+    return max(elements[:MAX_CANDIDATES], key=text_chars)
+
+
+def _covering(elements: Sequence[Element]) -> Element | None:
+    """The one that holds most of their text, else the parent of the largest: siblings make up a page together."""
+    largest = _largest(elements)
+    if largest is None or len(elements) == 1:
+        return largest
+    chosen = set(elements[:MAX_CANDIDATES])
+    outermost = [element for element in chosen if chosen.isdisjoint(element.iterancestors())]
+    if text_chars(largest) >= MIN_COVERED_SHARE * sum(text_chars(element) for element in outermost):
+        return largest
+    parent = largest.getparent()
+    return largest if parent is None else parent
 
 
 def _is_substantial(part: Element, body: Element) -> bool:
@@ -110,7 +138,7 @@ def _is_substantial(part: Element, body: Element) -> bool:
 
 def _narrowed(outer: Element) -> Element:
     """The generator's own container inside `main`, when it holds most of the text; several articles are a list."""
-    inner = _largest(cast("list[Element]", _INNER(outer)))
+    inner = _largest([element for element in outer.iter(*_CONTAINER_TAGS) if _is_inner(element)])
     if inner is None or text_chars(inner) < MIN_INNER_SHARE * text_chars(outer):
         return outer
     return inner

@@ -104,6 +104,13 @@ def test_an_empty_shell_around_the_text_is_not_taken_for_the_main_part() -> None
     assert "The gate holds" in document.text
 
 
+def test_sibling_articles_and_sections_stay_together() -> None:
+    frame = "<nav>Frame</nav><div id=wrap>{}</div>"
+    for container in ("<article>{}</article>", "<div class=sect1>{}</div>"):
+        document = page(frame.format(container.format(PROSE) * 3))
+        assert len(document.blocks) == 3
+
+
 def test_layout_tables_of_pydoc_become_sections() -> None:
     document = page(
         '<table class="section"><tr class="decor"><td class="section-title" colspan=3>&nbsp;<br>'
