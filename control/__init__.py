@@ -1,0 +1,1 @@
+"""The control service: HTTP, the one writer of commands, and the projection that answers questions."""

@@ -1,0 +1,220 @@
+"""What HTTP answers with. The OpenAPI document is made from these types."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from control.status import Phase, Status
+from schemas.commands import Desired
+from schemas.kb import Definition
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all; times are UTC, RFC 3339."""
+
+
+class KbAnswer(Answer, frozen=True, kw_only=True):
+    kb_id: str
+    definition: Definition
+    last_generation: int
+    published_generation: int | None
+    active_job_id: str | None
+    updated_at: str
+
+
+class KbList(Answer, frozen=True, kw_only=True):
+    kbs: list[KbAnswer]
+
+
+class Accepted(Answer, frozen=True, kw_only=True):
+    """A command that stands in the log. `revision` goes into `?after=` of the status."""
+
+    kb_id: str
+    job_id: str
+    generation: int
+    desired: Desired
+    revision: int
+    note: str | None = None
+
+
+class Metrics(Answer, frozen=True, kw_only=True):
+    """Distinct documents and chunks, not records; chunks_processed = indexed + duplicate + failed."""
+
+    documents_total: int
+    documents_processed: int
+    chunks_total: int
+    chunks_processed: int
+    chunks_indexed: int
+    chunks_duplicate: int
+    chunks_failed: int
+    chunks_parked: int
+    chunks_reused: int
+    batches_processed: int
+    texts_embedded: int
+    tokens_embedded: int
+
+
+class CrawlAnswer(Answer, frozen=True, kw_only=True):
+    state: Literal["waiting", "crawling", "holding", "finished", "failed"]
+    pages_crawled: int = 0
+    pages_queued: int = 0
+    pages_failed: int = 0
+    pages_skipped: int = 0
+    pages_unchanged: int = 0
+    bytes_fetched: int = 0
+    reason: str | None = None
+
+
+class OffsetsAnswer(Answer, frozen=True, kw_only=True):
+    """The job's partition of `chunks`, as `kafka-consumer-groups --describe` shows it; null: nothing committed."""
+
+    partition: int
+    committed: int | None
+    end: int | None
+    lag: int | None
+
+
+class Cost(Answer, frozen=True, kw_only=True):
+    """`usd` is null where the model's price isn't known; a local model costs nothing."""
+
+    tokens_embedded: int
+    calls: int
+    usd: float | None
+
+
+class Reflected(Answer, frozen=True, kw_only=True):
+    """The command revision that each service has answered last."""
+
+    producer: int | None
+    consumer: int | None
+
+
+class StallAnswer(Answer, frozen=True, kw_only=True):
+    service: str
+    dependency: str
+    reason: str
+    since: str
+
+
+class StatusAnswer(Answer, frozen=True, kw_only=True):
+    """`progress` is in percent, and 100 only when the job is completed."""
+
+    kb_id: str
+    job_id: str
+    generation: int
+    base: int | None
+    published_generation: int | None
+    status: Status
+    phase: Phase
+    progress: float
+    reason: str | None
+    desired: Desired
+    revision: int
+    reflected: Reflected
+    metrics: Metrics
+    crawl: CrawlAnswer
+    offsets: OffsetsAnswer
+    cost: Cost
+    rate_chunks_per_s: float | None
+    eta_s: float | None
+    stalls: list[StallAnswer]
+    started_at: str | None
+    finished_at: str | None
+    commanded_at: str
+    commanded_by: str
+
+
+class JobAnswer(Answer, frozen=True, kw_only=True):
+    """`definition` has every default filled in, as the services use it."""
+
+    status: StatusAnswer
+    definition: Definition
+
+
+class JobList(Answer, frozen=True, kw_only=True):
+    """Newest first."""
+
+    jobs: list[StatusAnswer]
+
+
+class PageAnswer(Answer, frozen=True, kw_only=True):
+    url: str
+    state: str
+    status: int | None
+    reason: str | None
+    title: str
+    depth: int
+    chunks: int
+    bytes: int
+    duration_ms: int
+    fetched_at: str
+
+
+class PageList(Answer, frozen=True, kw_only=True):
+    """`next_after` is the `?after=` of the next pages, or null at the end."""
+
+    pages: list[PageAnswer]
+    next_after: str | None
+
+
+class EventAnswer(Answer, frozen=True, kw_only=True):
+    partition: int
+    offset: int
+    type: str
+    at: str
+    value: Any
+
+
+class EventList(Answer, frozen=True, kw_only=True):
+    events: list[EventAnswer]
+    next_after: int | None
+
+
+class GenerationAnswer(Answer, frozen=True, kw_only=True):
+    generation: int
+    job_id: str
+    state: Literal["open", "published", "undone"]
+    base: int | None
+    collection: str
+    changed_at: str
+    reason: str | None
+    searched: bool
+
+
+class GenerationList(Answer, frozen=True, kw_only=True):
+    generations: list[GenerationAnswer]
+
+
+class Hit(Answer, frozen=True, kw_only=True):
+    """Higher scores are better; they compare within one answer only."""
+
+    chunk_id: str
+    url: str
+    title: str
+    heading_path: list[str]
+    text: str
+    score: float
+
+
+class SearchAnswer(Answer, frozen=True, kw_only=True):
+    """`provisional`: nothing is published yet, and an open generation was searched."""
+
+    generation: int | None
+    provisional: bool
+    mode: Literal["hybrid", "vector", "keyword"]
+    hits: list[Hit]
+    note: str | None = None
+
+
+class Deleted(Answer, frozen=True, kw_only=True):
+    kb_id: str
+    deleted: bool
+
+
+class Health(Answer, frozen=True, kw_only=True):
+    status: Literal["ok"]
+
+
+class Ready(Answer, frozen=True, kw_only=True):
+    ready: bool
+    reason: str | None = None

@@ -1,0 +1,79 @@
+"""The one table of routes; HTTP and the OpenAPI document are both made from it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import msgspec
+from aiohttp import web
+
+from control import answers, handlers, requests
+from control.engine import Engine
+from control.search import SearchRequest
+from schemas.kb import Definition
+
+PREFIX = "/api/ingestion"
+
+Handler = Callable[[Engine, web.Request], Awaitable[msgspec.Struct]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """`query` is parameter name to meaning; `problems` are the statuses that the call itself answers with."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answer: type[msgspec.Struct]
+    status: int = 200
+    body: type[msgspec.Struct] | None = None
+    body_required: bool = False
+    query: dict[str, str] = field(default_factory=dict)
+    problems: tuple[int, ...] = ()
+    idempotent_by_key: bool = False
+
+
+_LIMIT = {"limit": "how many at most"}
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", f"{PREFIX}/kb", handlers.list_kbs, "List knowledge bases", answers.KbList),
+    Route("PUT", f"{PREFIX}/kb/{{kb}}", handlers.put_kb, "Define a knowledge base", answers.KbAnswer,
+          body=Definition, body_required=True, problems=(400, 422)),
+    Route("GET", f"{PREFIX}/kb/{{kb}}", handlers.get_kb, "Read a definition", answers.KbAnswer, problems=(404,)),
+    Route("DELETE", f"{PREFIX}/kb/{{kb}}", handlers.delete_kb, "Drop a knowledge base and its objects",
+          answers.Deleted, problems=(404, 409)),
+    Route("POST", f"{PREFIX}/kb/{{kb}}/start", handlers.start,
+          "Start a job; a body is the definition to start with", answers.Accepted, 202, body=Definition,
+          problems=(400, 404, 409, 422), idempotent_by_key=True),
+    Route("POST", f"{PREFIX}/kb/{{kb}}/pause", handlers.pause, "Pause the running job", answers.Accepted, 202,
+          body=requests.Change, problems=(404, 409)),
+    Route("POST", f"{PREFIX}/kb/{{kb}}/resume", handlers.resume,
+          "Resume the paused job, with the definition as it is now save embedding and chunking", answers.Accepted, 202,
+          body=requests.Change, problems=(404, 409)),
+    Route("POST", f"{PREFIX}/kb/{{kb}}/cancel", handlers.cancel, "Cancel the job and undo what it wrote",
+          answers.Accepted, 202, body=requests.Change, problems=(404, 409)),
+    Route("GET", f"{PREFIX}/kb/{{kb}}/status", handlers.status, "Status of the newest job", answers.StatusAnswer,
+          query={"after": "wait until producer and consumer answer this command revision",
+                 "wait_s": f"how long at most, up to {handlers.WAIT_S} seconds"}, problems=(404, 422)),
+    Route("GET", f"{PREFIX}/kb/{{kb}}/jobs", handlers.jobs, "Jobs, newest first", answers.JobList,
+          query=_LIMIT, problems=(404,)),
+    Route("GET", f"{PREFIX}/kb/{{kb}}/generations", handlers.generations, "Generations, newest first",
+          answers.GenerationList, problems=(404,)),
+    Route("POST", f"{PREFIX}/kb/{{kb}}/search", handlers.search, "Search", answers.SearchAnswer,
+          body=SearchRequest, body_required=True, problems=(400, 404, 422)),
+    *(
+        route
+        for base in (f"{PREFIX}/jobs/{{job}}", f"{PREFIX}/kb/{{kb}}/jobs/{{job}}")
+        for route in (
+            Route("GET", base, handlers.job, "One job", answers.JobAnswer, problems=(404,)),
+            Route("GET", f"{base}/pages", handlers.job_pages, "What became of each page, by URL", answers.PageList,
+                  query={"state": "only pages of this state", "after": "only URLs behind this one", **_LIMIT},
+                  problems=(404,)),
+            Route("GET", f"{base}/events", handlers.job_events, "The audit trail", answers.EventList,
+                  query={"after": "only offsets behind this one", "reports": "all or changes (default)", **_LIMIT},
+                  problems=(404,)),
+        )
+    ),
+    Route("GET", "/healthz", handlers.healthz, "Whether the process lives", answers.Health),
+    Route("GET", "/readyz", handlers.readyz, "Whether requests are answered", answers.Ready),
+)  # fmt: skip

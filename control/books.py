@@ -1,0 +1,115 @@
+"""What `commands` and `kbs` say now, in memory: read whole at every start, since both are compacted and small.
+
+Commands can only be judged from a job's first record on, so this is never resumed from a stored offset.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from control.problems import Unavailable
+from control.writer import Written
+from headrace.kafka.follower import Follower
+from headrace.kafka.records import RawRecord
+from headrace.state.commands import Commands
+from headrace.state.kbs import KnowledgeBases
+from schemas.commands import JobCommand
+from schemas.events import Place
+
+log = logging.getLogger(__name__)
+
+READ_BACK_S = 10.0
+"""A committed record comes back within milliseconds; longer means that Kafka is away."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A record on `commands` that is no valid successor."""
+
+    place: Place
+    key: str
+    reason: str
+
+
+class Books:
+    """`start`, `catch_up` before the first decision, `applied` after each commit, `stop`."""
+
+    def __init__(
+        self, bootstrap_servers: str, *, prefix: str, on_change: Callable[[str], None], on_refused: Callable[[], None]
+    ) -> None:
+        """`on_change(kb_id)` and `on_refused()` are called from the event loop and must not block."""
+        self.refused: list[Refused] = []
+        self._on_change, self._on_refused = on_change, on_refused
+        self.commands = Commands(on_change=self._command, on_refused=self._refuse)
+        self.kbs = KnowledgeBases(on_change=lambda event: on_change(event.kb_id))
+        self._jobs: dict[str, dict[int, str]] = {}
+        self._by_key: dict[str, str] = {}
+        self._applied: dict[tuple[str, int], int] = {}
+        self._moved = asyncio.Condition()
+        self._wakes: set[asyncio.Task[None]] = set()
+        self._follower = Follower(
+            bootstrap_servers, {"commands": self._apply_command, "kbs": self._apply_kb}, prefix=prefix
+        )
+
+    def start(self) -> None:
+        self._follower.start()
+
+    async def stop(self) -> None:
+        await self._follower.stop()
+
+    async def catch_up(self) -> None:
+        await self._follower.catch_up()
+
+    async def applied(self, written: Sequence[Written]) -> None:
+        """Returns once these records have been read back; raises Unavailable where that takes too long."""
+        ends = {(w.topic, w.place.partition): w.place.offset for w in written if w.topic in ("commands", "kbs")}
+        try:
+            async with asyncio.timeout(READ_BACK_S), self._moved:
+                await self._moved.wait_for(lambda: all(self._applied.get(tp, -1) >= end for tp, end in ends.items()))
+        except TimeoutError as exc:
+            raise Unavailable("the command is written, and Kafka is away before it could be read back") from exc
+
+    def jobs(self, kb_id: str) -> list[JobCommand]:
+        """Newest first."""
+        of_kb = self._jobs.get(kb_id, {})
+        found = [self.commands.get(of_kb[generation]) for generation in sorted(of_kb, reverse=True)]
+        return [command for command in found if command is not None]
+
+    def by_idempotency_key(self, key: str) -> JobCommand | None:
+        return self.commands.get(self._by_key.get(key, ""))
+
+    def job_of_generation(self, kb_id: str, generation: int) -> JobCommand | None:
+        return self.commands.get(self._jobs.get(kb_id, {}).get(generation, ""))
+
+    def _command(self, command: JobCommand) -> None:
+        self._jobs.setdefault(command.kb_id, {})[command.generation] = command.job_id
+        if command.idempotency_key is not None:
+            self._by_key.setdefault(command.idempotency_key, command.job_id)
+        self._on_change(command.kb_id)
+
+    def _refuse(self, raw: RawRecord, reason: str) -> None:
+        key = (raw.key or b"").decode(errors="replace")
+        self.refused.append(Refused(Place(raw.partition, raw.offset), key, reason))
+        self._on_refused()
+
+    def _apply_command(self, raw: RawRecord) -> None:
+        if raw.value is None:
+            self._refuse(raw, "a tombstone: a job's command is never deleted")
+        self.commands.apply(raw)
+        self._note(raw)
+
+    def _apply_kb(self, raw: RawRecord) -> None:
+        self.kbs.apply(raw)
+        self._note(raw)
+
+    def _note(self, raw: RawRecord) -> None:
+        self._applied[(raw.topic, raw.partition)] = raw.offset
+        if len(self._wakes) == 0:
+            task = asyncio.create_task(self._wake())
+            self._wakes.add(task)
+            task.add_done_callback(self._wakes.discard)
+
+    async def _wake(self) -> None:
+        async with self._moved:
+            self._moved.notify_all()

@@ -1,0 +1,198 @@
+"""Where requests become commands: one decision at a time, on what has been read back from the log."""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import msgspec
+
+from control import rules
+from control.books import Books, Refused
+from control.metrics import COMMANDS, REFUSED
+from control.problems import Conflict, Invalid, NotFound
+from control.rules import Action, Job, Origin
+from control.writer import Outgoing, Writer, Written
+from schemas.codec import now
+from schemas.commands import JobCommand
+from schemas.events import Event
+from schemas.facts import CommandRefused
+from schemas.identity import canonical_json, new_job_id, partition_for
+from schemas.kb import Definition, KbDefined
+
+log = logging.getLogger(__name__)
+
+JobOf = Callable[[JobCommand], Awaitable[Job]]
+"""Gives a job with how it ended, from the projection."""
+
+
+class Desk:
+    """Serialises decisions. Every method raises Problem, and Fenced once another instance took over."""
+
+    def __init__(
+        self,
+        books: Books,
+        writer: Writer,
+        job_of: JobOf,
+        *,
+        partitions: int,
+        kbs_partitions: int,
+        openai_available: bool,
+    ) -> None:
+        self._books, self._writer, self._job_of = books, writer, job_of
+        self._partitions, self._kbs_partitions = partitions, kbs_partitions
+        self._openai_available = openai_available
+        self._deciding = asyncio.Lock()
+        self._unread: Sequence[Written] = ()
+
+    def known(self, kb_id: str) -> KbDefined:
+        found = self._books.kbs.get(kb_id)
+        if found is None or found.deleted:
+            raise NotFound(
+                f"there is no knowledge base {kb_id!r}; define it with PUT /api/ingestion/kb/{kb_id}, "
+                "or start it with its definition as the body",
+                code="unknown-kb",
+            )
+        return found
+
+    async def define(self, kb_id: str, definition: Definition, *, by: str) -> KbDefined:
+        rules.resolved(definition, openai_available=self._openai_available)
+        async with self._decision():
+            known = self._books.kbs.get(kb_id)
+            if known and not known.deleted and known.definition == definition:
+                return known
+            defined = rules.define(kb_id, known, definition, at=now(), by=by)
+            await self._write(defined)
+            return defined
+
+    async def delete(self, kb_id: str, *, by: str, first: Callable[[], Awaitable[None]]) -> KbDefined:
+        """Marks the KB deleted. `first` runs before anything is written, and what it raises leaves all as it was."""
+        async with self._decision():
+            known = self._books.kbs.get(kb_id)
+            if known is None:
+                raise NotFound(f"there is no knowledge base {kb_id!r}", code="unknown-kb")
+            deleted = rules.delete(known, await self._jobs(kb_id), at=now(), by=by)
+            await first()
+            if not known.deleted:
+                await self._write(deleted)
+            return deleted
+
+    async def start(
+        self, kb_id: str, definition: Definition | None, *, by: str, reason: str | None, idempotency_key: str | None
+    ) -> JobCommand:
+        """`definition` replaces the KB's, in the same transaction as the start."""
+        digest = request_digest(definition, reason)
+        async with self._decision():
+            if idempotency_key is not None:
+                first = self._books.by_idempotency_key(idempotency_key)
+                if first is not None:
+                    rules.same_request(first, kb_id, digest)
+                    return first
+            origin = Origin(now(), by, reason, idempotency_key, digest)
+            known = self._books.kbs.get(kb_id)
+            if definition is not None:
+                known = rules.define(kb_id, known, definition, at=origin.issued_at, by=by)
+            return await self._begin(known or self.known(kb_id), origin)
+
+    async def change(self, kb_id: str, action: Action, *, by: str, reason: str | None) -> JobCommand:
+        """Pauses, resumes or cancels the KB's newest job. A repetition gives the command that stands."""
+        async with self._decision():
+            jobs = self._books.jobs(kb_id)
+            known = self._books.kbs.get(kb_id)
+            if known is None or (not jobs and known.deleted):
+                self.known(kb_id)
+            if not jobs:
+                raise Conflict(f"{kb_id} has had no job yet; start one", code="no-job")
+            job = await self._job_of(jobs[0])
+            changed = rules.change(
+                job,
+                action,
+                definition=known.definition if known else None,
+                openai_available=self._openai_available,
+                origin=Origin(now(), by, reason),
+            )
+            if changed is None:
+                return job.command
+            await self._write(*changed, job_partition=job.command.partition)
+            COMMANDS.labels(action).inc()
+            return changed[0]
+
+    def keeps(self, command: JobCommand, wanted: Definition) -> bool:
+        """Whether the job keeps an embedding or chunking that `wanted` would change."""
+        return not rules.builds_on(rules.resolved(wanted, openai_available=self._openai_available), command.definition)
+
+    async def report_refusals(self, reported: Callable[[Refused], bool]) -> None:
+        """Writes what was refused on `commands` to `events`, once per place, and puts hidden commands back.
+
+        Both stand in one transaction, so a refusal that is reported is one that was mended.
+        """
+        while self._books.refused:
+            async with self._decision():
+                refused = self._books.refused[0]
+                if not reported(refused):
+                    await self._report(refused)
+                self._books.refused.pop(0)
+
+    async def _report(self, refused: Refused) -> None:
+        at = now()
+        fact = CommandRefused(place=refused.place, record_key=refused.key, reason=refused.reason, refused_at=at)
+        log.warning("commands %d/%d refused: %s", refused.place.partition, refused.place.offset, refused.reason)
+        hidden = self._books.commands.get(refused.key)
+        events: list[Event] = [fact]
+        if hidden is not None and hidden.partition == refused.place.partition:
+            events += rules.restore(hidden, origin=Origin(at, "control", f"hidden by {refused.reason}"))
+        await self._write(*events, job_partition=partition_for(refused.key, self._partitions))
+        REFUSED.inc()
+
+    async def _begin(self, known: KbDefined, origin: Origin) -> JobCommand:
+        if known.deleted:
+            self.known(known.kb_id)
+        published = self._books.kbs.published(known.kb_id)
+        of = self._books.commands.get(published.job_id) if published else None
+        events = rules.start(
+            known,
+            await self._jobs(known.kb_id),
+            job_id=new_job_id(),
+            partitions=self._partitions,
+            published=published,
+            published_definition=of.definition if of else None,
+            openai_available=self._openai_available,
+            origin=origin,
+        )
+        await self._write(*events, job_partition=events[1].partition)
+        COMMANDS.labels("start").inc()
+        return events[1]
+
+    async def _jobs(self, kb_id: str) -> list[Job]:
+        """Only the newest can be active: a start is refused while one is."""
+        return [await self._job_of(command) for command in self._books.jobs(kb_id)[:1]]
+
+    @contextlib.asynccontextmanager
+    async def _decision(self) -> AsyncIterator[None]:
+        """One at a time, and only on what all earlier commits left in the log."""
+        async with self._deciding:
+            self._unread = [*self._unread, *await self._writer.settled()]
+            await self._books.applied(self._unread)
+            self._unread = []
+            yield
+
+    async def _write(self, *events: Event, job_partition: int | None = None) -> None:
+        outgoing = [
+            Outgoing(e, rules.partition_of(e, job_partition=job_partition, kbs_partitions=self._kbs_partitions))
+            for e in events
+        ]
+        self._unread = await self._writer.commit(outgoing)
+        await self._books.applied(self._unread)
+
+
+def request_digest(definition: Definition | None, reason: str | None) -> str:
+    """sha256 (hex) of what a start asks for, defaults filled in: equal requests, equal digests."""
+    asked = msgspec.to_builtins({"definition": definition, "reason": reason})
+    return hashlib.sha256(canonical_json(asked).encode()).hexdigest()
+
+
+def check_idempotency_key(key: str | None) -> str | None:
+    if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
+        raise Invalid("Idempotency-Key must be 1 to 255 printable characters", code="invalid-idempotency-key")
+    return key

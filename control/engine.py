@@ -1,0 +1,215 @@
+"""Everything behind HTTP, as one object: what was read, who writes, and how far starting has come."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaException, TopicCollection
+
+from control.books import Books
+from control.desk import Desk
+from control.offsets import OffsetWatch
+from control.problems import Problem, Unavailable
+from control.projection import Projection
+from control.questions import refused_places
+from control.search import Searcher
+from control.snapshots import Snapshots
+from control.writer import Fenced, Writer
+from headrace.kafka.admin import admin_client, ensure_topics, partition_count
+from headrace.service import worker_name
+from headrace.settings import Settings
+from headrace.vectors import VectorStore
+from schemas.events import Place
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RETRY_S = 1.0
+PAUSE_WAIT_S = 10.0
+"""How long a stop waits for jobs to be paused: less than supervisors give a process before they kill it."""
+
+
+class Engine:
+    """`start` until `unready` is None, `failure` while it serves, `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.unready: str | None = "starting"
+        self._refusals = asyncio.Event()
+        self.projection = Projection(
+            settings.data_dir / "projection.duckdb",
+            on_applied=lambda jobs: self.snapshots.touch(jobs),  # noqa: PLW0108 - made below
+        )
+        self.books = Books(
+            settings.bootstrap_servers,
+            prefix=settings.topic_prefix,
+            on_change=lambda kb_id: self.snapshots.touch_kb(kb_id),  # noqa: PLW0108 - made below
+            on_refused=self._refusals.set,
+        )
+        self.snapshots = Snapshots(self.books, self.projection)
+        self.store = VectorStore(settings)
+        self.searcher = Searcher(self.books, self.store, settings)
+        self._source = worker_name("control")
+        self.writer = Writer(settings.bootstrap_servers, prefix=settings.topic_prefix, source=self._source)
+        self._desk: Desk | None = None
+        self._offsets: OffsetWatch | None = None
+        self._reporting: asyncio.Task[None] | None = None
+
+    @property
+    def desk(self) -> Desk:
+        if self._desk is None or self.unready is not None:
+            raise Unavailable(self.unready or "starting", code="not-ready", retry_after_s=1)
+        return self._desk
+
+    async def start(self) -> None:
+        """Takes up the service. Raises ProjectionLocked, or Fenced.
+
+        1. The projection's file is ours, so no second control shares it.
+        2. Kafka is there and its topics are.
+        3. The older writer is fenced; only then is the log read to its end, so nothing comes behind what is known.
+        4. What was refused while no control ran is reported.
+        """
+        await self.projection.open()
+        partitions, kbs_partitions = await self._topics()
+        self.unready = "taking over from an earlier control instance"
+        await self.writer.start()
+        self.unready = "reading the log"
+        self.books.start()
+        await self.books.catch_up()
+        identity = await self._retried(lambda: log_identity(self.settings))
+        prefix = self.settings.topic_prefix
+        await self.projection.start(self.settings.bootstrap_servers, prefix=prefix, log_identity=identity)
+        await self.projection.catch_up()
+        self._watch_offsets(partitions)
+        self._desk = Desk(
+            self.books,
+            self.writer,
+            self.snapshots.job_of,
+            partitions=partitions,
+            kbs_partitions=kbs_partitions,
+            openai_available=self.settings.openai_api_key is not None,
+        )
+        reported = await self.projection.read(refused_places)
+        self._reporting = asyncio.create_task(self._report_refusals(self._desk, reported), name="refusals")
+        self.unready = None
+        log.info("ready")
+
+    async def failure(self) -> None:
+        """Returns never; raises what makes going on impossible."""
+        fenced = asyncio.create_task(self.writer.fenced.wait())
+        assert self._reporting is not None
+        tasks = [
+            fenced,
+            asyncio.create_task(self.projection.failure()),
+            asyncio.create_task(self.snapshots.failure()),
+            self._reporting,
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancelled(task for task in tasks if task is not self._reporting)
+        for task in done:
+            if task is fenced:
+                self.unready = "another control instance took over"
+                raise Fenced(self.unready)
+            task.result()
+
+    async def pause_all(self) -> None:
+        """Pauses running jobs and waits, a while, until they are paused."""
+        active = [kb.kb_id for kb in self.books.kbs.all() if not kb.deleted]
+        paused = []
+        for kb_id in active:
+            for command in self.books.jobs(kb_id)[:1]:
+                job = await self.snapshots.job_of(command)
+                if job.active and command.desired == "running":
+                    paused.append(await self.desk.change(kb_id, "pause", by="shutdown", reason="shutdown"))
+        waits = [
+            self.snapshots.wait_for(command, lambda s: s.status == "paused", timeout_s=PAUSE_WAIT_S)
+            for command in paused
+        ]
+        for answer in await asyncio.gather(*waits):
+            log.info("job %s of %s is %s", answer.job_id, answer.kb_id, answer.status)
+
+    async def stop(self) -> None:
+        await _cancelled([self._reporting] if self._reporting else [])
+        if self._offsets:
+            await self._offsets.stop()
+        await self.snapshots.stop()
+        await self.books.stop()
+        await self.writer.stop()
+        await self.projection.stop()
+        await self.searcher.stop()
+        await self.store.stop()
+
+    async def _topics(self) -> tuple[int, int]:
+        """Makes sure of the topics; gives the partitions of a job's topics, and those of `kbs`."""
+        settings = self.settings
+        differing = await self._retried(
+            lambda: ensure_topics(
+                settings.bootstrap_servers,
+                prefix=settings.topic_prefix,
+                partitions=settings.partitions,
+                replication=settings.replication,
+            )
+        )
+        for difference in differing:
+            log.warning("%s", difference)
+        counts = await self._retried(
+            lambda: [partition_count(settings.bootstrap_servers, settings.topic(name)) for name in ("chunks", "kbs")]
+        )
+        return counts[0], counts[1]
+
+    async def _retried(self, call: Callable[[], T]) -> T:
+        """Runs a blocking call in a thread until Kafka answers it."""
+        while True:
+            try:
+                return await asyncio.to_thread(call)
+            except KafkaException as exc:
+                self.unready = f"Kafka is away at {self.settings.bootstrap_servers}: {exc.args[0].str()}"
+                log.warning("%s; trying again", self.unready)
+                await asyncio.sleep(RETRY_S)
+
+    def _watch_offsets(self, partitions: int) -> None:
+        settings = self.settings
+        self._offsets = OffsetWatch(
+            settings.bootstrap_servers,
+            group=settings.consumer_group,
+            topic=settings.topic("chunks"),
+            partitions=partitions,
+            wanted=self.snapshots.wants_offsets,
+            on_change=self.snapshots.touch_partitions,
+        )
+        self._offsets.start()
+        self.snapshots.start(self._offsets)
+
+    async def _report_refusals(self, desk: Desk, reported: set[Place]) -> None:
+        while True:
+            try:
+                await desk.report_refusals(lambda refused: refused.place in reported)
+            except Problem as exc:  # Kafka is away: the records stand where they stood
+                log.warning("can't report refused commands yet: %s", exc.detail)
+                await asyncio.sleep(RETRY_S)
+                continue
+            await self._refusals.wait()
+            self._refusals.clear()
+
+
+def log_identity(settings: Settings) -> str:
+    """Names the log that the projection is made from: cluster, topics and their incarnation. Blocks.
+
+    Raises KafkaException.
+    """
+    admin = admin_client(settings.bootstrap_servers)
+    names = [settings.topic("events"), settings.topic("pages")]
+    cluster = admin.list_topics(timeout=10).cluster_id
+    described = admin.describe_topics(TopicCollection(names), request_timeout=10)
+    return " ".join([str(cluster), *(f"{name}={described[name].result().topic_id}" for name in names)])
+
+
+async def _cancelled(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    waiting = list(tasks)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)

@@ -1,0 +1,218 @@
+"""One function per endpoint: from a request to an answer. Errors are Problems."""
+
+from typing import get_args
+
+from aiohttp import web
+
+from control import answers, questions, requests
+from control.desk import check_idempotency_key
+from control.engine import Engine
+from control.problems import Invalid, NotFound, Unavailable
+from control.rules import Action
+from control.search import SearchRequest
+from control.status import OVER
+from headrace.vectors import Tenancy
+from schemas.commands import JobCommand
+from schemas.kb import KbDefined
+from schemas.pages import PageState
+
+BY = "http"
+WAIT_S = 30
+"""Longest wait of `?after=`: below what proxies allow a request."""
+PAGE_LIMIT = 1_000
+
+
+async def put_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
+    definition = await requests.definition(request)
+    if definition is None:
+        raise Invalid('the body must hold the definition, at least {"source": {"urls": ["https://…"]}}')
+    return _kb(engine, await engine.desk.define(requests.kb_id(request), definition, by=BY))
+
+
+async def get_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
+    return _kb(engine, engine.desk.known(requests.kb_id(request)))
+
+
+async def list_kbs(engine: Engine, request: web.Request) -> answers.KbList:
+    known = sorted(engine.books.kbs.all(), key=lambda kb: kb.kb_id)
+    return answers.KbList(kbs=[_kb(engine, kb) for kb in known if not kb.deleted])
+
+
+async def delete_kb(engine: Engine, request: web.Request) -> answers.Deleted:
+    """State first, then the objects: a search never sees half a deletion. Repeating it finishes what broke off."""
+    kb_id = requests.kb_id(request)
+    places = [Tenancy(name, kb_id) for name in {state.collection for state in engine.books.kbs.generations(kb_id)}]
+
+    async def weaviate_is_there() -> None:
+        for place in places:
+            await engine.store.tenant(place)
+
+    await engine.desk.delete(kb_id, by=BY, first=weaviate_is_there)
+    for place in places:
+        await engine.store.drop_tenant(place)
+    return answers.Deleted(kb_id=kb_id, deleted=True)
+
+
+async def start(engine: Engine, request: web.Request) -> answers.Accepted:
+    kb_id = requests.kb_id(request)
+    key = check_idempotency_key(request.headers.get("Idempotency-Key"))
+    definition = await requests.definition(request)
+    command = await engine.desk.start(kb_id, definition, by=BY, reason=None, idempotency_key=key)
+    return answers.Accepted(
+        kb_id=kb_id, job_id=command.job_id, generation=command.generation, desired="running", revision=1
+    )
+
+
+async def pause(engine: Engine, request: web.Request) -> answers.Accepted:
+    return await _change(engine, request, "pause")
+
+
+async def resume(engine: Engine, request: web.Request) -> answers.Accepted:
+    return await _change(engine, request, "resume")
+
+
+async def cancel(engine: Engine, request: web.Request) -> answers.Accepted:
+    return await _change(engine, request, "cancel")
+
+
+async def status(engine: Engine, request: web.Request) -> answers.StatusAnswer:
+    kb_id = requests.kb_id(request)
+    after = requests.number(request, "after", low=1, high=2**31)
+    command = _newest(engine, kb_id)
+    if after is None:
+        return await engine.snapshots.of(command)
+    if after > command.revision:
+        raise Invalid(f"revision {after} is not issued yet; the newest is {command.revision}", code="unknown-revision")
+
+    def reflected(answer: answers.StatusAnswer) -> bool:
+        seen = answer.reflected
+        return answer.status in OVER or min(seen.producer or 0, seen.consumer or 0) >= after
+
+    wait_s = requests.number(request, "wait_s", low=0, high=WAIT_S)
+    return await engine.snapshots.wait_for(command, reflected, timeout_s=WAIT_S if wait_s is None else wait_s)
+
+
+async def jobs(engine: Engine, request: web.Request) -> answers.JobList:
+    kb_id = requests.kb_id(request)
+    _known_ever(engine, kb_id)
+    limit = requests.number(request, "limit", low=1, high=100) or 20
+    return answers.JobList(jobs=[await engine.snapshots.of(command) for command in engine.books.jobs(kb_id)[:limit]])
+
+
+async def job(engine: Engine, request: web.Request) -> answers.JobAnswer:
+    command = _command(engine, request)
+    return answers.JobAnswer(status=await engine.snapshots.of(command), definition=command.definition)
+
+
+async def job_pages(engine: Engine, request: web.Request) -> answers.PageList:
+    command = _command(engine, request)
+    state = requests.choice(request, "state", get_args(PageState))
+    limit = requests.number(request, "limit", low=1, high=PAGE_LIMIT) or 100
+    after = request.query.get("after")
+    rows = await engine.projection.read(
+        lambda cursor: questions.page_rows(cursor, command.job_id, state=state, after=after, limit=limit)
+    )
+    found = [answers.PageAnswer(**row) for row in rows]
+    return answers.PageList(pages=found, next_after=found[-1].url if len(found) == limit else None)
+
+
+async def job_events(engine: Engine, request: web.Request) -> answers.EventList:
+    command = _command(engine, request)
+    after = requests.number(request, "after", low=-1, high=2**62)
+    limit = requests.number(request, "limit", low=1, high=PAGE_LIMIT) or 100
+    every = requests.choice(request, "reports", ("all", "changes")) == "all"
+    rows = await engine.projection.read(
+        lambda cursor: questions.trail(
+            cursor, command.job_id, after=after, limit=limit, reports="all" if every else "changes"
+        )
+    )
+    found = [answers.EventAnswer(**row) for row in rows]
+    return answers.EventList(events=found, next_after=found[-1].offset if len(found) == limit else None)
+
+
+async def search(engine: Engine, request: web.Request) -> answers.SearchAnswer:
+    kb_id = engine.desk.known(requests.kb_id(request)).kb_id
+    return await engine.searcher.search(kb_id, await requests.of_type(request, SearchRequest))
+
+
+async def generations(engine: Engine, request: web.Request) -> answers.GenerationList:
+    kb = engine.desk.known(requests.kb_id(request))
+    published = engine.books.kbs.published(kb.kb_id)
+    return answers.GenerationList(
+        generations=[
+            answers.GenerationAnswer(
+                generation=s.generation, job_id=s.job_id, state=s.state, base=s.base, collection=s.collection,
+                changed_at=s.changed_at, reason=s.reason, searched=published is not None and s is published,
+            )
+            for s in reversed(engine.books.kbs.generations(kb.kb_id)) if s.generation > kb.deleted_through
+        ]
+    )  # fmt: skip
+
+
+async def healthz(engine: Engine, request: web.Request) -> answers.Health:
+    return answers.Health(status="ok")
+
+
+async def readyz(engine: Engine, request: web.Request) -> answers.Ready:
+    if engine.unready is not None:
+        raise Unavailable(engine.unready, code="not-ready", retry_after_s=1)
+    return answers.Ready(ready=True)
+
+
+async def _change(engine: Engine, request: web.Request, action: Action) -> answers.Accepted:
+    kb_id = requests.kb_id(request)
+    reason = (await requests.of_type(request, requests.Change)).reason
+    by = "shutdown" if reason == "shutdown" else BY
+    command = await engine.desk.change(kb_id, action, by=by, reason=reason)
+    return answers.Accepted(
+        kb_id=kb_id,
+        job_id=command.job_id,
+        generation=command.generation,
+        desired=command.desired,
+        revision=command.revision,
+        note=_kept(engine, command) if action == "resume" else None,
+    )
+
+
+def _kept(engine: Engine, command: JobCommand) -> str | None:
+    """Says where the KB's definition asks for what a generation can't change; the next job takes it."""
+    known = engine.books.kbs.get(command.kb_id)
+    if known is None or not engine.desk.keeps(command, known.definition):
+        return None
+    return "embedding and chunking of the definition have changed; this job keeps its own, the next job takes the new"
+
+
+def _kb(engine: Engine, kb: KbDefined) -> answers.KbAnswer:
+    published = engine.books.kbs.published(kb.kb_id)
+    newest = next(iter(engine.books.jobs(kb.kb_id)), None)
+    return answers.KbAnswer(
+        kb_id=kb.kb_id,
+        definition=kb.definition,
+        last_generation=kb.last_generation,
+        published_generation=published.generation if published else None,
+        active_job_id=newest.job_id if newest and engine.snapshots.active(newest.job_id) else None,
+        updated_at=kb.updated_at,
+    )
+
+
+def _known_ever(engine: Engine, kb_id: str) -> None:
+    """A deleted KB's jobs are still history."""
+    if engine.books.kbs.get(kb_id) is None:
+        engine.desk.known(kb_id)
+
+
+def _newest(engine: Engine, kb_id: str) -> JobCommand:
+    _known_ever(engine, kb_id)
+    found = engine.books.jobs(kb_id)
+    if not found:
+        raise NotFound(f"{kb_id} has had no job yet; POST /api/ingestion/kb/{kb_id}/start", code="no-job")
+    return found[0]
+
+
+def _command(engine: Engine, request: web.Request) -> JobCommand:
+    """The job of the path; under a KB's path it must be that KB's."""
+    job_id = request.match_info["job"]
+    found = engine.books.commands.get(job_id)
+    if found is None or request.match_info.get("kb", found.kb_id) != found.kb_id:
+        raise NotFound(f"there is no job {job_id!r}", code="unknown-job")
+    return found

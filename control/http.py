@@ -1,0 +1,124 @@
+"""The HTTP server: routes, the guard against foreign pages, and problem details for every error."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from control import problems
+from control.api import ROUTES, Route
+from control.engine import Engine
+from control.metrics import READY, REGISTRY, REQUESTS
+from control.openapi import document
+from control.problems import Problem
+from control.requests import MAX_BODY_BYTES, check_sender, is_loopback
+from control.writer import Fenced
+from headrace.errors import DependencyUnwell
+from headrace.settings import InvalidSetting, Settings
+
+log = logging.getLogger(__name__)
+
+_ENCODER = msgspec.json.Encoder()
+STOP_S = 2.0
+"""What requests under way are given at a stop; `?after=` waits are cut off."""
+
+Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def check_host(settings: Settings) -> None:
+    """Raises InvalidSetting where strangers could reach an API without tokens."""
+    if not is_loopback(settings.http_host) and not settings.http_trusted_network:
+        raise InvalidSetting(
+            f"HEADRACE_HTTP_HOST is {settings.http_host}, beyond loopback, and this API asks nobody for a password: "
+            "use 127.0.0.1, or set HEADRACE_HTTP_TRUSTED_NETWORK=true where something else keeps strangers out"
+        )
+
+
+async def listen(engine: Engine) -> web.AppRunner:
+    """A server on the settings' host and port. Raises OSError where the port is taken."""
+    settings = engine.settings
+    runner = web.AppRunner(application(engine), access_log=None, handle_signals=False, shutdown_timeout=STOP_S)
+    await runner.setup()
+    await web.TCPSite(runner, settings.http_host, settings.http_port, reuse_address=True).start()
+    log.info("listening on http://%s:%d", settings.http_host, settings.http_port)
+    return runner
+
+
+def application(engine: Engine) -> web.Application:
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_answering(engine.settings.http_host)])
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, _serving(engine, route))
+    app.router.add_get("/openapi.json", _openapi)
+    app.router.add_get("/metrics", lambda request: _metrics(engine))
+    return app
+
+
+def _serving(engine: Engine, route: Route) -> Next:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        answer = await route.handler(engine, request)
+        return web.Response(body=_ENCODER.encode(answer), status=route.status, content_type="application/json")
+
+    return serve
+
+
+def _answering(listens_on: str) -> Middleware:
+    @web.middleware
+    async def answering(request: web.Request, handler: Next) -> web.StreamResponse:
+        began = time.monotonic()
+        try:
+            check_sender(request, listens_on=listens_on)
+            response = await handler(request)
+        except Exception as exc:  # whatever it is, the client gets a problem; a fault of ours is logged with its trace
+            response = _problem(request, _as_problem(exc, request))
+        route = request.match_info.route.resource
+        name = route.canonical if route else "unknown"
+        REQUESTS.labels(name, request.method, str(response.status)).observe(time.monotonic() - began)
+        return response
+
+    return answering
+
+
+def _as_problem(exc: Exception, request: web.Request) -> Problem:
+    match exc:
+        case Problem():
+            return exc
+        case web.HTTPException():
+            return _of_http(exc, request)
+        case DependencyUnwell():
+            retry = int(exc.retry_after_s) if exc.retry_after_s else None
+            return problems.Unavailable(str(exc), code="dependency-unwell", retry_after_s=retry)
+        case Fenced():
+            return problems.Unavailable("another control instance took over; this one ends", code="fenced")
+    log.error("%s %s failed", request.method, request.path, exc_info=exc)
+    return Problem("an error of this program; its log says more", code="internal-error")
+
+
+def _of_http(exc: web.HTTPException, request: web.Request) -> Problem:
+    """aiohttp's own errors: no such path, method or room for the body."""
+    details = {
+        404: f"there is nothing at {request.path}; see /openapi.json",
+        405: f"{request.path} does not know {request.method}; allowed: {exc.headers.get('Allow', '')}",
+        413: f"the body is larger than {MAX_BODY_BYTES} bytes",
+    }
+    problem = Problem(details.get(exc.status, exc.reason), code=exc.reason.lower().replace(" ", "-"))
+    problem.status, problem.title = exc.status, exc.reason  # type: ignore[misc]
+    return problem
+
+
+def _problem(request: web.Request, problem: Problem) -> web.Response:
+    headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
+    body = _ENCODER.encode(problem.details(request.path))
+    return web.Response(body=body, status=problem.status, content_type=problems.CONTENT_TYPE, headers=headers)
+
+
+async def _openapi(request: web.Request) -> web.Response:
+    return web.Response(body=document(), content_type="application/json")
+
+
+async def _metrics(engine: Engine) -> web.Response:
+    READY.set(engine.unready is None)
+    return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,85 @@
+"""The consumer group's committed offsets and the ends of `chunks`: what `kafka-consumer-groups --describe` shows."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaException
+
+from control.metrics import LAG
+from headrace.kafka.admin import admin_client, committed_offsets, end_offsets
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.25
+"""How often offsets are read while somebody wants them."""
+
+
+@dataclass(frozen=True)
+class PartitionOffsets:
+    """`committed` is None where the group has committed nothing, as Kafka's tool shows a dash."""
+
+    committed: int | None
+    end: int
+
+    @property
+    def lag(self) -> int | None:
+        return None if self.committed is None else max(0, self.end - self.committed)
+
+
+class OffsetWatch:
+    """`start`, `stop`; `of(partition)` gives what was read last. `on_change(partitions)` runs in the event loop."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        group: str,
+        topic: str,
+        partitions: int,
+        wanted: Callable[[], bool],
+        on_change: Callable[[set[int]], None],
+    ) -> None:
+        """`topic` is the full name. While `wanted()` is false nothing is read."""
+        self._admin = admin_client(bootstrap_servers)
+        self._group, self._topic, self._partitions = group, topic, partitions
+        self._wanted, self._on_change = wanted, on_change
+        self._known: dict[int, PartitionOffsets] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._poll(), name="offsets")
+
+    async def stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def of(self, partition: int) -> PartitionOffsets | None:
+        return self._known.get(partition)
+
+    async def refresh(self) -> None:
+        """Reads now. Raises KafkaException."""
+        read = await asyncio.to_thread(self._read)
+        changed = {partition for partition, offsets in read.items() if self._known.get(partition) != offsets}
+        self._known = read
+        if changed:
+            self._on_change(changed)
+
+    async def _poll(self) -> None:
+        while True:
+            try:
+                if self._wanted():
+                    await self.refresh()
+            except KafkaException as exc:  # the dependency is unwell: what was known stays
+                log.warning("can't read the group's offsets: %s", exc.args[0].str())
+                await asyncio.sleep(1)
+            await asyncio.sleep(POLL_S)
+
+    def _read(self) -> dict[int, PartitionOffsets]:
+        committed = committed_offsets(self._admin, self._group, self._topic)
+        ends = end_offsets(self._admin, self._topic, self._partitions)
+        for partition, end in ends.items():
+            LAG.labels(str(partition)).set(end - committed.get(partition, 0))
+        return {partition: PartitionOffsets(committed.get(partition), end) for partition, end in ends.items()}

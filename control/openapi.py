@@ -1,0 +1,75 @@
+"""The OpenAPI 3.1 document, made from the route table and the types."""
+
+import re
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+import headrace
+from control.api import ROUTES, Route
+from control.problems import CONTENT_TYPE, ProblemDetails
+
+_REF = "#/components/schemas/{name}"
+_ALWAYS = (403, 500, 503)
+"""Problems that any call may answer with."""
+
+
+@cache
+def document() -> bytes:
+    kinds = [route.answer for route in ROUTES] + [r.body for r in ROUTES if r.body is not None] + [ProblemDetails]
+    kinds = list(dict.fromkeys(kinds))
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+    refs = dict(zip(kinds, schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, refs)
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": "Headrace", "version": headrace.__version__, "description": headrace.__doc__ or ""},
+            "paths": paths,
+            "components": {"schemas": components},
+        }
+    )
+
+
+def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
+    answered = {str(route.status): _content("application/json", refs[route.answer], HTTPStatus(route.status).phrase)}
+    for status in sorted({*route.problems, *_ALWAYS}):
+        answered[str(status)] = _content(CONTENT_TYPE, refs[ProblemDetails], HTTPStatus(status).phrase)
+    operation: dict[str, Any] = {
+        "operationId": _operation_id(route),
+        "summary": route.summary,
+        "parameters": _parameters(route),
+        "responses": answered,
+    }
+    if route.body is not None:
+        content = {"application/json": {"schema": refs[route.body]}}
+        operation["requestBody"] = {"required": route.body_required, "content": content}
+    return operation
+
+
+def _operation_id(route: Route) -> str:
+    return route.handler.__name__ + ("_of_kb" if "/kb/{kb}/jobs/{job}" in route.path else "")
+
+
+def _parameters(route: Route) -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    found = [
+        {"name": name, "in": "path", "required": True, "schema": text} for name in re.findall(r"{(\w+)}", route.path)
+    ]
+    found += [
+        {"name": name, "in": "query", "required": False, "description": says, "schema": text}
+        for name, says in route.query.items()
+    ]
+    if route.idempotent_by_key:
+        says = "the same key gives the same answer again, over restarts too"
+        key = {"name": "Idempotency-Key", "in": "header", "required": False, "description": says, "schema": text}
+        found.append(key)
+    return found
+
+
+def _content(kind: str, schema: Any, description: str) -> dict[str, Any]:
+    return {"description": description, "content": {kind: {"schema": schema}}}

@@ -1,0 +1,111 @@
+"""The answer to "how is it going": one StatusAnswer from the facts and the counts, as pure functions."""
+
+from control import answers, questions
+from control.offsets import PartitionOffsets
+from control.progress import cost_usd, progress_percent, remaining_s
+from control.status import OVER, Facts, phase_of, status_of
+from schemas.commands import JobCommand
+
+
+def build(
+    command: JobCommand,
+    facts: Facts,
+    told: questions.Told,
+    tally: questions.Tally,
+    offsets: PartitionOffsets | None,
+    rate: float | None,
+    published: int | None,
+) -> answers.StatusAnswer:
+    status = status_of(facts)
+    crawl = crawl_answer(told)
+    return answers.StatusAnswer(
+        kb_id=command.kb_id,
+        job_id=command.job_id,
+        generation=command.generation,
+        base=command.base,
+        published_generation=published,
+        status=status,
+        phase=phase_of(facts),
+        progress=progress_percent(status, crawl, tally),
+        reason=reason(command, told),
+        desired=command.desired,
+        revision=command.revision,
+        reflected=answers.Reflected(
+            producer=facts.crawl.revision if facts.crawl else None,
+            consumer=facts.index.revision if facts.index else None,
+        ),
+        metrics=metrics_answer(tally),
+        crawl=crawl,
+        offsets=offsets_answer(command.partition, offsets),
+        cost=answers.Cost(
+            tokens_embedded=tally.tokens_embedded,
+            calls=tally.calls,
+            usd=cost_usd(command.definition.embedding, tally.tokens_embedded),
+        ),
+        rate_chunks_per_s=None if rate is None or status in OVER else round(rate, 2),
+        eta_s=remaining_s(status, crawl, tally, rate),
+        stalls=[
+            answers.StallAnswer(service=s.service, dependency=s.dependency, reason=s.reason, since=s.since)
+            for s in told.stalls
+        ],
+        started_at=told.started_at,
+        finished_at=finished_at(status, told),
+        commanded_at=command.issued_at,
+        commanded_by=command.issued_by,
+    )
+
+
+def finished_at(status: str, told: questions.Told) -> str | None:
+    if told.finished:
+        return told.finished.finished_at
+    return told.index.reported_at if status == "cancelled" and told.index else None
+
+
+def reason(command: JobCommand, told: questions.Told) -> str | None:
+    """Why it is as it is: what the end says, else what it waits for, else what the crawl says, else the command."""
+    if told.finished and told.finished.reason:
+        return told.finished.reason
+    if told.stalls and not told.finished:
+        return f"{told.stalls[0].dependency}: {told.stalls[0].reason}"
+    if told.crawl and told.crawl.reason:
+        return told.crawl.reason
+    return command.reason
+
+
+def metrics_answer(tally: questions.Tally) -> answers.Metrics:
+    return answers.Metrics(
+        documents_total=tally.documents,
+        documents_processed=tally.documents_processed,
+        chunks_total=tally.chunks,
+        chunks_processed=tally.processed,
+        chunks_indexed=tally.indexed,
+        chunks_duplicate=tally.duplicate,
+        chunks_failed=tally.failed,
+        chunks_parked=tally.parked,
+        chunks_reused=tally.reused,
+        batches_processed=tally.batches,
+        texts_embedded=tally.texts_embedded,
+        tokens_embedded=tally.tokens_embedded,
+    )
+
+
+def crawl_answer(told: questions.Told) -> answers.CrawlAnswer:
+    if told.crawl is None:
+        return answers.CrawlAnswer(state="waiting")
+    counts = told.crawl.counts
+    return answers.CrawlAnswer(
+        state=told.crawl.state,
+        pages_crawled=counts.pages_crawled,
+        pages_queued=counts.pages_queued,
+        pages_failed=counts.pages_failed,
+        pages_skipped=counts.pages_skipped,
+        pages_unchanged=counts.pages_unchanged,
+        bytes_fetched=counts.bytes_fetched,
+        reason=told.crawl.reason,
+    )
+
+
+def offsets_answer(partition: int, offsets: PartitionOffsets | None) -> answers.OffsetsAnswer:
+    if offsets is None:
+        return answers.OffsetsAnswer(partition=partition, committed=None, end=None, lag=None)
+    return answers.OffsetsAnswer(partition=partition, committed=offsets.committed, end=offsets.end, lag=offsets.lag)

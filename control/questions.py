@@ -1,0 +1,158 @@
+"""What is asked of the projection: each function takes a cursor and gives plain values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from duckdb import DuckDBPyConnection
+
+from schemas import facts
+from schemas.events import Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """The newest facts of a job. `started_at` is the time of its start command."""
+
+    crawl: facts.CrawlReport | None = None
+    crawl_over: bool = False
+    index: facts.IndexReport | None = None
+    finished: facts.JobFinished | None = None
+    stalls: tuple[facts.Stall, ...] = ()
+    started_at: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """Distinct chunks that the job's pages name and that it wrote itself, by what became of them; and what was spent.
+
+    indexed, duplicate and failed add up to processed: each chunk counts once, under the best that became of it.
+    """
+
+    documents: int = 0
+    documents_processed: int = 0
+    chunks: int = 0
+    processed: int = 0
+    indexed: int = 0
+    duplicate: int = 0
+    failed: int = 0
+    parked: int = 0
+    reused: int = 0
+    batches: int = 0
+    texts_embedded: int = 0
+    tokens_embedded: int = 0
+    calls: int = 0
+
+
+_TOLD = """
+    SELECT type, value FROM newest_facts WHERE job_id = $job
+    ORDER BY type, revision DESC, rank DESC, position DESC"""
+
+_TALLY = """
+WITH page AS (
+    SELECT url, arg_max(state, position) AS state, max(position) AS position
+    FROM pages WHERE job_id = $job GROUP BY url),
+named AS (
+    SELECT DISTINCT c.url, c.chunk_id FROM page_chunks c JOIN page p ON c.url = p.url AND c.position = p.position
+    WHERE c.job_id = $job AND c.born = $generation),
+decided AS (
+    SELECT chunk_id,
+        bool_or(result = 'indexed' AND passed) AS indexed,
+        bool_or(result = 'duplicate' AND passed) AS duplicate,
+        bool_or(result = 'dead_lettered' AND passed) AS failed,
+        bool_or(reused AND passed) AS reused,
+        bool_or(result IN ('indexed', 'duplicate', 'dead_lettered')) AS final,
+        arg_max(result, (position, number)) AS newest
+    FROM (SELECT *, $committed IS NULL OR record_offset < $committed AS passed FROM outcomes WHERE job_id = $job)
+    WHERE chunk_id IS NOT NULL GROUP BY chunk_id),
+chunk AS (
+    SELECT n.url, n.chunk_id, coalesce(indexed, false) AS indexed, coalesce(duplicate, false) AS duplicate,
+        coalesce(failed, false) AS failed, coalesce(reused, false) AS reused,
+        coalesce(NOT final AND newest = 'parked', false) AS parked
+    FROM named n LEFT JOIN decided d USING (chunk_id)),
+document AS (
+    SELECT p.url, bool_and(c.chunk_id IS NULL OR c.indexed OR c.duplicate OR c.failed) AS processed
+    FROM page p LEFT JOIN chunk c ON c.url = p.url WHERE p.state IN ('fetched', 'unchanged') GROUP BY p.url)
+SELECT
+    (SELECT count(*) FROM document), (SELECT count(*) FILTER (processed) FROM document),
+    count(DISTINCT chunk_id),
+    count(DISTINCT chunk_id) FILTER (indexed OR duplicate OR failed),
+    count(DISTINCT chunk_id) FILTER (indexed),
+    count(DISTINCT chunk_id) FILTER (duplicate AND NOT indexed),
+    count(DISTINCT chunk_id) FILTER (failed AND NOT indexed AND NOT duplicate),
+    count(DISTINCT chunk_id) FILTER (parked),
+    count(DISTINCT chunk_id) FILTER (reused)
+FROM chunk"""
+
+_SPENT = """
+    SELECT count(*), coalesce(sum(texts_embedded), 0)::BIGINT, coalesce(sum(tokens_embedded), 0)::BIGINT,
+        coalesce(sum(calls), 0)::BIGINT
+    FROM batches WHERE job_id = $job"""
+
+
+def told(cursor: DuckDBPyConnection, job_id: str) -> Told:
+    rows = cursor.execute(_TOLD, {"job": job_id}).fetchall()
+    crawls = [msgspec.json.decode(value, type=facts.CrawlReport) for kind, value in rows if kind == "crawl_report"]
+    stalls = [msgspec.json.decode(value, type=facts.Stall) for kind, value in rows if kind == "stall"]
+    start = cursor.execute(
+        "SELECT min(at) FROM facts WHERE job_id = $job AND type = 'command_issued' AND state = 'start'", {"job": job_id}
+    ).fetchone()
+    return Told(
+        crawl=crawls[0] if crawls else None,
+        crawl_over=any(report.state in ("finished", "failed") for report in crawls),
+        index=_first(rows, "index_report", facts.IndexReport),
+        finished=_first(rows, "job_finished", facts.JobFinished),
+        stalls=tuple(stall for stall in stalls if not stall.ended),
+        started_at=start[0] if start else None,
+    )
+
+
+def tally(cursor: DuckDBPyConnection, job_id: str, generation: int, committed: int | None) -> Tally:
+    """`committed` is the group's offset on the job's partition: outcomes beyond it are not processed yet.
+
+    None counts every outcome: a job that is finished has been proven whole.
+    """
+    counted = cursor.execute(_TALLY, {"job": job_id, "generation": generation, "committed": committed}).fetchone()
+    spent = cursor.execute(_SPENT, {"job": job_id}).fetchone()
+    return Tally(**dict(zip(Tally.__dataclass_fields__, (*(counted or ()), *(spent or ())), strict=True)))
+
+
+def refused_places(cursor: DuckDBPyConnection) -> set[Place]:
+    rows = cursor.execute("SELECT value FROM facts WHERE type = 'command_refused'").fetchall()
+    return {msgspec.json.decode(value, type=facts.CommandRefused).place for (value,) in rows}
+
+
+def page_rows(
+    cursor: DuckDBPyConnection, job_id: str, *, state: str | None, after: str | None, limit: int
+) -> list[dict[str, Any]]:
+    """The job's pages in the order of their URLs, from behind `after`."""
+    query = """
+        SELECT url, state, status, reason, title, depth, chunks, bytes, duration_ms, at AS fetched_at FROM newest_pages
+        WHERE job_id = $job AND ($state IS NULL OR state = $state) AND ($after IS NULL OR url > $after)
+        ORDER BY url LIMIT $limit"""
+    return _dicts(cursor, query, {"job": job_id, "state": state, "after": after, "limit": limit})
+
+
+def trail(
+    cursor: DuckDBPyConnection, job_id: str, *, after: int | None, limit: int, reports: Literal["all", "changes"]
+) -> list[dict[str, Any]]:
+    """The job's events in the order of their offsets; `changes` leaves out reports that repeat the state before."""
+    query = """
+        SELECT position AS "offset", "partition", type, at, value FROM facts
+        WHERE job_id = $job AND ($after IS NULL OR position > $after)
+        QUALIFY $all OR type <> 'crawl_report' OR state || revision IS DISTINCT FROM
+            lag(state || revision) OVER (PARTITION BY type ORDER BY position)
+        ORDER BY position LIMIT $limit"""
+    rows = _dicts(cursor, query, {"job": job_id, "after": after, "limit": limit, "all": reports == "all"})
+    return [{**row, "value": msgspec.Raw(row["value"].encode())} for row in rows]
+
+
+def _first(rows: Sequence[tuple[str, str]], kind: str, event: type[Any]) -> Any:
+    return next((msgspec.json.decode(value, type=event) for each, value in rows if each == kind), None)
+
+
+def _dicts(cursor: DuckDBPyConnection, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    cursor.execute(query, values)
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

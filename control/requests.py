@@ -1,0 +1,116 @@
+"""Reading requests: bodies, parameters, and who may send them."""
+
+import ipaddress
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+
+from control.problems import BadRequest, Forbidden, Invalid, Unsupported
+from schemas.kb import Definition, InvalidDefinition, check_kb_id, parse_definition
+
+MAX_BODY_BYTES = 1024 * 1024
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of pause, resume and cancel; it may be left out."""
+
+    reason: str | None = None
+
+
+def kb_id(request: web.Request) -> str:
+    try:
+        return check_kb_id(request.match_info["kb"])
+    except InvalidDefinition as exc:
+        raise Invalid(str(exc), code="invalid-kb-id") from exc
+
+
+async def body(request: web.Request) -> Any:
+    """The decoded JSON body, or None where there is none."""
+    raw = await request.read()
+    if not raw.strip():
+        return None
+    if request.content_type != "application/json":
+        raise Unsupported(f"the body is {request.content_type}; send application/json", code="unsupported-media-type")
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BadRequest(f"the body is not JSON: {exc}", code="invalid-json") from exc
+
+
+async def definition(request: web.Request) -> Definition | None:
+    """The KB definition in the body, also under "definition"; None where the body is empty."""
+    raw = await body(request)
+    if isinstance(raw, dict) and set(raw) == {"definition"}:
+        raw = raw["definition"]
+    if raw is None or raw == {}:
+        return None
+    try:
+        return parse_definition(raw)
+    except InvalidDefinition as exc:
+        raise Invalid(str(exc), code="invalid-definition") from exc
+
+
+async def of_type(request: web.Request, kind: type[S]) -> S:
+    """The body as `kind`; an empty one where all its fields have defaults."""
+    raw = await body(request)
+    try:
+        return msgspec.convert({} if raw is None else raw, kind)
+    except msgspec.ValidationError as exc:
+        raise Invalid(str(exc), code="invalid-body") from exc
+
+
+def number(request: web.Request, name: str, *, low: int, high: int) -> int | None:
+    """An integer query parameter, or None where it is not given."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    try:
+        value = int(text)
+    except ValueError as exc:
+        raise Invalid(f"{name} is {text!r}; it must be a whole number", code="invalid-parameter") from exc
+    if not low <= value <= high:
+        raise Invalid(f"{name} is {value}; it must lie between {low} and {high}", code="invalid-parameter")
+    return value
+
+
+def choice(request: web.Request, name: str, values: tuple[str, ...]) -> str | None:
+    text = request.query.get(name)
+    if text is not None and text not in values:
+        raise Invalid(f"{name} is {text!r}; use one of {', '.join(values)}", code="invalid-parameter")
+    return text
+
+
+def check_sender(request: web.Request, *, listens_on: str) -> None:
+    """Refuses what a foreign page makes a browser send: by its Host (DNS rebinding) or by its Origin.
+
+    On loopback only loopback names are ours. Elsewhere the name is not known, so only the Origin is compared with it.
+    """
+    host = request.headers.get("Host", "")
+    if is_loopback(listens_on) and not is_loopback(_hostname(host)):
+        raise Forbidden(f"the Host header names {host!r}, and this listens on loopback only", code="foreign-host")
+    origin = request.headers.get("Origin")
+    if request.method in _READS or origin is None:
+        return
+    if urlsplit(origin).netloc != host:
+        raise Forbidden(f"a page of {origin!r} may not write here", code="foreign-origin")
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _hostname(netloc: str) -> str:
+    try:
+        return urlsplit(f"//{netloc}").hostname or ""
+    except ValueError:
+        return ""

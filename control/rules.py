@@ -1,0 +1,222 @@
+"""What may be commanded, as pure functions: from what is known to the events to write, or a Problem."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from control.problems import Conflict, Invalid, NotFound
+from schemas import kb
+from schemas.commands import Desired, JobCommand
+from schemas.events import Event
+from schemas.facts import CommandIssued
+from schemas.identity import partition_for
+from schemas.kb import Definition, GenerationState, KbDefined
+
+Action = Literal["pause", "resume", "cancel"]
+
+DESIRED: dict[Action, Desired] = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job's newest valid command, and how it ended. `end` is None while nothing terminal is known of it."""
+
+    command: JobCommand
+    end: Literal["completed", "failed", "cancelled"] | None = None
+    undoing: bool = False
+
+    @property
+    def active(self) -> bool:
+        return self.end is None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who asks, when and why."""
+
+    issued_at: str
+    issued_by: str
+    reason: str | None = None
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+
+
+def job_end(
+    command: JobCommand, *, outcome: str | None, undone_revision: int | None, generation: GenerationState | None
+) -> Job:
+    """Whether and how a job is over.
+
+    `outcome` is that of its JobFinished; `undone_revision` is the newest command that an `undone` IndexReport answers.
+    A cancelled job is over once its absence is proven, not once its generation is marked.
+    """
+    state = generation.state if generation else None
+    if outcome == "failed":
+        return Job(command, "failed")
+    if outcome is not None and not (command.desired == "cancelled" and state == "undone"):
+        return Job(command, "completed")
+    if command.desired == "cancelled" and undone_revision == command.revision:
+        return Job(command, "cancelled")
+    if state == "published":
+        return Job(command, "completed")
+    return Job(command, undoing=command.desired == "cancelled" or state == "undone")
+
+
+def define(kb_id: str, known: KbDefined | None, definition: Definition, *, at: str, by: str) -> KbDefined:
+    """The KB's next record; a KB that was deleted comes back with its generation numbers used up."""
+    return KbDefined(
+        kb_id=kb_id,
+        definition=definition,
+        last_generation=known.last_generation if known else 0,
+        deleted_through=known.deleted_through if known else 0,
+        updated_at=at,
+        updated_by=by,
+    )
+
+
+def delete(known: KbDefined, jobs: Sequence[Job], *, at: str, by: str) -> KbDefined:
+    for job in jobs:
+        if job.active:
+            raise Conflict(
+                f"job {job.command.job_id} of {known.kb_id} is {_word(job)}; cancel it before deleting",
+                code="job-active",
+            )
+    return msgspec.structs.replace(
+        known, deleted=True, deleted_through=known.last_generation, updated_at=at, updated_by=by
+    )
+
+
+def start(
+    known: KbDefined,
+    jobs: Sequence[Job],
+    *,
+    job_id: str,
+    partitions: int,
+    published: GenerationState | None,
+    published_definition: Definition | None,
+    openai_available: bool,
+    origin: Origin,
+) -> tuple[KbDefined, JobCommand, CommandIssued]:
+    """What one transaction writes to start a job. `published_definition` is that of the published generation's job."""
+    for job in jobs:
+        if job.active:
+            raise Conflict(f"job {job.command.job_id} of {known.kb_id} is {_word(job)}", code="job-active")
+    definition = resolved(known.definition, openai_available=openai_available)
+    command = JobCommand(
+        job_id=job_id,
+        kb_id=known.kb_id,
+        generation=known.last_generation + 1,
+        base=published.generation if published and builds_on(definition, published_definition) else None,
+        partition=partition_for(job_id, partitions),
+        desired="running",
+        revision=1,
+        definition=definition,
+        issued_at=origin.issued_at,
+        issued_by=origin.issued_by,
+        reason=origin.reason,
+        idempotency_key=origin.idempotency_key,
+        request_digest=origin.request_digest,
+    )
+    counted = msgspec.structs.replace(known, last_generation=command.generation)
+    return counted, command, audit(command, "start")
+
+
+def change(
+    job: Job, action: Action, *, definition: Definition | None, openai_available: bool, origin: Origin
+) -> tuple[JobCommand, CommandIssued] | None:
+    """What one transaction writes for `action`; None where the job is so commanded already.
+
+    `definition` is the KB's current one: resume takes it up, save what must not change within a generation.
+    """
+    command, desired = job.command, DESIRED[action]
+    if job.end is not None and not (action == "cancel" and job.end == "cancelled"):
+        raise Conflict(f"job {command.job_id} is {job.end}; there is nothing to {action}", code="job-over")
+    if command.desired == desired:
+        return None
+    if command.desired == "cancelled":
+        raise Conflict(f"job {command.job_id} is being cancelled, which is final", code="job-cancelled")
+    if job.undoing:
+        raise Conflict(f"job {command.job_id} has failed and its generation is being undone", code="job-over")
+    taken = command.definition
+    if action == "resume" and definition is not None:
+        taken = within_generation(taken, resolved(definition, openai_available=openai_available))
+    successor = msgspec.structs.replace(
+        command,
+        desired=desired,
+        revision=command.revision + 1,
+        definition=taken,
+        issued_at=origin.issued_at,
+        issued_by=origin.issued_by,
+        reason=origin.reason,
+    )
+    return successor, audit(successor, action)
+
+
+def restore(command: JobCommand, *, origin: Origin) -> tuple[JobCommand, CommandIssued]:
+    """The last valid command once more, unchanged, where an invalid record hides it."""
+    issued = audit(command, "restore")
+    return command, msgspec.structs.replace(
+        issued, issued_at=origin.issued_at, issued_by=origin.issued_by, reason=origin.reason
+    )
+
+
+def resolved(definition: Definition, *, openai_available: bool) -> Definition:
+    try:
+        return kb.resolve(definition, openai_available=openai_available)
+    except kb.InvalidDefinition as exc:
+        raise Invalid(str(exc), code="invalid-definition") from exc
+
+
+def builds_on(definition: Definition, published: Definition | None) -> bool:
+    """Whether chunks and vectors of `published` can stand in a generation of `definition`."""
+    return (
+        published is not None
+        and published.embedding == definition.embedding
+        and published.chunking == definition.chunking
+    )
+
+
+def within_generation(running: Definition, wanted: Definition) -> Definition:
+    """`wanted` with the embedding and chunking of `running`: a generation has one profile and one way of cutting."""
+    return msgspec.structs.replace(wanted, embedding=running.embedding, chunking=running.chunking)
+
+
+def same_request(command: JobCommand, kb_id: str, digest: str | None) -> None:
+    """Raises Invalid where an Idempotency-Key comes back with another request than it was first used for."""
+    if command.kb_id != kb_id:
+        raise Invalid(f"this Idempotency-Key started a job of {command.kb_id}", code="idempotency-key-reused")
+    if command.request_digest != digest:
+        raise Invalid(
+            f"this Idempotency-Key started job {command.job_id} with another body", code="idempotency-key-reused"
+        )
+
+
+def audit(command: JobCommand, action: Literal["start", "pause", "resume", "cancel", "restore"]) -> CommandIssued:
+    return CommandIssued(
+        job_id=command.job_id,
+        kb_id=command.kb_id,
+        generation=command.generation,
+        action=action,
+        desired=command.desired,
+        revision=command.revision,
+        issued_at=command.issued_at,
+        issued_by=command.issued_by,
+        reason=command.reason,
+        idempotency_key=command.idempotency_key,
+    )
+
+
+def partition_of(event: Event, *, job_partition: int | None, kbs_partitions: int) -> int:
+    """Where control writes an event: a job's facts go to the job's partition."""
+    if isinstance(event, KbDefined):
+        return partition_for(event.kb_id, kbs_partitions)
+    if job_partition is None:
+        raise NotFound("the job has no partition")
+    return job_partition
+
+
+def _word(job: Job) -> str:
+    if job.undoing:
+        return "being cancelled" if job.command.desired == "cancelled" else "being undone"
+    return "paused" if job.command.desired == "paused" else "active"

@@ -1,0 +1,209 @@
+"""The status of every job that is asked for or active, made once per change and served from memory."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from duckdb import DuckDBPyConnection
+
+from control import answers, questions, rules
+from control.books import Books
+from control.metrics import JOBS, QUEUED
+from control.offsets import OffsetWatch
+from control.picture import build
+from control.projection import Projection
+from control.status import OVER, Facts, Report
+from schemas.commands import JobCommand
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.1
+"""How often changed jobs are made anew."""
+SHARE = 0.1
+"""A job's status takes at most this share of the projection's time: large jobs are made anew less often."""
+RATE_WINDOW_S = 10.0
+WATCHED_S = 5.0
+"""A job that was asked for within this time has its offsets kept current."""
+
+
+@dataclass
+class _Entry:
+    """One job in memory. `pace` holds (monotonic time, chunks processed) of the last seconds."""
+
+    job_id: str
+    answer: answers.StatusAnswer | None = None
+    dirty: bool = True
+    not_before: float = 0.0
+    asked_at: float = 0.0
+    pace: deque[tuple[float, int]] = field(default_factory=deque)
+
+
+class Snapshots:
+    """`start`, `of`, `wait_for`, `stop`. `touch` and its like mark what changed; all from the event loop."""
+
+    def __init__(self, books: Books, projection: Projection) -> None:
+        self._books, self._projection = books, projection
+        self._offsets: OffsetWatch | None = None
+        self._entries: dict[str, _Entry] = {}
+        self._changed = asyncio.Condition()
+        self._making = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, offsets: OffsetWatch) -> None:
+        self._offsets = offsets
+        for kb in self._books.kbs.all():
+            self.touch_kb(kb.kb_id)
+        self._task = asyncio.create_task(self._keep_current(), name="snapshots")
+
+    async def failure(self) -> None:
+        """Returns never; raises what ended the keeping."""
+        assert self._task is not None
+        await asyncio.shield(self._task)
+
+    async def stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def touch(self, job_ids: set[str]) -> None:
+        for job_id in job_ids:
+            self._entries.setdefault(job_id, _Entry(job_id)).dirty = True
+
+    def touch_kb(self, kb_id: str) -> None:
+        self.touch({command.job_id for command in self._books.jobs(kb_id)[:2]})
+
+    def touch_partitions(self, partitions: set[int]) -> None:
+        self.touch(
+            {c.job_id for c in self._books.commands.all() if c.partition in partitions and self._interesting(c.job_id)}
+        )
+
+    def wants_offsets(self) -> bool:
+        return any(self._interesting(job_id) for job_id in self._entries)
+
+    async def of(self, command: JobCommand) -> answers.StatusAnswer:
+        entry = self._entries.setdefault(command.job_id, _Entry(command.job_id))
+        entry.asked_at = time.monotonic()
+        stale = entry.answer is None or entry.answer.revision != command.revision
+        # a job that is over is made anew when asked for; a running one by the clock
+        if stale or (entry.dirty and entry.answer is not None and entry.answer.status in OVER):
+            await self._make(entry)
+        assert entry.answer is not None
+        return entry.answer
+
+    def active(self, job_id: str) -> bool:
+        """As of the newest snapshot; a job that has none yet counts as active."""
+        entry = self._entries.get(job_id)
+        return entry is None or entry.answer is None or entry.answer.status not in OVER
+
+    async def wait_for(
+        self, command: JobCommand, done: Callable[[answers.StatusAnswer], bool], *, timeout_s: float
+    ) -> answers.StatusAnswer:
+        """The first status that is `done`, or the one that stands at the end of the time."""
+        answer = await self.of(command)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not done(answer):
+                    async with self._changed:
+                        await self._changed.wait()
+                    answer = await self.of(self._books.commands.get(command.job_id) or command)
+        except TimeoutError:
+            return answer
+        return answer
+
+    async def job_of(self, command: JobCommand) -> rules.Job:
+        """How the job ended, for the rules."""
+        told = await self._projection.read(lambda cursor: questions.told(cursor, command.job_id))
+        undone = told.index is not None and told.index.state == "undone"
+        return rules.job_end(
+            command,
+            outcome=told.finished.outcome if told.finished else None,
+            undone_revision=told.index.revision if told.index and undone else None,
+            generation=self._books.kbs.generation(command.kb_id, command.generation),
+        )
+
+    def _interesting(self, job_id: str) -> bool:
+        entry = self._entries.get(job_id)
+        if entry is None or entry.answer is None:
+            return False
+        return entry.answer.status not in OVER or time.monotonic() - entry.asked_at < WATCHED_S
+
+    async def _keep_current(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            QUEUED.set(self._projection.queued)
+            now = time.monotonic()
+            due = [e for e in self._entries.values() if e.dirty and now >= e.not_before and self._live(e)]
+            for entry in due:
+                await self._make(entry)
+            if due:
+                self._count()
+
+    def _live(self, entry: _Entry) -> bool:
+        """Jobs that are over wait until somebody asks; so does a fact of a job whose command isn't read yet."""
+        command = self._books.commands.get(entry.job_id)
+        if command is None:
+            return False
+        if entry.answer is None:
+            return self._books.jobs(command.kb_id)[0] is command
+        return entry.answer.status not in OVER or self._interesting(entry.job_id)
+
+    async def _make(self, entry: _Entry) -> None:
+        async with self._making:
+            command = self._books.commands.get(entry.job_id)
+            if command is None:
+                return
+            began = time.monotonic()
+            entry.dirty = False
+            entry.answer = await self._answer(command, entry.pace)
+            ended = time.monotonic()
+            entry.not_before = ended + (ended - began) * (1 / SHARE - 1)
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _answer(self, command: JobCommand, pace: deque[tuple[float, int]]) -> answers.StatusAnswer:
+        offsets = self._offsets.of(command.partition) if self._offsets else None
+        committed = (offsets.committed if offsets else None) or 0
+
+        def ask(cursor: DuckDBPyConnection) -> tuple[questions.Told, questions.Tally]:
+            told = questions.told(cursor, command.job_id)
+            passed = None if told.finished else committed
+            return told, questions.tally(cursor, command.job_id, command.generation, passed)
+
+        told, tally = await self._projection.read(ask)
+        published = self._books.kbs.published(command.kb_id)
+        state = self._books.kbs.generation(command.kb_id, command.generation)
+        facts = Facts(
+            desired=command.desired,
+            revision=command.revision,
+            crawl=Report(told.crawl.state, told.crawl.revision) if told.crawl else None,
+            index=Report(told.index.state, told.index.revision) if told.index else None,
+            crawl_over=told.crawl_over,
+            all_processed=tally.processed >= tally.chunks,
+            generation=state.state if state else None,
+            finished=told.finished.outcome if told.finished else None,
+            waits_for=frozenset(stall.dependency for stall in told.stalls),
+        )
+        rate = pace_of(pace, tally.processed)
+        return build(command, facts, told, tally, offsets, rate, published.generation if published else None)
+
+    def _count(self) -> None:
+        counts: dict[str, int] = {}
+        for entry in self._entries.values():
+            if entry.answer:
+                counts[entry.answer.status] = counts.get(entry.answer.status, 0) + 1
+        JOBS.clear()
+        for status, count in counts.items():
+            JOBS.labels(status).set(count)
+
+
+def pace_of(pace: deque[tuple[float, int]], processed: int) -> float | None:
+    """Chunks per second over the last seconds; None until there are two points. Adds the new one."""
+    now = time.monotonic()
+    pace.append((now, processed))
+    while len(pace) > 2 and now - pace[1][0] > RATE_WINDOW_S:
+        pace.popleft()
+    then, before = pace[0]
+    return max(0.0, (processed - before) / (now - then)) if now - then >= 0.5 else None
