@@ -15,55 +15,14 @@ import msgspec
 from headrace.kafka.follower import end_offset, stream_span
 from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
-from producer.frontier import MAX_HOPS, Entry, Frontier
+from producer.frontier import Entry, Frontier
+from producer.tally import is_error
 from schemas.codec import UndecodableRecord, decode
-from schemas.facts import CrawlCounts
 from schemas.identity import manifest_digest, page_key
 from schemas.pages import PageRecord
 
 BREATH: Final = 200
 """Records decoded between two looks at the event loop: about 5 ms."""
-
-
-@dataclass
-class Tally:
-    """Pages of a generation by what became of them."""
-
-    generation: int
-    crawled: int = 0
-    unchanged: int = 0
-    failed: int = 0
-    skipped: int = 0
-    against_limit: int = 0
-    chunks: int = 0
-    bytes: int = 0
-
-    def add(self, page: PageRecord) -> None:
-        erred = is_error(page)
-        read = page.state in ("fetched", "unchanged")
-        self.crawled += read
-        self.unchanged += page.state == "unchanged"
-        self.failed += erred
-        self.skipped += page.state == "skipped"
-        self.against_limit += read or erred or (page.state == "skipped" and page.status is not None)
-        self.chunks += sum(ref.born == self.generation for ref in page.chunks)
-        self.bytes += page.bytes
-
-    def counts(self, queued: int) -> CrawlCounts:
-        return CrawlCounts(
-            pages_crawled=self.crawled,
-            pages_queued=queued,
-            pages_failed=self.failed,
-            pages_skipped=self.skipped,
-            pages_unchanged=self.unchanged,
-            chunks_published=self.chunks,
-            bytes_fetched=self.bytes,
-        )
-
-
-def is_error(page: PageRecord) -> bool:
-    """A page that should have been read and could not be; one kept behind the limit was never asked for."""
-    return page.state == "failed" or (page.state == "kept" and page.attempt > 0)
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -93,12 +52,6 @@ class Manifest:
     def late(self, epoch: int, read_to: int) -> list[PageRecord]:
         """Pages that an earlier owner recorded after this one had read the checkpoint: their chunks don't count."""
         return [each.page for each in self.pages.values() if each.page.epoch < epoch and each.offset >= read_to]
-
-    def tally(self) -> Tally:
-        tally = Tally(self.generation)
-        for page in self.visited():
-            tally.add(page)
-        return tally
 
     @property
     def errors(self) -> int:
@@ -162,20 +115,17 @@ def _interned(page: PageRecord) -> PageRecord:
     return msgspec.structs.replace(page, url=sys.intern(page.url), links=tuple(map(sys.intern, page.links)))
 
 
-def links_of(page: PageRecord) -> Iterable[Entry]:
-    """What a recorded page adds to the frontier."""
-    hop = page.state == "redirected"
-    depth = page.depth if hop else page.depth + 1
-    return (Entry(link, depth, page.url, 1 if hop else 0) for link in page.links)
+def links_of(page: PageRecord, links: Iterable[str], hops: int = 0) -> Iterable[Entry]:
+    """What a recorded page adds to the frontier; `hops`: redirects in a row that led to it."""
+    if page.state == "redirected":
+        return (Entry(link, page.depth, page.url, hops + 1) for link in links)
+    return (Entry(link, page.depth + 1, page.url) for link in links)
 
 
-def restore(frontier: Frontier, visited: Iterable[PageRecord]) -> list[PageRecord]:
-    """Marks recorded pages as visited and returns them. One whose links did not all fit its record isn't: it is
-    fetched again, as it alone knows them."""
-    known = [page for page in visited if not page.links_truncated]
+def mark_visited(frontier: Frontier, manifest: Manifest) -> list[PageRecord]:
+    """Pages that need no visit any more. One whose links did not all fit its record is fetched again: it alone
+    knows them."""
+    known = [page for page in manifest.visited() if not page.links_truncated]
     for page in known:
         frontier.mark_visited(page.url)
     return known
-
-
-__all__ = ["MAX_HOPS", "Checkpoint", "Logged", "Manifest", "Tally", "is_error", "links_of", "restore"]

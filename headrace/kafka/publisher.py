@@ -88,8 +88,8 @@ class Publisher:
         return future
 
     async def send(self, event: Event, *, partition: int) -> Place:
-        """Publishes and waits for the delivery report."""
-        return await (await self.publish(event, partition=partition))
+        """Publishes and waits for the delivery report. A caller that is cancelled leaves the record on its way."""
+        return await asyncio.shield(await self.publish(event, partition=partition))
 
     async def drain(self) -> None:
         """Waits until everything handed over so far has its delivery report."""
@@ -124,7 +124,5 @@ class Publisher:
 
 
 async def wait_all(futures: Iterable["asyncio.Future[Any]"]) -> None:
-    """Waits for all; raises the first error."""
-    waiting = list(futures)
-    if waiting:
-        await asyncio.gather(*waiting)
+    """Waits for all; raises the first error. A caller that is cancelled does not cancel them: `drain` needs them."""
+    await asyncio.gather(*(asyncio.shield(future) for future in list(futures)))

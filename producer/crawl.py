@@ -1,0 +1,272 @@
+"""One epoch of one job: from its `crawl_begin` to its `crawl_end`, or to the moment it is told to halt.
+
+1. `crawl_begin` is on the log; its offset is the epoch. What an earlier owner still writes is dropped by readers.
+2. The KB's partition of `pages` is read to its end: pages of this generation with a record are not visited again, their
+   links make the frontier; pages of base are known with their chunks and validators.
+3. Pages are visited and published (see `publication`) until the frontier is empty or the page limit is reached.
+4. Pages of base that were not come to get their record: gone where the frontier is empty, else kept.
+5. All records of 3 and 4 have their delivery report. The partition is read once more to its end at that time: count and
+   digest are of what stands there, not of what is remembered. Pages that an earlier owner recorded after 2 are
+   visited (back to 3).
+6. `crawl_end`, once.
+A crash after 1: the next owner's epoch begins. After any step up to 5: the records say what is left to do. After 6,
+before anyone is told: the next owner finds nothing to visit and sends a `crawl_end` of its own, with the same manifest;
+the consumer drops the second of a generation that is published.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from producer.checkpoint import Checkpoint, Manifest, links_of, mark_visited
+from producer.frontier import Entry, Frontier
+from producer.publication import Publication, accounted
+from producer.scope import ScopeError
+from producer.tally import Tally
+from producer.tools import Tools
+from producer.visit import Visitor
+from schemas.chunks import CrawlBegin, CrawlEnd
+from schemas.codec import now
+from schemas.commands import JobCommand
+from schemas.facts import CrawlCounts
+from schemas.identity import partition_for
+from schemas.pages import PageRecord, PageState
+
+log = logging.getLogger(__name__)
+
+PAGES_IN_FLIGHT: Final = 32
+"""Pages of one job between frontier and record: keeps two cores busy at 100 ms a request, and bounds what is done
+twice after a crash, and memory to 32 bodies of 10 MB at worst."""
+REPORT_S: Final = 1.0
+ACCOUNTED_AT_ONCE: Final = 500
+"""Records of base handed over before their delivery reports are waited for: about 5 MB."""
+_WITH_CONTENT: Final = ("fetched", "unchanged", "kept")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The crawl is over and `crawl_end` is on the log; `failure` as it stands there."""
+
+    epoch: int
+    counts: CrawlCounts
+    failure: str | None
+
+
+class Crawl:
+    """`run` once; `halt` makes it stop at the next page border."""
+
+    def __init__(self, command: JobCommand, tools: Tools) -> None:
+        self._command, self._tools = command, tools
+        self._pages_partition = partition_for(command.kb_id, tools.pages_partitions)
+        self._checkpoint = Checkpoint(tools.settings, command.kb_id, self._pages_partition)
+        self._frontier = Frontier(command.definition.source.max_depth)
+        self._tally = Tally(command.generation)
+        self._base: dict[str, PageRecord] = {}
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._publication: Publication | None = None
+        self._read_to = 0
+        self._last_epoch = 0
+        self._halting = False
+        self._recorded = 0
+
+    @property
+    def epoch(self) -> int:
+        """Before `crawl_begin` is on the log, the last one that recorded a page; 0 if none did."""
+        return self._publication.epoch if self._publication else self._last_epoch
+
+    @property
+    def progressed(self) -> bool:
+        """Whether it recorded a page."""
+        return self._recorded > 0
+
+    @property
+    def counts(self) -> CrawlCounts:
+        return self._tally.counts(len(self._frontier) + len(self._in_flight))
+
+    def halt(self) -> None:
+        """No further page is begun; `run` returns None when those under way are recorded. Cancel it to be quicker."""
+        self._halting = True
+
+    async def settle(self) -> None:
+        """After `run`, however it ended: waits until nothing of it is on its way to the log."""
+        if self._publication is not None:
+            await self._publication.settle()
+
+    async def run(self) -> Ending | None:
+        """Steps 1 to 6. None when halted."""
+        publication = await self._begin()
+        try:
+            visitor = self._visitor()
+        except ScopeError as exc:
+            return await self._end_refused(publication, str(exc))
+        await self._restore(visitor)
+        log.info(
+            "job %s: epoch %d, %d pages recorded, %d known to be left",
+            self._command.job_id, publication.epoch, self._tally.recorded, len(self._frontier),
+        )  # fmt: skip
+        reporter = asyncio.create_task(self._report_progress())
+        try:
+            await visitor.start()
+            manifest = await self._crawl(visitor, publication)
+        finally:
+            await _cancelled(reporter, *self._in_flight)
+            await visitor.stop()
+        return await self._end(publication, manifest, manifest.failure()) if manifest else None
+
+    async def look(self) -> None:
+        """Instead of `run`: makes `counts` and `epoch` those of the log, for a job that is not to go on now."""
+        try:
+            await self._restore(self._visitor())
+        except ScopeError as exc:
+            log.warning("job %s: %s", self._command.job_id, exc)
+
+    def _visitor(self) -> Visitor:
+        user_agent = self._tools.settings.user_agent
+        return Visitor(self._command.definition, self._tools.pool, user_agent=user_agent, base=self._base)
+
+    async def _begin(self) -> Publication:
+        command = self._command
+        event = CrawlBegin(
+            job_id=command.job_id,
+            kb_id=command.kb_id,
+            generation=command.generation,
+            base=command.base,
+            owner=self._tools.reports.owner,
+            began_at=now(),
+        )
+        place = await self._tools.publisher.send(event, partition=command.partition)
+        self._publication = Publication(command, place.offset, self._tools.publisher, self._pages_partition)
+        return self._publication
+
+    async def _restore(self, visitor: Visitor) -> None:
+        """Step 2. A definition that changed since counts for what is still to be visited."""
+        command = self._command
+        base = [command.base] if command.base is not None else []
+        own, *older = await self._checkpoint.read(command.generation, *base)
+        self._read_to = own.end
+        for manifest in older:
+            self._base.update(_with_content(manifest))
+        for page in mark_visited(self._frontier, own):
+            self._tally.add(page)
+        for seed in visitor.scope.seeds:
+            self._frontier.add(Entry(seed, 0))
+        for page in own.visited():
+            self._add_inside(visitor, [Entry(page.url, page.depth, page.discovered_from)])
+            self._add_inside(visitor, links_of(page, page.links))
+        self._last_epoch = max((each.page.epoch for each in own.pages.values()), default=0)
+
+    async def _crawl(self, visitor: Visitor, publication: Publication) -> Manifest | None:
+        """Steps 3 to 5."""
+        while True:
+            await self._visit_all(visitor, publication)
+            if self._halting:
+                return None
+            await self._account_for_base(visitor, publication)
+            await publication.settle()
+            (manifest,) = await self._checkpoint.read(self._command.generation)
+            late = manifest.late(publication.epoch, self._read_to)
+            if not late:
+                return manifest
+            log.warning("job %s: an earlier owner recorded %d pages late", self._command.job_id, len(late))
+            self._read_to = manifest.end
+            for page in late:
+                self._frontier.readmit(Entry(page.url, page.depth, page.discovered_from))
+
+    async def _visit_all(self, visitor: Visitor, publication: Publication) -> None:
+        while True:
+            while (entry := self._next()) is not None:
+                self._in_flight.add(asyncio.create_task(self._visit(entry, visitor, publication)))
+            if not self._in_flight:
+                return
+            done, self._in_flight = await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+
+    def _next(self) -> Entry | None:
+        """The next page to begin, if one may be begun now."""
+        room = self._tally.against_limit + len(self._in_flight) < self._command.definition.source.max_pages
+        if self._halting or not room or len(self._in_flight) >= PAGES_IN_FLIGHT:
+            return None
+        return self._frontier.pop()
+
+    async def _visit(self, entry: Entry, visitor: Visitor, publication: Publication) -> None:
+        if not visitor.inside(entry.url):  # an excluded start URL, or one that an older definition had inside
+            self._note(await publication.leave_out(entry, visitor.scope.verdict(entry.url).reason))
+            return
+        visit = await visitor.visit(entry)
+        page = await publication.publish(visit, self._base.get(entry.url))
+        self._note(page)
+        self._add_inside(visitor, links_of(page, visit.links, entry.hops))
+
+    def _note(self, page: PageRecord) -> None:
+        self._frontier.mark_visited(page.url)
+        self._tally.add(page)
+        self._tools.metrics.recorded(page)
+        self._recorded += 1
+
+    def _add_inside(self, visitor: Visitor, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if visitor.inside(entry.url):
+                self._frontier.add(entry)
+
+    async def _account_for_base(self, visitor: Visitor, publication: Publication) -> None:
+        """Step 4."""
+        unseen = [page for url, page in self._base.items() if not self._frontier.visited(url)]
+        for first in range(0, len(unseen), ACCOUNTED_AT_ONCE):
+            some = unseen[first : first + ACCOUNTED_AT_ONCE]
+            await asyncio.gather(*(publication.record(self._account(visitor, page)) for page in some))
+
+    def _account(self, visitor: Visitor, page: PageRecord) -> PageRecord:
+        verdict = visitor.scope.verdict(page.url)
+        state: PageState
+        if not self._frontier.emptied:
+            state, reason = "kept", "not reached within the page limit"
+        elif verdict.inside:
+            state, reason = "gone", "no page links to it any more"
+        else:
+            state, reason = "out_of_scope", verdict.reason
+        return accounted(self._command, self.epoch, page, state, reason)
+
+    async def _end(self, publication: Publication, manifest: Manifest, failure: str | None) -> Ending:
+        """Step 6."""
+        command = self._command
+        event = CrawlEnd(
+            job_id=command.job_id,
+            kb_id=command.kb_id,
+            generation=command.generation,
+            epoch=publication.epoch,
+            pages=len(manifest.pages),
+            pages_partition=self._pages_partition,
+            pages_end_offset=manifest.end,
+            digest=await asyncio.to_thread(manifest.digest),
+            frontier_emptied=self._frontier.emptied,
+            errors=manifest.errors,
+            failure=failure,
+            ended_at=now(),
+        )
+        await self._tools.publisher.send(event, partition=command.partition)
+        log.info("job %s: %d pages, %s", command.job_id, event.pages, failure or f"{event.errors} errors")
+        return Ending(publication.epoch, self._tally.counts(queued=0), failure)
+
+    async def _end_refused(self, publication: Publication, failure: str) -> Ending:
+        (manifest,) = await self._checkpoint.read(self._command.generation)
+        return await self._end(publication, manifest, failure)
+
+    async def _report_progress(self) -> None:
+        """Waits for each report's delivery, so that none pile up while Kafka is away."""
+        while True:
+            await self._tools.reports.report(self._command, "crawling", epoch=self.epoch, counts=self.counts)
+            await asyncio.sleep(REPORT_S)
+
+
+def _with_content(manifest: Manifest) -> dict[str, PageRecord]:
+    pages = (each.page for each in manifest.pages.values())
+    return {page.url: page for page in pages if page.state in _WITH_CONTENT}
+
+
+async def _cancelled(*tasks: "asyncio.Task[None]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,162 @@
+"""One job, for as long as its partition is owned: does what the newest command says, and answers it."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
+
+from headrace.state.commands import Commands
+from headrace.state.kbs import KnowledgeBases
+from producer.crawl import Crawl, Ending
+from producer.report import State
+from producer.tools import Tools
+from schemas.commands import JobCommand
+from schemas.facts import CrawlCounts
+from schemas.kb import Definition
+
+log = logging.getLogger(__name__)
+
+PAUSE_GRACE_S: Final = 1.0
+"""For pages under way when a command changes; what isn't done by then is fetched again after the resume."""
+BACK_OFF_S: Final = 2.0
+MAX_FAULTS: Final = 3
+"""Crawls in a row that end by an unexpected error without a page recorded: then the program is wrong, and crashes."""
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A crawl that ended, and under which definition."""
+
+    ending: Ending
+    definition: Definition
+
+
+class Keeper:
+    """`run` until the job is over; `stop` ends it earlier; `wake` after each change of what it looks at."""
+
+    def __init__(self, command: JobCommand, commands: Commands, kbs: KnowledgeBases, tools: Tools) -> None:
+        self._command, self._commands, self._kbs, self._tools = command, commands, kbs, tools
+        self._changed = asyncio.Event()
+        self._stopping = False
+        self._grace_s = PAUSE_GRACE_S
+        self._finished: _Finished | None = None
+        self._faults = 0
+        self._epoch, self._counts = 0, CrawlCounts()
+        self._looked = False
+
+    async def run(self) -> None:
+        """Each command is answered, then waited on; a crawl is cut off by the next command."""
+        while not self._stopping:
+            if self._command.desired == "running" and not self._is_finished():
+                await self._crawl()
+            else:
+                await self._answer()
+                await self._next_command()
+            newest = self._commands.get(self._command.job_id) or self._command
+            if newest == self._command and self.over(newest):
+                return
+            self._command = newest
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    def stop(self, grace_s: float) -> None:
+        """`run` returns within about `grace_s`; pages under way may be recorded until then."""
+        self._stopping, self._grace_s = True, grace_s
+        self._changed.set()
+
+    def over(self, command: JobCommand) -> bool:
+        """Published or undone: nothing is left to do for it."""
+        state = self._kbs.generation(command.kb_id, command.generation)
+        return state is not None and state.state != "open"
+
+    def _is_finished(self) -> bool:
+        """A definition that was changed after the end of the crawl asks for another look at the site."""
+        return self._finished is not None and self._finished.definition == self._command.definition
+
+    async def _next_command(self) -> None:
+        """Returns when the command is no longer the newest, the job is over, or this is to stop."""
+        while not self._stopping and not self.over(self._command):
+            if self._commands.get(self._command.job_id) != self._command:
+                return
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _crawl(self) -> None:
+        """One epoch, until its end, the next command, or a fault; what is on its way to the log has arrived then."""
+        self._finished = None
+        crawl = Crawl(self._command, self._tools)
+        try:
+            ending = await self._until_next_command(crawl)
+        except (KafkaError, KafkaException) as exc:
+            if _fatal(exc):
+                raise
+            log.warning("job %s: Kafka is unwell: %r; beginning anew", self._command.job_id, exc)
+            await self._back_off(BACK_OFF_S)
+        except Exception:
+            self._tools.metrics.faults.inc()
+            self._faults = 1 if crawl.progressed else self._faults + 1
+            if self._faults >= MAX_FAULTS:
+                raise
+            log.exception("job %s: an unexpected error; beginning anew", self._command.job_id)
+            await self._back_off(BACK_OFF_S * self._faults)
+        else:
+            self._faults = 0
+            self._finished = _Finished(ending, self._command.definition) if ending else None
+        finally:
+            self._epoch, self._counts, self._looked = crawl.epoch, crawl.counts, True
+            await self._settle(crawl)
+
+    async def _settle(self, crawl: Crawl) -> None:
+        """For as long as it takes, since a next epoch of this process must find it on the log; less when stopping."""
+        settling = asyncio.create_task(crawl.settle())
+        await asyncio.wait({settling}, timeout=self._grace_s if self._stopping else None)
+        settling.cancel()
+
+    async def _until_next_command(self, crawl: Crawl) -> Ending | None:
+        running = asyncio.create_task(crawl.run())
+        waiting = asyncio.create_task(self._next_command())
+        try:
+            await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            crawl.halt()
+            await asyncio.wait({running}, timeout=self._grace_s)
+        finally:
+            waiting.cancel()
+            running.cancel()
+            await asyncio.wait({running, waiting})
+        return None if running.cancelled() else running.result()
+
+    async def _answer(self) -> None:
+        """Holding for a job that is not to run; for one whose crawl has ended, how it did."""
+        if not self._looked and self._command.desired == "paused":
+            await self._look()
+        if self._command.desired != "running":
+            await self._report("holding", None)
+        elif self._finished is not None:
+            failure = self._finished.ending.failure
+            self._epoch, self._counts = self._finished.ending.epoch, self._finished.ending.counts
+            await self._report("failed" if failure else "finished", failure)
+
+    async def _report(self, state: State, reason: str | None) -> None:
+        epoch, counts = self._epoch, self._counts
+        await self._tools.reports.report(self._command, state, epoch=epoch, counts=counts, reason=reason)
+
+    async def _look(self) -> None:
+        """A job that was paused before this process owned it has progress to show all the same."""
+        crawl = Crawl(self._command, self._tools)
+        await crawl.look()
+        self._epoch, self._counts, self._looked = crawl.epoch, crawl.counts, True
+
+    async def _back_off(self, seconds: float) -> None:
+        """Cut short by the next command."""
+        waiting = asyncio.create_task(self._next_command())
+        await asyncio.wait({waiting}, timeout=seconds)
+        waiting.cancel()
+
+
+def _fatal(exc: KafkaError | KafkaException) -> bool:
+    """The idempotent producer can't go on, and can't be mended from within (librdkafka's fatal errors)."""
+    return isinstance(exc, KafkaException) and bool(exc.args[0].fatal())

@@ -1,0 +1,247 @@
+"""Publishing a page, so that a `pages` record stands for chunks that are on the log.
+
+1. The page's new chunks go to `chunks`, in the job's partition; those that base has already are named only.
+2. `page_end` goes behind them and names all the page's ids.
+3. Every delivery report of 1 and 2 has come: the broker has them, on all replicas in sync.
+4. The page's record goes to `pages`.
+5. Its delivery report has come: the page counts as visited.
+A crash before 4 is on the log leaves a page without a record: the next owner fetches it again, under its own epoch.
+Its content may differ by then; ids that its `page_end` and record don't name are extras, which the proof deletes. A
+crash between 4 and 5 changes nothing: the next owner reads the record. Being cut off (a pause, a lost partition) is
+like a crash, save that records may still be on their way: `settle` waits for those before the log is read again.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException
+
+from headrace.kafka.publisher import Publisher, wait_all
+from producer.chunker import ChunkText
+from producer.frontier import Entry
+from producer.visit import Visit
+from producer.work import PageOutput
+from schemas import identity
+from schemas.chunks import Chunk, PageEnd
+from schemas.codec import now
+from schemas.commands import JobCommand
+from schemas.events import Event, Place
+from schemas.pages import ChunkRef, PageRecord, PageState
+
+MAX_CHUNKS: Final = 10_000
+"""Chunks of one page: its record names each in 60 bytes, and a record has room for 1 MB."""
+MAX_LINK_BYTES: Final = 300_000
+"""Links in one page's record, so that the two together fit: about 4,000 of them."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a page's content means for the log: chunks to write, and the refs of all, kept ones included."""
+
+    new: tuple[Chunk, ...]
+    refs: tuple[ChunkRef, ...]
+
+
+class Publication:
+    """Writes the pages of one epoch. Used from one event loop, for many pages at once."""
+
+    def __init__(self, command: JobCommand, epoch: int, publisher: Publisher, pages_partition: int) -> None:
+        self._command, self.epoch = command, epoch
+        self._publisher, self._pages_partition = publisher, pages_partition
+        self._out: set[asyncio.Future[Place]] = set()
+
+    async def publish(self, visit: Visit, base: PageRecord | None) -> PageRecord:
+        """Steps 1 to 5. Waits for as long as Kafka is away."""
+        fetched_at = now()
+        plan = self._plan(visit, base, fetched_at)
+        if plan is None:
+            visit, plan = _too_many(visit), Plan((), ())
+        try:
+            if visit.content is not None:
+                await self._publish_chunks(visit, plan)
+            return await self.record(self._record(visit, plan, base, fetched_at))
+        except KafkaException as exc:
+            if exc.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                raise
+            # This page is bad: a piece of it that no cut made small enough.
+            refused = msgspec.structs.replace(visit, state="skipped", reason="a chunk is too large", content=None)
+            return await self.record(self._record(refused, Plan((), ()), base, fetched_at))
+
+    async def record(self, page: PageRecord) -> PageRecord:
+        """Steps 4 and 5 alone, for a page that has nothing to say on `chunks`."""
+        await self._hand_over(page, self._pages_partition)
+        return page
+
+    async def leave_out(self, entry: Entry, reason: str) -> PageRecord:
+        """Records a page that is out of scope and was not asked for."""
+        visit = Visit(entry=entry, attempt=0, state="out_of_scope", reason=reason)
+        return await self.record(self._record(visit, Plan((), ()), None, now()))
+
+    async def settle(self) -> None:
+        """Waits until nothing of this epoch is on its way any more."""
+        await wait_all(self._out)
+
+    async def _publish_chunks(self, visit: Visit, plan: Plan) -> None:
+        partition = self._command.partition
+        end = PageEnd(
+            job_id=self._command.job_id,
+            kb_id=self._command.kb_id,
+            generation=self._command.generation,
+            epoch=self.epoch,
+            attempt=visit.attempt,
+            url=visit.entry.url,
+            chunk_ids=tuple(ref.id for ref in plan.refs),
+        )
+        await wait_all([await self._send(event, partition) for event in (*plan.new, end)])
+
+    async def _hand_over(self, event: Event, partition: int) -> Place:
+        return await asyncio.shield(await self._send(event, partition))
+
+    async def _send(self, event: Event, partition: int) -> "asyncio.Future[Place]":
+        future = await self._publisher.publish(event, partition=partition)
+        self._out.add(future)
+        future.add_done_callback(self._out.discard)
+        return future
+
+    def _plan(self, visit: Visit, base: PageRecord | None, fetched_at: str) -> Plan | None:
+        """None for a page with more chunks than its record can name."""
+        if visit.content is None:
+            kept = base.chunks if base is not None and visit.state in ("unchanged", "kept") else ()
+            return Plan((), kept)
+        if len(visit.content.chunks) > MAX_CHUNKS:
+            return None
+        return plan_chunks(self._command, self.epoch, visit, visit.content, base, fetched_at)
+
+    def _record(self, visit: Visit, plan: Plan, base: PageRecord | None, fetched_at: str) -> PageRecord:
+        content, result = visit.content, visit.result
+        links, truncated = _within(visit.links, MAX_LINK_BYTES)
+        known = base if content is None and visit.state in ("unchanged", "kept") else None
+        return PageRecord(
+            kb_id=self._command.kb_id,
+            generation=self._command.generation,
+            job_id=self._command.job_id,
+            epoch=self.epoch,
+            attempt=visit.attempt,
+            url=visit.entry.url,
+            state=_state(visit, plan, base),
+            status=visit.status,
+            reason=visit.reason,
+            depth=visit.entry.depth,
+            discovered_from=visit.entry.discovered_from,
+            title=content.title if content else known.title if known else "",
+            content_type=known.content_type if known else result.content_type if result else None,
+            etag=known.etag if known else result.etag if result else None,
+            last_modified=known.last_modified if known else result.last_modified if result else None,
+            content_hash=content.content_hash if content else known.content_hash if known else None,
+            bytes=result.bytes_received if result else 0,
+            duration_ms=round(result.duration_ms) if result else 0,
+            chunks=plan.refs,
+            links=links,
+            links_truncated=truncated or (known is not None and known.links_truncated),
+            fetched_at=fetched_at,
+        )
+
+
+def plan_chunks(
+    command: JobCommand, epoch: int, visit: Visit, content: PageOutput, base: PageRecord | None, fetched_at: str
+) -> Plan:
+    """Pure. A chunk that base's record of the page names keeps its id and its `born`, and is not written again."""
+    kept = {ref.id: ref for ref in base.chunks} if base is not None else {}
+    births = {ref.born for ref in kept.values()}
+    times: Counter[tuple[str, tuple[str, ...]]] = Counter()
+    new: list[Chunk] = []
+    refs: list[ChunkRef] = []
+    for piece in content.chunks:
+        occurrence = times[piece.text, piece.heading_path]
+        times[piece.text, piece.heading_path] += 1
+        doc_hash = identity.doc_hash(
+            piece.text, url=content.url, heading_path=piece.heading_path, occurrence=occurrence
+        )
+        older = (identity.chunk_id(command.kb_id, born, doc_hash) for born in births)
+        ref = next((kept[chunk_id] for chunk_id in older if chunk_id in kept), None)
+        if ref is None:
+            chunk = _chunk(command, epoch, visit, content, piece, doc_hash, occurrence, fetched_at)
+            ref = ChunkRef(chunk.chunk_id, command.generation)
+            new.append(chunk)
+        refs.append(ref)
+    return Plan(tuple(new), tuple(refs))
+
+
+def _chunk(
+    command: JobCommand,
+    epoch: int,
+    visit: Visit,
+    content: PageOutput,
+    piece: ChunkText,
+    doc_hash: str,
+    occurrence: int,
+    fetched_at: str,
+) -> Chunk:
+    return Chunk(
+        job_id=command.job_id,
+        kb_id=command.kb_id,
+        generation=command.generation,
+        epoch=epoch,
+        attempt=visit.attempt,
+        chunk_id=identity.chunk_id(command.kb_id, command.generation, doc_hash),
+        doc_hash=doc_hash,
+        text_hash=identity.text_hash(identity.embedding_input(piece.title, piece.heading_path, piece.text)),
+        url=content.url,
+        title=piece.title,
+        heading_path=piece.heading_path,
+        ordinal=piece.ordinal,
+        occurrence=occurrence,
+        text=piece.text,
+        tokens=piece.tokens,
+        language=content.language,
+        fetched_at=fetched_at,
+    )
+
+
+def accounted(command: JobCommand, epoch: int, base: PageRecord, state: PageState, reason: str) -> PageRecord:
+    """The record of a page of base that the crawl did not come to; its content stays where it is `kept`."""
+    kept = state == "kept"
+    return msgspec.structs.replace(
+        base,
+        generation=command.generation,
+        job_id=command.job_id,
+        epoch=epoch,
+        attempt=0,
+        state=state,
+        status=None,
+        reason=reason,
+        chunks=base.chunks if kept else (),
+        links=base.links if kept else (),
+        bytes=0,
+        duration_ms=0,
+        fetched_at=now(),
+    )
+
+
+def _state(visit: Visit, plan: Plan, base: PageRecord | None) -> PageState:
+    content = visit.content
+    if content is None or base is None or plan.new or content.content_hash != base.content_hash:
+        return visit.state
+    return "unchanged" if {ref.id for ref in plan.refs} == {ref.id for ref in base.chunks} else visit.state
+
+
+def _too_many(visit: Visit) -> Visit:
+    count = len(visit.content.chunks) if visit.content else 0
+    reason = f"too long: {count} chunks, a page may have {MAX_CHUNKS}"
+    return msgspec.structs.replace(visit, state="skipped", reason=reason, content=None)
+
+
+def _within(links: Iterable[str], max_bytes: int) -> tuple[tuple[str, ...], bool]:
+    """As many links, from the first on, as fit; and whether any did not."""
+    fitting: list[str] = []
+    size = 0
+    for link in links:
+        size += len(link.encode()) + 3
+        if size > max_bytes:
+            return tuple(fitting), True
+        fitting.append(link)
+    return tuple(fitting), False

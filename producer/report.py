@@ -1,0 +1,34 @@
+"""The producer's word on a job, on `events`."""
+
+from typing import Literal
+
+from headrace.kafka.publisher import Publisher
+from schemas.codec import now
+from schemas.commands import JobCommand
+from schemas.facts import CrawlCounts, CrawlReport
+
+State = Literal["crawling", "holding", "finished", "failed"]
+
+
+class Reports:
+    """Publishes a job's reports; each call returns once the report is on the log."""
+
+    def __init__(self, publisher: Publisher, owner: str) -> None:
+        self._publisher, self.owner = publisher, owner
+
+    async def report(
+        self, command: JobCommand, state: State, *, epoch: int, counts: CrawlCounts, reason: str | None = None
+    ) -> None:
+        event = CrawlReport(
+            job_id=command.job_id,
+            kb_id=command.kb_id,
+            generation=command.generation,
+            state=state,
+            revision=command.revision,
+            epoch=epoch,
+            counts=counts,
+            reason=reason,
+            owner=self.owner,
+            reported_at=now(),
+        )
+        await self._publisher.send(event, partition=command.partition)

@@ -1,0 +1,21 @@
+"""What every crawl of this process shares."""
+
+from dataclasses import dataclass
+
+from headrace.kafka.publisher import Publisher
+from headrace.settings import Settings
+from producer.metrics import Metrics
+from producer.report import Reports
+from producer.work import ContentPool
+
+
+@dataclass(frozen=True)
+class Tools:
+    """`pages_partitions`: how many the topic `pages` has."""
+
+    settings: Settings
+    publisher: Publisher
+    pool: ContentPool
+    reports: Reports
+    metrics: Metrics
+    pages_partitions: int

@@ -1,0 +1,207 @@
+"""One visit to one page: robots.txt, politeness, the request with its retries, the reading of what came."""
+
+import asyncio
+import functools
+import itertools
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from producer.fetch import Fetcher, FetchError, FetchResult
+from producer.frontier import MAX_HOPS, Entry
+from producer.hosts import Hosts
+from producer.robots import RobotsCache
+from producer.scope import Scope
+from producer.work import ContentPool, PageInput, PageOutput
+from schemas.kb import Chunking, Definition
+from schemas.pages import PageRecord, PageState
+
+log = logging.getLogger(__name__)
+
+BACK_OFF_S: Final = (1.0, 4.0)
+"""Pauses between attempts: three within about 5 s, more where the host asks for it."""
+ROBOTS_RETRY_S: Final = 3.0
+"""An unreadable robots.txt is asked for again within a page's attempts, not once a minute."""
+PRODUCT_TOKEN: Final = "Headrace"
+SCOPE_CACHE: Final = 50_000
+
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_GONE = frozenset({404, 410})
+_OUTSIDE_LIMITS = frozenset({"too_large"})
+
+
+class Visit(msgspec.Struct, frozen=True, kw_only=True):
+    """What a page came to, before anything of it is published.
+
+    `content` is set for a page that was read; `links` are in scope, and all of base's where base's content stays.
+    """
+
+    entry: Entry
+    attempt: int
+    state: PageState
+    status: int | None = None
+    reason: str | None = None
+    result: FetchResult | None = None
+    content: PageOutput | None = None
+    links: tuple[str, ...] = ()
+
+
+class _Trouble(msgspec.Struct, frozen=True):
+    """No usable answer. `state` is set where it is final and no error: the site's or our own rules exclude the page."""
+
+    reason: str
+    status: int | None = None
+    transient: bool = False
+    wait_s: float = 0.0
+    state: PageState | None = None
+
+
+class Visitor:
+    """Visits pages of one crawl; many at once. `start`, `visit`, `stop`. Raises ScopeError for unusable patterns.
+
+    `base`: the pages with content of the generation that this one refreshes.
+    """
+
+    def __init__(
+        self, definition: Definition, pool: ContentPool, *, user_agent: str, base: Mapping[str, PageRecord]
+    ) -> None:
+        source, crawl = definition.source, definition.crawl
+        self.scope = Scope.from_source(source.urls, source.include, source.exclude)
+        self._chunking: Chunking = definition.chunking
+        self._pool, self._base = pool, base
+        self._fetcher = Fetcher(user_agent, source.allow_addresses)
+        self._hosts = Hosts(crawl.concurrency_per_host, crawl.delay_s)
+        self._robots = RobotsCache(
+            self._fetcher.fetch, PRODUCT_TOKEN, respect=crawl.respect_robots, retry_s=ROBOTS_RETRY_S
+        )
+        self.inside = functools.lru_cache(SCOPE_CACHE)(lambda url: self.scope.verdict(url).inside)
+
+    async def start(self) -> None:
+        await self._fetcher.start()
+
+    async def stop(self) -> None:
+        await self._fetcher.stop()
+
+    async def visit(self, entry: Entry) -> Visit:
+        """Never raises for what the site does; ends after three attempts."""
+        for attempt in itertools.count(1):
+            got = await self._ask(entry)
+            if isinstance(got, FetchResult):
+                return await self._judge(entry, attempt, got)
+            if attempt > len(BACK_OFF_S) or not got.transient:
+                return self._troubled(entry, attempt, got)
+            await asyncio.sleep(max(BACK_OFF_S[attempt - 1], got.wait_s))
+        raise AssertionError("unreachable")
+
+    async def _ask(self, entry: Entry) -> FetchResult | _Trouble:
+        verdict = await self._robots.verdict(entry.url)
+        if not verdict.allowed:
+            state: PageState | None = None if verdict.temporary else "skipped"
+            return _Trouble(
+                verdict.reason, transient=verdict.temporary, wait_s=verdict.retry_in_s or 0.0, state=state
+            )
+        self._hosts.set_crawl_delay(entry.url, verdict.crawl_delay_s)
+        known = self._base.get(entry.url)
+        try:
+            async with self._hosts.slot(entry.url):
+                result = await self._fetcher.fetch(entry.url, *_validators(known))
+        except FetchError as error:
+            # The site is unwell, or this page is not for us; neither is ours to mend.
+            state = "skipped" if error.kind in _OUTSIDE_LIMITS else None
+            return _Trouble(error.message, transient=error.transient, state=state)
+        self._hosts.report(entry.url, result.status, result.retry_after_s)
+        if result.status in _RETRIED:
+            return _Trouble(f"status {result.status}", result.status, transient=True)
+        return result
+
+    async def _judge(self, entry: Entry, attempt: int, result: FetchResult) -> Visit:
+        if result.redirect_to is not None:
+            return self._redirected(entry, attempt, result, result.redirect_to)
+        known = self._base.get(entry.url)
+        if result.status == 304 and known is not None:
+            return self._from_base(entry, attempt, "unchanged", known, result=result)
+        if result.status in _GONE:
+            return Visit(
+                entry=entry, attempt=attempt, state="gone", status=result.status, reason=f"status {result.status}"
+            )
+        if not 200 <= result.status < 300:
+            return self._troubled(entry, attempt, _Trouble(f"status {result.status}", result.status))
+        return await self._read(entry, attempt, result)
+
+    def _redirected(self, entry: Entry, attempt: int, result: FetchResult, target: str) -> Visit:
+        verdict = self.scope.verdict(target)
+        if verdict.inside and entry.hops >= MAX_HOPS:
+            return self._troubled(entry, attempt, _Trouble(f"more than {MAX_HOPS} redirects in a row", result.status))
+        reason = f"redirects to {target}" + ("" if verdict.inside else f", which is out of scope: {verdict.reason}")
+        links = (target,) if verdict.inside else ()
+        return Visit(
+            entry=entry, attempt=attempt, state="redirected", status=result.status, reason=reason, links=links
+        )
+
+    async def _read(self, entry: Entry, attempt: int, result: FetchResult) -> Visit:
+        page = PageInput(
+            entry.url,
+            result.body,
+            result.content_type,
+            result.x_robots_tag,
+            self._chunking.max_tokens or 256,
+            self._chunking.overlap_tokens,
+            self._chunking.strategy,
+        )
+        try:
+            content = await self._pool.process(page)
+        except Exception as exc:
+            # A fault of ours that this page brings out: it costs the page, not the crawl.
+            log.exception("reading %s failed", entry.url)
+            return self._troubled(entry, attempt, _Trouble(f"reading it failed: {exc!r}", result.status))
+        reason = content.failure or ("noindex" if content.noindex else None)
+        return Visit(
+            entry=entry,
+            attempt=attempt,
+            state="skipped" if reason else "fetched",
+            status=result.status,
+            reason=reason,
+            result=msgspec.structs.replace(result, body=b""),
+            content=None if reason else content,
+            links=() if content.nofollow else self._in_scope(content.links),
+        )
+
+    def _troubled(self, entry: Entry, attempt: int, trouble: _Trouble) -> Visit:
+        known = self._base.get(entry.url)
+        if trouble.state is None and known is not None:
+            return self._from_base(entry, attempt, "kept", known, trouble=trouble)
+        state = trouble.state or "failed"
+        return Visit(entry=entry, attempt=attempt, state=state, status=trouble.status, reason=trouble.reason)
+
+    def _from_base(
+        self,
+        entry: Entry,
+        attempt: int,
+        state: PageState,
+        known: PageRecord,
+        *,
+        result: FetchResult | None = None,
+        trouble: _Trouble | None = None,
+    ) -> Visit:
+        """Base's content stays, and so what it links to is not unseen."""
+        return Visit(
+            entry=entry,
+            attempt=attempt,
+            state=state,
+            status=result.status if result else trouble.status if trouble else None,
+            reason=trouble.reason if trouble else None,
+            result=result,
+            links=self._in_scope(known.links),
+        )
+
+    def _in_scope(self, links: Iterable[str]) -> tuple[str, ...]:
+        return tuple(link for link in links if self.inside(link))
+
+
+def _validators(known: PageRecord | None) -> tuple[str | None, str | None]:
+    """ETag and Last-Modified for a conditional request. Without the page's links a 304 would hide them."""
+    if known is None or known.links_truncated:
+        return None, None
+    return known.etag, known.last_modified
