@@ -2,6 +2,7 @@
 
 import platform
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -154,6 +155,8 @@ def control(client: ControlClient, settings: Settings) -> Finding:
 
 def topics(settings: Settings) -> Finding:
     servers = settings.bootstrap_servers
+    if not _any_listens(servers):  # librdkafka would fill the screen with refused connections
+        return _kafka_away(settings, "nobody listens there")
     admin = admin_client(servers)
     try:
         there = admin.list_topics(timeout=_KAFKA_S).topics
@@ -162,9 +165,24 @@ def topics(settings: Settings) -> Finding:
             return Finding("Topics", "warn", f"missing: {', '.join(missing)}", "the next `headrace up` creates them")
         return _differing(admin, settings)
     except KafkaException as exc:
-        level: Level = "fail" if settings.kafka_bootstrap_servers or running_stack(settings.data_dir) else "warn"
-        mend = "check KAFKA_BOOTSTRAP_SERVERS" if settings.kafka_bootstrap_servers else "start it with `headrace up`"
-        return Finding("Topics", level, f"Kafka does not answer at {servers} ({exc.args[0].str()})", mend)
+        return _kafka_away(settings, exc.args[0].str())
+
+
+def _kafka_away(settings: Settings, why: str) -> Finding:
+    level: Level = "fail" if settings.kafka_bootstrap_servers or running_stack(settings.data_dir) else "warn"
+    mend = "check KAFKA_BOOTSTRAP_SERVERS" if settings.kafka_bootstrap_servers else "start it with `headrace up`"
+    return Finding("Topics", level, f"Kafka does not answer at {settings.bootstrap_servers}: {why}", mend)
+
+
+def _any_listens(bootstrap_servers: str) -> bool:
+    for server in bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _KAFKA_S).close()
+        except (OSError, ValueError):  # another one may answer
+            continue
+        return True
+    return False
 
 
 def _differing(admin: AdminClient, settings: Settings) -> Finding:

@@ -1,0 +1,140 @@
+"""A control that answers from memory: enough of the API to show what the command line makes of answers."""
+
+import copy
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+Json = dict[str, Any]
+Answer = tuple[int, Any]
+
+DEFINITION: Json = {"source": {"type": "web", "urls": ["https://example.org/docs/"], "include": [], "exclude": []}}
+
+
+def status_of(kb: str = "docs", status: str = "running", **changes: Any) -> Json:
+    """A status as control gives it, with `metrics`, `crawl` and others changed by field."""
+    made: Json = {
+        "kb_id": kb, "job_id": f"job-{kb}", "generation": 1, "base": None, "published_generation": None,
+        "status": status, "phase": "done" if status == "completed" else "crawling", "progress": 40.0, "reason": None,
+        "desired": "running", "revision": 1, "reflected": {"producer": 1, "consumer": 1},
+        "metrics": {"documents_total": 10, "documents_processed": 4, "chunks_total": 50, "chunks_processed": 20,
+                    "chunks_failed": 0, "batches_processed": 3},
+        "crawl": {"state": "crawling", "pages_crawled": 10, "pages_queued": 5, "pages_failed": 0, "pages_skipped": 0,
+                  "pages_unchanged": 0},
+        "offsets": {"partition": 1, "committed": 100, "end": 142, "lag": 42},
+        "cost": {"tokens_embedded": 0, "calls": 0, "usd": 0.0},
+        "rate_chunks_per_s": 12.5, "eta_s": 75.0, "stalls": [],
+        "started_at": "2026-01-01T00:00:00.000Z",
+        "finished_at": "2026-01-01T00:01:30.000Z" if status == "completed" else None,
+    }  # fmt: skip
+    for name, value in changes.items():
+        made[name] = {**made[name], **value} if isinstance(value, dict) else value
+    return made
+
+
+def problem(status: int, title: str, detail: str, code: str) -> Answer:
+    return status, {"type": f"urn:headrace:problem:{code}", "title": title, "status": status, "detail": detail}
+
+
+class FakeControl:
+    """`statuses`: what `/kb/{kb}/status` says, one after the other, the last for good. `seen`: every request."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, list[Json]] = {}
+        self.seen: list[tuple[str, str, Any]] = []
+        self.answers: dict[tuple[str, str], Answer] = {}
+        self.hits: list[Json] = []
+        self.pages: list[Json] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _serve(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = json.loads(self.rfile.read(length)) if length else None
+                status, answer = outer.answer(self.command, self.path, body)
+                payload = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(payload)))
+                self.end_headers()
+                self.wfile.write(payload)
+
+            do_GET = do_POST = do_PUT = do_DELETE = _serve
+
+            def log_message(self, format: str, *args: Any) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def requests(self, method: str) -> list[tuple[str, Any]]:
+        return [(path, body) for seen, path, body in self.seen if seen == method]
+
+    def answer(self, method: str, target: str, body: Any) -> Answer:
+        parts = urlsplit(target)
+        self.seen.append((method, target, body))
+        if (method, parts.path) in self.answers:
+            return self.answers[method, parts.path]
+        words = parts.path.removeprefix("/api/ingestion").strip("/").split("/")
+        if words[0] == "readyz":
+            return 200, {"ready": True}
+        if words == ["kb"]:
+            return 200, {"kbs": [self._kb(kb) for kb in self.statuses]}
+        if words[0] == "jobs":
+            return self._of_job(words, parse_qs(parts.query))
+        return self._of_kb(method, words, body)
+
+    def _of_kb(self, method: str, words: list[str], body: Any) -> Answer:
+        kb, action = words[1], words[2] if len(words) > 2 else ""
+        if method == "PUT":
+            self.statuses.setdefault(kb, [])
+            return 200, self._kb(kb)
+        if action == "start":
+            self.statuses.setdefault(kb, [status_of(kb, "completed")])
+            return 202, self._accepted(kb, "running")
+        if kb not in self.statuses:
+            return problem(404, "Not found", f"there is no knowledge base '{kb}'", "unknown-kb")
+        routes: dict[str, Callable[[], Answer]] = {
+            "": lambda: (200, self._kb(kb)),
+            "status": lambda: self._status(kb),
+            "jobs": lambda: (200, {"jobs": self.statuses[kb]}),
+            "search": lambda: (200, {"generation": 1, "provisional": False, "mode": "hybrid", "hits": self.hits}),
+        }
+        return routes[action]() if action in routes else (202, self._accepted(kb, f"{action}d"))
+
+    def _status(self, kb: str) -> Answer:
+        known = self.statuses[kb]
+        if not known:
+            return problem(404, "Not found", f"{kb} has had no job yet", "no-job")
+        return 200, known.pop(0) if len(known) > 1 else copy.deepcopy(known[0])
+
+    def _of_job(self, words: list[str], query: dict[str, list[str]]) -> Answer:
+        """Pages come two at a time, to show that the command line reads on."""
+        after = query.get("after", [""])[0]
+        rest = [page for page in self.pages if page["url"] > after]
+        return 200, {"pages": rest[:2], "next_after": rest[1]["url"] if len(rest) > 2 else None}
+
+    def _kb(self, kb: str) -> Json:
+        return {
+            "kb_id": kb, "definition": DEFINITION, "last_generation": 1, "published_generation": None,
+            "active_job_id": None, "updated_at": "2026-01-01T00:00:00.000Z",
+        }  # fmt: skip
+
+    def _accepted(self, kb: str, desired: str) -> Json:
+        return {"kb_id": kb, "job_id": f"job-{kb}", "generation": 1, "desired": desired, "revision": 2}

@@ -1,0 +1,139 @@
+"""Commands that do: ingest, pause, resume, cancel."""
+
+import json
+
+import pytest
+
+from headrace.cli.addresses import private_range, slug_of
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.control_fake import FakeControl, problem, status_of
+
+URL = "https://example.org/docs/"
+
+
+def test_ingest_starts_with_a_definition_of_what_was_given(run: Run, control: FakeControl) -> None:
+    result = run(
+        "ingest", URL, "--exclude", "/docs/old/**", "--max-pages", "10", "--delay", "0.5", "--embedding", "local"
+    )
+    assert result.exit_code == 0
+    assert control.requests("POST") == [
+        (
+            "/api/ingestion/kb/example-org-docs/start",
+            {
+                "source": {"urls": [URL], "exclude": ["/docs/old/**"], "max_pages": 10},
+                "crawl": {"delay_s": 0.5},
+                "embedding": {"provider": "local"},
+            },
+        )
+    ]
+    assert "example-org-docs is completed: 10 pages, 20 chunks indexed, in 1 min 30 s" in result.stdout
+    assert 'headrace search example-org-docs "your question"' in result.stderr
+
+
+def test_ingest_of_a_known_kb_refreshes_it_as_it_is(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of(status="completed")]
+    assert run("ingest", "--kb", "docs").exit_code == 0
+    assert control.requests("POST") == [("/api/ingestion/kb/docs/start", None)]
+
+
+def test_ingest_without_waiting(run: Run, control: FakeControl) -> None:
+    result = run("ingest", URL, "--no-wait")
+    assert "headrace status example-org-docs --watch" in result.stdout
+    assert json.loads(run("ingest", URL, "--no-wait", "--json").stdout)["job_id"] == "job-example-org-docs"
+    assert not control.requests("GET")
+
+
+def test_ingest_watches_to_the_end_and_its_json_is_the_last_status(run: Run, control: FakeControl) -> None:
+    last = status_of(status="completed")
+    control.statuses["docs"] = [status_of(status="queued"), status_of(), last]
+    result = run("ingest", URL, "--kb", "docs", "--json")
+    assert json.loads(result.stdout) == last
+    assert "queued" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [("completed", 0), ("completed_with_errors", 0), ("failed", 1), ("cancelled", 1)]
+)
+def test_the_end_of_the_job_is_the_exit_code(run: Run, control: FakeControl, end: str, code: int) -> None:
+    control.statuses["docs"] = [status_of(status=end, reason="because")]
+    result = run("ingest", URL, "--kb", "docs")
+    assert result.exit_code == code
+    assert code == 0 or f"docs is {end}: because" in result.stderr
+
+
+def test_an_active_job_is_4(run: Run, control: FakeControl) -> None:
+    answer = problem(409, "Conflict", "job 1 of docs is active", "job-active")
+    control.answers["POST", "/api/ingestion/kb/docs/start"] = answer
+    result = run("ingest", URL, "--kb", "docs")
+    assert result.exit_code == 4
+    assert "headrace cancel KB" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "name a URL"),
+        (("example.org/docs",), "not an http or https URL"),
+        (("ftp://example.org/",), "not an http or https URL"),
+        (("http://127.0.0.1:8080/",), "add --allow-addresses 127.0.0.0/8"),
+        (("http://localhost/",), "add --allow-addresses 127.0.0.0/8"),
+        (("http://192.168.1.5/",), "add --allow-addresses 192.168.0.0/16"),
+        (("http://[::1]/",), "add --allow-addresses ::1/128"),
+        (("http://10.1.2.3/", "--allow-addresses", "127.0.0.0/8"), "add --allow-addresses 10.0.0.0/8"),
+        ((URL, "--max-pages", "0"), "max-pages"),
+    ],
+)
+def test_wrong_usage_is_2_and_starts_nothing(
+    run: Run, control: FakeControl, arguments: tuple[str, ...], says: str
+) -> None:
+    result = run("ingest", *arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert not control.seen
+
+
+def test_a_private_site_is_ingested_when_allowed(run: Run, control: FakeControl) -> None:
+    assert run("ingest", "http://127.0.0.1:8080/", "--allow-addresses", "127.0.0.0/8").exit_code == 0
+    ((_, definition),) = control.requests("POST")
+    assert definition["source"]["allow_addresses"] == ["127.0.0.0/8"]
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "cancel"])
+def test_a_command_with_its_reason(run: Run, control: FakeControl, action: str) -> None:
+    control.statuses["docs"] = [status_of()]
+    result = run(action, "docs", "--reason", "lunch")
+    assert f"docs: {action} is commanded (revision 2)" in result.stdout
+    assert control.requests("POST") == [(f"/api/ingestion/kb/docs/{action}", {"reason": "lunch"})]
+    assert json.loads(run(action, "docs", "--json").stdout)["revision"] == 2
+
+
+@pytest.mark.parametrize(
+    ("action", "on_the_way", "reached"),
+    [("pause", "pausing", "paused"), ("resume", "resuming", "running"), ("cancel", "cancelling", "cancelled")],
+)
+def test_waiting_until_it_takes_effect(
+    run: Run, control: FakeControl, action: str, on_the_way: str, reached: str
+) -> None:
+    control.statuses["docs"] = [status_of(status=on_the_way), status_of(status=reached)]
+    result = run(action, "docs", "--wait")
+    assert result.exit_code == 0
+    assert f"docs is {reached} (20 of 50 chunks)" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("url", "slug"),
+    [
+        ("https://www.Example.org/Docs/v2/", "example-org-docs-v2"),
+        ("https://example.org/guide/index.html", "example-org-guide-index"),
+        ("http://127.0.0.1:8790/reference/", "127-0-0-1-8790-reference"),
+        ("https://x.org/" + "a" * 100, "x-org-" + "a" * 58),
+        ("https://user:secret@x.org/", "x-org"),
+    ],
+)
+def test_slugs(url: str, slug: str) -> None:
+    assert slug_of(url) == slug
+
+
+@pytest.mark.parametrize("url", ["https://example.org/", "https://8.8.8.8/", "https://[2606:4700::1111]/"])
+def test_public_addresses_need_nothing(url: str) -> None:
+    assert private_range(url) is None

@@ -1,0 +1,94 @@
+"""Commands about this machine: settings, version, doctor, kafka, up and down as far as they go without servers."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace import embedded
+from headrace.cli.root import COMMANDS
+from headrace.embedded.data_dir import DataDirLock
+from headrace.supervisor import StackState, run_dir
+from headrace.supervisor.state import write_state
+from tests.unit.cli.conftest import Run
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_command_has_help(run: Run, command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert "Usage: headrace" in result.stdout
+
+
+def test_settings_never_show_a_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    result = run("settings")
+    assert "sk-very" not in result.stdout
+    assert "***" in result.stdout
+    rows = {row["variable"]: row for row in json.loads(run("settings", "--json").stdout)}
+    assert rows["OPENAI_API_KEY"]["value"] == "***"
+    assert rows["HEADRACE_HTTP_PORT"]["value"] == 8000
+
+
+def test_version(run: Run) -> None:
+    assert run("version").stdout.startswith("headrace 0.")
+    assert json.loads(run("version", "--json").stdout)["headrace"] in run("version").stdout
+
+
+def test_kafka_passes_everything_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[tuple[object, ...]] = []
+    monkeypatch.setattr(embedded.KafkaInstallation, "prepare", lambda *_: "installation")
+    monkeypatch.setattr(embedded, "exec_tool", lambda *arguments: called.append(arguments))
+    assert run("kafka", "consumer-groups", "--describe", "--group", "g", "--help").exit_code == 0
+    assert called == [("installation", "consumer-groups", ("--describe", "--group", "g", "--help"), "127.0.0.1:9092")]
+
+
+def test_kafka_alone_lists_the_tools(run: Run) -> None:
+    assert "console-consumer" in run("kafka").stdout
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield taken.getsockname()[1]
+
+
+def test_doctor_tells_a_taken_port_and_fails(run: Run, taken_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_KAFKA_PORT", str(taken_port))
+    result = run("doctor", "--json")
+    found = {finding["name"]: finding for finding in json.loads(result.stdout)}
+    assert result.exit_code == 1
+    assert found[f"Port {taken_port}"]["level"] == "fail"
+    assert "HEADRACE_KAFKA_PORT" in found[f"Port {taken_port}"]["mend"]
+    assert found["Python"]["level"] == "ok"
+    assert found["Java"]["level"] == "ok"
+
+
+def test_doctor_in_words(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_CACHE_DIR", str(tmp_path / "empty"))
+    shown = run("doctor").stdout
+    assert "! Weaviate       not built yet" in shown
+    assert "→ the next `headrace up` builds it" in shown
+    assert "ready at http://127.0.0.1" in shown
+
+
+def test_down_without_a_stack_is_no_error(run: Run) -> None:
+    result = run("down")
+    assert result.exit_code == 0
+    assert "nothing to stop" in result.stderr
+
+
+def test_up_beside_a_running_stack_is_4(run: Run, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    lock = DataDirLock(run_dir(data_dir))
+    lock.acquire()
+    write_state(data_dir, StackState(1, "ready", "", "http://127.0.0.1:8000", "k", "w"))
+    try:
+        result = run("up")
+    finally:
+        lock.release()
+    assert result.exit_code == 4
+    assert "up already at http://127.0.0.1:8000 (ready)" in result.stderr
+    assert "headrace down" in result.stderr

@@ -1,0 +1,176 @@
+"""Commands that ask: status, jobs, kb, search; tables, JSON and exit codes."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.control_fake import FakeControl, problem, status_of
+
+
+def test_a_status_in_words(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of()]
+    result = run("status", "docs")
+    assert result.exit_code == 0
+    for part in ("docs", "running", "40 %", "10 of 15 pages", "20 of 50 chunks", "12/s", "lag 42", "1 min 15 s"):
+        assert part in result.stdout, part
+
+
+def test_a_status_as_json_is_control_s_answer(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of()]
+    assert json.loads(run("status", "docs", "--json").stdout) == status_of()
+
+
+def test_the_status_of_all_shows_active_ones_first(run: Run, control: FakeControl) -> None:
+    control.statuses |= {"a": [status_of("a", "completed")], "b": [status_of("b")], "never": []}
+    lines = run("status").stdout.splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == ["b", "a"]
+    assert [each["kb_id"] for each in json.loads(run("status", "--json").stdout)] == ["a", "b"]
+
+
+def test_without_any_kb_the_way_on_is_shown(run: Run) -> None:
+    assert "headrace ingest" in run("status").stdout
+    assert "headrace ingest" in run("kb", "list").stdout
+    assert run("jobs").stdout == "There was no job yet.\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"status": "paused", "reason": "shutdown"}, "go on with: headrace resume docs"),
+        ({"status": "failed", "reason": "no page could be fetched"}, "reason: no page could be fetched"),
+        ({"crawl": {"pages_failed": 3}}, "3 pages failed; which and why: headrace jobs docs --pages failed"),
+        ({"metrics": {"chunks_failed": 2}}, "2 chunks are in the dead letters"),
+        (
+            {"status": "stalled", "stalls": [{"service": "consumer", "dependency": "OpenAI", "reason": "no key"}]},
+            "consumer waits for OpenAI: no key",
+        ),
+    ],
+)
+def test_trouble_is_said_with_what_to_do(run: Run, control: FakeControl, changes: dict[str, Any], says: str) -> None:
+    control.statuses["docs"] = [status_of(**changes)]
+    assert says in run("status", "docs").stdout
+
+
+def test_watching_ends_with_the_job(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of(), status_of(status="completed")]
+    result = run("status", "docs", "--watch")
+    assert "running" in result.stderr
+    assert "completed" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("status", "none"), ("pause", "none"), ("search", "none", "x"), ("jobs", "none"), ("kb", "show", "none")],
+)
+def test_an_unknown_kb_is_5_and_says_what_to_do(run: Run, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 5
+    assert result.stdout == ""
+    assert "there is no knowledge base 'none'. `headrace kb list` shows what there is" in result.stderr
+
+
+def test_no_control_is_3_and_says_what_to_do(run: Run) -> None:
+    result = run("--url", "http://127.0.0.1:1", "status")
+    assert result.exit_code == 3
+    assert "can't be reached at http://127.0.0.1:1" in result.stderr
+    assert "headrace up" in result.stderr
+
+
+def test_what_is_no_control_is_3_too(run: Run, control: FakeControl) -> None:
+    assert run("--url", "nonsense://x", "status").exit_code == 3
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, 2), (422, 2), (409, 4), (404, 5), (503, 1), (500, 1)])
+def test_exit_codes(run: Run, control: FakeControl, status: int, code: int) -> None:
+    control.answers["GET", "/api/ingestion/kb"] = problem(status, "Bad", "it went wrong", "x")
+    result = run("kb", "list")
+    assert result.exit_code == code
+    assert result.stderr == "Error: it went wrong.\n"
+
+
+def test_an_error_without_details_still_reads(run: Run, control: FakeControl) -> None:
+    control.answers["GET", "/api/ingestion/kb"] = (502, ["no object"])
+    assert run("kb", "list").stderr == "Error: Bad Gateway.\n"
+
+
+def test_a_bad_setting_is_2(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_HTTP_PORT", "many")
+    result = run("settings")
+    assert result.exit_code == 2
+    assert "HEADRACE_HTTP_PORT does not fit" in result.stderr
+
+
+def test_jobs_as_a_table_and_as_json(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of(status="completed"), status_of()]
+    table = run("jobs", "docs").stdout
+    assert "20 / 50" in table
+    assert "1 min 30 s" in table
+    assert [job["status"] for job in json.loads(run("jobs", "docs", "--json").stdout)] == ["completed", "running"]
+
+
+def test_pages_are_read_to_the_end(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of()]
+    control.pages = [{"url": f"https://x/{n}", "state": "failed", "reason": "timeout"} for n in range(5)]
+    rows = json.loads(run("jobs", "docs", "--pages", "failed", "--json").stdout)
+    assert [row["url"] for row in rows] == [f"https://x/{n}" for n in range(5)]
+    assert "state=failed" in control.seen[-1][1]
+    assert "timeout" in run("jobs", "docs", "--pages", "all").stdout
+
+
+def test_pages_need_a_kb(run: Run) -> None:
+    result = run("jobs", "--pages", "failed")
+    assert result.exit_code == 2
+    assert "headrace jobs KB --pages failed" in result.stderr
+
+
+def test_search_shows_title_path_url_score_and_the_beginning(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of(status="completed")]
+    control.hits = [
+        {"chunk_id": "1", "url": "https://x/a", "title": "Files [1]", "heading_path": ["Files [1]", "Closing"],
+         "text": "word " * 200, "score": 0.87654}
+    ]  # fmt: skip
+    shown = run("search", "docs", "close", "a file").stdout
+    assert "1. Files [1] › Closing  0.877" in shown
+    assert "https://x/a" in shown
+    assert shown.rstrip().endswith("…")
+    assert control.seen[-1][2] == {"query": "close a file", "k": 5, "mode": "hybrid", "generation": None}
+
+
+def test_search_as_json_has_whole_texts(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of(status="completed")]
+    control.hits = [{"text": "word " * 200}]
+    answer = json.loads(
+        run("search", "docs", "x", "--json", "-k", "3", "--mode", "keyword", "--generation", "2").stdout
+    )
+    assert answer["hits"] == control.hits
+    assert control.seen[-1][2] == {"query": "x", "k": 3, "mode": "keyword", "generation": 2}
+
+
+def test_a_search_without_hits_says_so(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of()]
+    assert run("search", "docs", "x").stdout == "Nothing fits.\n"
+
+
+def test_kb_list_show_and_delete(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of()]
+    assert "https://example.org/docs/" in run("kb", "list").stdout
+    assert json.loads(run("kb", "show", "docs").stdout)["kb_id"] == "docs"
+    assert run("kb", "delete", "docs", input="n\n").exit_code == 1
+    assert not control.requests("DELETE")
+    assert run("kb", "delete", "docs", "--yes").exit_code == 0
+    assert control.requests("DELETE")
+
+
+def test_kb_define_from_stdin(run: Run, control: FakeControl) -> None:
+    definition = {"source": {"urls": ["https://example.org/"]}}
+    assert run("kb", "define", "docs", "-", input=json.dumps(definition)).exit_code == 0
+    assert control.requests("PUT") == [("/api/ingestion/kb/docs", definition)]
+
+
+@pytest.mark.parametrize(("text", "says"), [("{", "is no JSON"), ("[]", "must hold a JSON object")])
+def test_kb_define_refuses_what_is_no_definition(run: Run, text: str, says: str) -> None:
+    result = run("kb", "define", "docs", "-", input=text)
+    assert result.exit_code == 2
+    assert says in result.stderr
