@@ -17,7 +17,7 @@ from consumer.parking import Parking
 from consumer.reports import Reports
 from consumer.settle import SettleStage
 from consumer.stalls import Stalls
-from consumer.stream import back_off_on_metadata, consume, make_app, next_offsets
+from consumer.stream import back_off_on_metadata, committed_offset, consume, log_start, make_app
 from consumer.window import Window, split
 from headrace.embedding import embedder_for
 from headrace.kafka.follower import Follower
@@ -78,6 +78,7 @@ class Consumer:
             prepare=embed.prepare,
             settle=settle.settle,
             generation=lambda: self.app.consumer_generation_id,
+            committed=lambda partition: committed_offset(self.app, settings.topic("chunks"), partition),
             commit=self._commit,
             crash=self.app.crash,
         )
@@ -131,7 +132,7 @@ class Consumer:
 
     async def _assigned(self, app: faust.App, assigned: set[Any], **kwargs: Any) -> None:
         partitions = {tp for tp in assigned if tp.topic == self._settings.topic("chunks")}
-        self.window.assigned(await next_offsets(self.app, partitions))
+        self.window.assigned(await log_start(self.app, partitions))
         await self._follower.catch_up()
         self._reports.group_generation = self.app.consumer_generation_id
         self._keeper.assigned(frozenset(tp.partition for tp in partitions))

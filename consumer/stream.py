@@ -11,6 +11,7 @@ from typing import Any
 
 import faust
 from aiokafka.client import AIOKafkaClient
+from faust.types import TP
 
 from headrace.settings import Settings
 
@@ -61,13 +62,16 @@ def consume(app: faust.App, settings: Settings, handle: Handler) -> None:
             await asyncio.Event().wait()
 
 
-async def next_offsets(app: faust.App, partitions: set[Any]) -> dict[int, int]:
-    """Partition to the offset that is delivered first: the committed one, or the log's start."""
-    if not partitions:
-        return {}
-    earliest = await app.consumer.earliest_offsets(*partitions)
-    committed: dict[Any, int | None] = app.consumer._committed_offset  # type: ignore[attr-defined]
-    return {tp.partition: max(committed.get(tp) or 0, earliest.get(tp) or 0) for tp in partitions}
+def committed_offset(app: faust.App, topic: str, partition: int) -> int:
+    """What the group had committed at assignment, or 0; known by the time the first event comes."""
+    offsets: dict[Any, int | None] = app.consumer._committed_offset  # type: ignore[attr-defined]
+    return offsets.get(TP(topic, partition)) or 0
+
+
+async def log_start(app: faust.App, partitions: set[Any]) -> dict[int, int]:
+    """Partition to the first offset that its log still holds."""
+    earliest = await app.consumer.earliest_offsets(*partitions) if partitions else {}
+    return {tp.partition: offset or 0 for tp, offset in earliest.items()}
 
 
 def back_off_on_metadata() -> None:

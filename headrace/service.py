@@ -49,7 +49,7 @@ def configure_logging(level: str) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     handler.addFilter(Quiet("aiokafka", "faust", "mode", "httpx", "weaviate"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("aiokafka", "faust", "mode", "httpx", "openai", "weaviate", "aiohttp.access"):
+    for chatty in ("aiokafka", "faust", "mode", "httpx", "httpx2", "httpcore", "openai", "weaviate", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
