@@ -34,11 +34,11 @@ TABLES: dict[str, pa.Schema] = {
     # every event save Outcomes; rank is the epoch or the group generation; subject tells stalls apart
     "facts": _columns(
         **_PLACE, type=_text, subject=_text, job_id=_text, kb_id=_text, generation=_int, revision=_int, rank=_int,
-        state=_text, at=_text, value=_text,
+        state=_text, told_at=_text, value=_text,
     ),
     "batches": _columns(
         **_PLACE, job_id=_text, worker=_text, entries=_int, texts_embedded=_int, tokens_embedded=_int, calls=_int,
-        at=_text,
+        told_at=_text,
     ),
     # number counts the entries of one event; origin is the original place of a requeued copy, else its own
     "outcomes": _columns(
@@ -47,7 +47,7 @@ TABLES: dict[str, pa.Schema] = {
     ),
     "pages": _columns(
         **_PLACE, job_id=_text, kb_id=_text, generation=_int, url=_text, state=_text, status=_int, reason=_text,
-        title=_text, depth=_int, chunks=_int, bytes=_int, duration_ms=_int, at=_text,
+        title=_text, depth=_int, chunks=_int, bytes=_int, duration_ms=_int, told_at=_text,
     ),
     "page_chunks": _columns(**_PLACE, job_id=_text, url=_text, chunk_id=_text, born=_int),
 }  # fmt: skip

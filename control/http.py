@@ -26,6 +26,7 @@ _ENCODER = msgspec.json.Encoder()
 STOP_S = 2.0
 """What requests under way are given at a stop; `?after=` waits are cut off."""
 
+ENGINE = web.AppKey("engine", Engine)
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -50,10 +51,11 @@ async def listen(engine: Engine) -> web.AppRunner:
 
 def application(engine: Engine) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_answering(engine.settings.http_host)])
+    app[ENGINE] = engine
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _serving(engine, route))
     app.router.add_get("/openapi.json", _openapi)
-    app.router.add_get("/metrics", lambda request: _metrics(engine))
+    app.router.add_get("/metrics", _metrics)
     return app
 
 
@@ -119,6 +121,6 @@ async def _openapi(request: web.Request) -> web.Response:
     return web.Response(body=document(), content_type="application/json")
 
 
-async def _metrics(engine: Engine) -> web.Response:
-    READY.set(engine.unready is None)
+async def _metrics(request: web.Request) -> web.Response:
+    READY.set(request.app[ENGINE].unready is None)
     return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -96,7 +96,8 @@ def told(cursor: DuckDBPyConnection, job_id: str) -> Told:
     crawls = [msgspec.json.decode(value, type=facts.CrawlReport) for kind, value in rows if kind == "crawl_report"]
     stalls = [msgspec.json.decode(value, type=facts.Stall) for kind, value in rows if kind == "stall"]
     start = cursor.execute(
-        "SELECT min(at) FROM facts WHERE job_id = $job AND type = 'command_issued' AND state = 'start'", {"job": job_id}
+        "SELECT min(told_at) FROM facts WHERE job_id = $job AND type = 'command_issued' AND state = 'start'",
+        {"job": job_id},
     ).fetchone()
     return Told(
         crawl=crawls[0] if crawls else None,
@@ -128,7 +129,8 @@ def page_rows(
 ) -> list[dict[str, Any]]:
     """The job's pages in the order of their URLs, from behind `after`."""
     query = """
-        SELECT url, state, status, reason, title, depth, chunks, bytes, duration_ms, at AS fetched_at FROM newest_pages
+        SELECT url, state, status, reason, title, depth, chunks, bytes, duration_ms, told_at AS fetched_at
+        FROM newest_pages
         WHERE job_id = $job AND ($state IS NULL OR state = $state) AND ($after IS NULL OR url > $after)
         ORDER BY url LIMIT $limit"""
     return _dicts(cursor, query, {"job": job_id, "state": state, "after": after, "limit": limit})
@@ -139,7 +141,7 @@ def trail(
 ) -> list[dict[str, Any]]:
     """The job's events in the order of their offsets; `changes` leaves out reports that repeat the state before."""
     query = """
-        SELECT position AS "offset", "partition", type, at, value FROM facts
+        SELECT position AS "offset", "partition", type, told_at AS "at", value FROM facts
         WHERE job_id = $job AND ($after IS NULL OR position > $after)
         QUALIFY $all OR type <> 'crawl_report' OR state || revision IS DISTINCT FROM
             lag(state || revision) OVER (PARTITION BY type ORDER BY position)

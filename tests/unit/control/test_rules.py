@@ -1,0 +1,192 @@
+"""What may be commanded: decisions from facts, without a log."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from control import rules
+from control.problems import Conflict, Invalid
+from control.rules import Job, Origin
+from schemas.commands import JobCommand, refusal
+from schemas.identity import partition_for
+from schemas.kb import Chunking, Definition, Embedding, GenerationState, KbDefined, Source
+
+DEFINITION = Definition(source=Source(urls=("https://example.org/",)))
+KB = KbDefined(kb_id="docs", definition=DEFINITION, last_generation=6, updated_at="t", updated_by="t")
+ORIGIN = Origin("now", "test", "because", "key", "digest")
+LOCAL = rules.resolved(DEFINITION, openai_available=False)
+
+
+def command(**fields: Any) -> JobCommand:
+    values: dict[str, Any] = {
+        "job_id": "j", "kb_id": "docs", "generation": 6, "partition": 0, "desired": "running", "revision": 3,
+        "definition": LOCAL, "issued_at": "t", "issued_by": "t", "idempotency_key": "key", "request_digest": "digest",
+    }  # fmt: skip
+    return JobCommand(**values | fields)
+
+
+def state(of: str, generation: int = 6) -> GenerationState:
+    return GenerationState(
+        kb_id="docs", generation=generation, job_id="j", state=of, base=None, collection="C", changed_at="t"
+    )
+
+
+def started(jobs: list[Job] | None = None, **known: Any) -> tuple[KbDefined, JobCommand, Any]:
+    values: dict[str, Any] = {
+        "job_id": "new", "partitions": 6, "published": None, "published_definition": None, "openai_available": False,
+        "origin": ORIGIN,
+    }  # fmt: skip
+    return rules.start(known.pop("kb", KB), jobs or [], **values | known)
+
+
+def test_a_start_uses_the_next_generation_and_says_everything() -> None:
+    kb, new, issued = started()
+    assert (kb.last_generation, new.generation, new.revision, new.desired) == (7, 7, 1, "running")
+    assert new.partition == partition_for("new", 6)
+    assert new.definition.embedding == Embedding(provider="local", model="all-MiniLM-L6-v2", dimensions=384)
+    assert new.definition.chunking.max_tokens == 256
+    assert (issued.action, issued.idempotency_key, issued.reason) == ("start", "key", "because")
+
+
+def test_openai_is_the_default_where_a_key_is_set() -> None:
+    _, new, _ = started(openai_available=True)
+    assert new.definition.embedding.provider == "openai"
+
+
+@pytest.mark.parametrize(
+    ("changed", "base"),
+    [
+        ({}, 5),
+        ({"embedding": Embedding(provider="openai", model="text-embedding-3-small", dimensions=1536)}, None),
+        ({"chunking": Chunking(max_tokens=128)}, None),
+    ],
+)
+def test_base_is_the_published_generation_of_the_same_profile(changed: dict[str, Any], base: int | None) -> None:
+    before = msgspec.structs.replace(LOCAL, **changed)
+    _, new, _ = started(published=state("published", 5), published_definition=before)
+    assert new.base == base
+
+
+def test_without_the_published_job_known_there_is_no_base() -> None:
+    assert started(published=state("published", 5))[1].base is None
+
+
+@pytest.mark.parametrize("word", ["active", "paused", "being cancelled", "being undone"])
+def test_one_active_job_per_kb(word: str) -> None:
+    job = {
+        "active": Job(command()),
+        "paused": Job(command(desired="paused")),
+        "being cancelled": Job(command(desired="cancelled"), undoing=True),
+        "being undone": Job(command(), undoing=True),
+    }[word]
+    with pytest.raises(Conflict, match=word):
+        started([job])
+    with pytest.raises(Conflict, match=word):
+        rules.delete(KB, [job], at="t", by="t")
+
+
+def test_a_job_that_is_over_does_not_stand_in_the_way() -> None:
+    assert started([Job(command(), "completed")])[1].generation == 7
+
+
+def change(job: Job, action: rules.Action, definition: Definition | None = DEFINITION) -> Any:
+    return rules.change(job, action, definition=definition, openai_available=False, origin=ORIGIN)
+
+
+@pytest.mark.parametrize(
+    ("desired", "action", "becomes"),
+    [
+        ("running", "pause", "paused"), ("running", "resume", None), ("running", "cancel", "cancelled"),
+        ("paused", "pause", None), ("paused", "resume", "running"), ("paused", "cancel", "cancelled"),
+        ("cancelled", "cancel", None),
+    ],
+)  # fmt: skip
+def test_change(desired: str, action: rules.Action, becomes: str | None) -> None:
+    before = command(desired=desired)
+    changed = change(Job(before), action)
+    if becomes is None:
+        assert changed is None
+        return
+    after, issued = changed
+    assert (after.desired, after.revision, issued.action) == (becomes, 4, action)
+    assert (after.idempotency_key, after.request_digest) == ("key", "digest")
+    assert refusal(before, after) is None
+
+
+@pytest.mark.parametrize("action", ["pause", "resume"])
+def test_a_cancelled_job_stays_cancelled(action: rules.Action) -> None:
+    with pytest.raises(Conflict, match="final"):
+        change(Job(command(desired="cancelled"), undoing=True), action)
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "cancel"])
+@pytest.mark.parametrize("end", ["completed", "failed"])
+def test_a_finished_job_takes_no_command(action: rules.Action, end: Any) -> None:
+    with pytest.raises(Conflict, match=f"is {end}"):
+        change(Job(command(), end), action)
+
+
+def test_cancel_of_a_cancelled_job_is_harmless() -> None:
+    assert change(Job(command(desired="cancelled"), "cancelled"), "cancel") is None
+
+
+def test_resume_takes_the_definition_as_it_is_now_save_embedding_and_chunking() -> None:
+    wanted = Definition(
+        source=Source(urls=("https://example.org/",), max_pages=3),
+        embedding=Embedding(provider="openai", model="text-embedding-3-large"),
+        chunking=Chunking(max_tokens=100),
+    )
+    after, _ = change(Job(command(desired="paused")), "resume", wanted)
+    assert after.definition.source.max_pages == 3
+    assert (after.definition.embedding, after.definition.chunking) == (LOCAL.embedding, LOCAL.chunking)
+
+
+def test_restore_is_the_same_command_again() -> None:
+    standing, issued = rules.restore(command(), origin=ORIGIN)
+    assert standing == command() and issued.action == "restore" and issued.reason == "because"
+
+
+@pytest.mark.parametrize(
+    ("desired", "outcome", "undone", "generation", "end", "undoing"),
+    [
+        ("running", None, None, None, None, False),
+        ("running", None, None, "open", None, False),
+        ("running", None, None, "published", "completed", False),
+        ("running", "completed", None, "published", "completed", False),
+        ("running", "completed_with_errors", None, "published", "completed", False),
+        ("running", "completed", None, "undone", "completed", False),
+        ("running", None, None, "undone", None, True),
+        ("running", "failed", None, "undone", "failed", False),
+        ("cancelled", None, None, "undone", None, True),
+        ("cancelled", None, 2, "undone", None, True),
+        ("cancelled", None, 3, "undone", "cancelled", False),
+        ("cancelled", "completed", None, "published", "completed", False),
+        ("cancelled", "completed", None, "undone", None, True),
+        ("cancelled", "completed", 3, "undone", "cancelled", False),
+        ("cancelled", "failed", None, "undone", "failed", False),
+    ],
+)
+def test_job_end(
+    desired: str, outcome: str | None, undone: int | None, generation: str | None, end: str | None, undoing: bool
+) -> None:
+    told = command(desired=desired)
+    job = rules.job_end(
+        told, outcome=outcome, undone_revision=undone, generation=state(generation) if generation else None
+    )
+    assert (job.end, job.undoing) == (end, undoing)
+
+
+def test_an_idempotency_key_belongs_to_one_request() -> None:
+    rules.same_request(command(), "docs", "digest")
+    with pytest.raises(Invalid, match="docs"):
+        rules.same_request(command(), "other", "digest")
+    with pytest.raises(Invalid, match="another body"):
+        rules.same_request(command(), "docs", "other")
+
+
+def test_a_deleted_kb_comes_back_with_its_numbers_used_up() -> None:
+    gone = rules.delete(KB, [], at="t", by="t")
+    assert (gone.deleted, gone.deleted_through, gone.last_generation) == (True, 6, 6)
+    again = rules.define("docs", gone, DEFINITION, at="t", by="t")
+    assert (again.deleted, again.deleted_through, again.last_generation) == (False, 6, 6)
