@@ -1,5 +1,6 @@
 """The three services as child processes."""
 
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -7,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.embedded.ports import free_ports
-from headrace.embedded.process import ChildProcess, Command, child_environment
+from headrace.embedded.process import OWNER_VARIABLE, ChildProcess, Command
 from headrace.supervisor.state import log_dir
 
 SERVICES = ("control", "producer", "consumer")
@@ -22,7 +23,7 @@ class ServiceProcess:
     def __init__(self, name: str, data_dir: Path, environment: Mapping[str, str]) -> None:
         self.name = name
         self.log_file = log_dir(data_dir) / f"{name}.log"
-        self._data_dir, self._environment = data_dir, dict(environment)
+        self._environment = {**os.environ, OWNER_VARIABLE: str(data_dir.resolve()), **environment}
         self._process: ChildProcess | None = None
         self.health_url = ""
         if name in HEALTH_VARIABLES:
@@ -36,8 +37,7 @@ class ServiceProcess:
 
     def start(self) -> None:
         arguments = [sys.executable, "-m", self.name]
-        environment = child_environment(self._data_dir, self._environment)
-        self._process = ChildProcess(Command(self.name, arguments, environment, Path.cwd(), self.log_file))
+        self._process = ChildProcess(Command(self.name, arguments, self._environment, Path.cwd(), self.log_file))
         self._process.start()
 
     def stop(self, grace_s: float) -> None:
