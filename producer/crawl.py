@@ -66,6 +66,7 @@ class Crawl:
         self._base: dict[str, PageRecord] = {}
         self._in_flight: set[asyncio.Task[None]] = set()
         self._publication: Publication | None = None
+        self._visitor: Visitor | None = None
         self._read_to = 0
         self._last_epoch = 0
         self._halting = False
@@ -86,8 +87,11 @@ class Crawl:
         return self._tally.counts(len(self._frontier) + len(self._in_flight))
 
     def halt(self) -> None:
-        """No further page is begun; `run` returns None when those under way are recorded. Cancel it to be quicker."""
+        """No further request is made; `run` returns None when pages under way are recorded. Cancel it to be quicker."""
         self._halting = True
+        if self._visitor is not None:
+            for task in self._in_flight & self._visitor.waiting:
+                task.cancel()
 
     async def settle(self) -> None:
         """After `run`, however it ended: waits until nothing of it is on its way to the log."""
@@ -98,7 +102,7 @@ class Crawl:
         """Steps 1 to 6. None when halted."""
         publication = await self._begin()
         try:
-            visitor = self._visitor()
+            visitor = self._visitor = self._new_visitor()
         except ScopeError as exc:
             return await self._end_refused(publication, str(exc))
         await self._restore(visitor)
@@ -118,11 +122,11 @@ class Crawl:
     async def look(self) -> None:
         """Instead of `run`: makes `counts` and `epoch` those of the log, for a job that is not to go on now."""
         try:
-            await self._restore(self._visitor())
+            await self._restore(self._new_visitor())
         except ScopeError as exc:
             log.warning("job %s: %s", self._command.job_id, exc)
 
-    def _visitor(self) -> Visitor:
+    def _new_visitor(self) -> Visitor:
         user_agent = self._tools.settings.user_agent
         return Visitor(self._command.definition, self._tools.pool, user_agent=user_agent, base=self._base)
 
@@ -182,7 +186,8 @@ class Crawl:
                 return
             done, self._in_flight = await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()
+                if not (self._halting and task.cancelled()):
+                    task.result()
 
     def _next(self) -> Entry | None:
         """The next page to begin, if one may be begun now."""

@@ -1,11 +1,12 @@
 """One visit to one page: robots.txt, politeness, the request with its retries, the reading of what came."""
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -71,6 +72,8 @@ class Visitor:
         self.scope = Scope.from_source(source.urls, source.include, source.exclude)
         self._chunking: Chunking = definition.chunking
         self._pool, self._base = pool, base
+        self.waiting: set[asyncio.Task[Any] | None] = set()
+        """Tasks in `visit` that have no request under way: cancelling them costs nothing."""
         self._fetcher = Fetcher(user_agent, source.allow_addresses)
         self._hosts = Hosts(crawl.concurrency_per_host, crawl.delay_s)
         self._robots = RobotsCache(
@@ -87,13 +90,27 @@ class Visitor:
     async def visit(self, entry: Entry) -> Visit:
         """Never raises for what the site does; ends after three attempts."""
         for attempt in itertools.count(1):
-            got = await self._ask(entry)
+            with self._waits():
+                got = await self._ask(entry)
             if isinstance(got, FetchResult):
                 return await self._judge(entry, attempt, got)
             if attempt > len(BACK_OFF_S) or not got.transient:
                 return self._troubled(entry, attempt, got)
-            await asyncio.sleep(max(BACK_OFF_S[attempt - 1], got.wait_s))
+            with self._waits():
+                await asyncio.sleep(max(BACK_OFF_S[attempt - 1], got.wait_s))
         raise AssertionError("unreachable")
+
+    @contextlib.contextmanager
+    def _waits(self) -> Iterator[None]:
+        """Within it the task counts as waiting, until `_begins`."""
+        self.waiting.add(asyncio.current_task())
+        try:
+            yield
+        finally:
+            self._begins()
+
+    def _begins(self) -> None:
+        self.waiting.discard(asyncio.current_task())
 
     async def _ask(self, entry: Entry) -> FetchResult | _Trouble:
         verdict = await self._robots.verdict(entry.url)
@@ -106,6 +123,7 @@ class Visitor:
         known = self._base.get(entry.url)
         try:
             async with self._hosts.slot(entry.url):
+                self._begins()
                 result = await self._fetcher.fetch(entry.url, *_validators(known))
         except FetchError as error:
             # The site is unwell, or this page is not for us; neither is ours to mend.

@@ -1,0 +1,470 @@
+"""The producer against a real broker and a real site on loopback; control and consumer are played by the test."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from headrace.kafka.admin import ensure_topics
+from headrace.kafka.follower import end_offset, read_span
+from headrace.kafka.publisher import Publisher
+from headrace.settings import Settings
+from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, PageEnd
+from schemas.codec import decode, now
+from schemas.events import Event
+from schemas.facts import CrawlReport
+from schemas.identity import manifest_digest, partition_for
+from schemas.kb import Chunking, Crawl, Definition, Embedding, GenerationState, Source, resolve
+from schemas.pages import PageRecord
+from tests.fakes.site import FakeSite
+from tests.fakes.site_behaviours import hang, huge, redirect, status
+from tests.support.log import PlayedJob, read_all
+from tests.support.services import Service
+from tests.support.waiting import until
+
+PARTITIONS = 3
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    ensure_topics(settings.bootstrap_servers, prefix=settings.topic_prefix, partitions=PARTITIONS)
+    return settings
+
+
+@pytest.fixture
+async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
+    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source="test")
+    await publisher.start()
+    yield publisher
+    await publisher.stop()
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[FakeSite]:
+    async with FakeSite(pages=25, min_kb=4, max_kb=20) as site:
+        yield site
+
+
+@pytest.fixture
+def start_producer(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], Service]]:
+    services: list[Service] = []
+
+    def start() -> Service:
+        services.append(Service("producer", environment, tmp_path / str(len(services))).start())
+        return services[-1]
+
+    yield start
+    for service in services:
+        service.close()
+
+
+@pytest.fixture
+def producer(settings: Settings, start_producer: Callable[[], Service]) -> Service:
+    return start_producer()
+
+
+@dataclass
+class Job:
+    """A job whose control and consumer are this test."""
+
+    played: PlayedJob
+    settings: Settings
+
+    async def command(self, desired: str, definition: Definition | None = None) -> int:
+        if definition is not None:
+            self.played.definition = definition
+        return await self.played.command(desired)  # type: ignore[arg-type]
+
+    async def reported(self, state: str, *, revision: int | None = None, within_s: float = 60) -> CrawlReport:
+        async def found() -> CrawlReport | None:
+            wanted = revision or self.played.revision
+            return next((r for r in await self.reports() if r.state == state and r.revision == wanted), None)
+
+        return await until(found, within_s=within_s, every_s=0.2, what=f"the job reports {state}")
+
+    async def reports(self) -> list[CrawlReport]:
+        return [r for r in await read_all(self.settings, CrawlReport) if r.job_id == self.played.job_id]
+
+    async def pages(self) -> dict[str, PageRecord]:
+        """By URL, as every reader folds them."""
+        folded: dict[str, PageRecord] = {}
+        for page in await read_all(self.settings, PageRecord):
+            mine = page.job_id == self.played.job_id
+            if mine and (page.url not in folded or page.epoch >= folded[page.url].epoch):
+                folded[page.url] = page
+        return folded
+
+    async def stream(self) -> list[tuple[int, Event]]:
+        """The job's records on `chunks`, with their offsets."""
+        where = (self.settings.bootstrap_servers, "chunks", self.played.partition)
+        end = await end_offset(*where, prefix=self.settings.topic_prefix)
+        span = await read_span(*where, 0, end, prefix=self.settings.topic_prefix)
+        events = [(raw.offset, decode("chunks", raw.headers, raw.value)) for raw in span]
+        return [(offset, e) for offset, e in events if getattr(e, "job_id", None) == self.played.job_id]
+
+    async def some_pages(self, least: int) -> int:
+        async def found() -> int:
+            count = len(await self.pages())
+            return count if count >= least else 0
+
+        return await until(found, what=f"{least} pages have a record")
+
+
+def definition(
+    *urls: str, max_pages: int = 1_000, max_depth: int | None = None, exclude: tuple[str, ...] = (), per_host: int = 8
+) -> Definition:
+    source = Source(
+        urls=urls, max_pages=max_pages, max_depth=max_depth, exclude=exclude, allow_addresses=("127.0.0.0/8",)
+    )
+    return resolve(
+        Definition(
+            source=source,
+            crawl=Crawl(concurrency_per_host=per_host),
+            chunking=Chunking(),
+            embedding=Embedding(provider="local"),
+        ),
+        openai_available=False,
+    )
+
+
+NewJob = Callable[..., Awaitable[Job]]
+
+
+@pytest.fixture
+def new_job(settings: Settings, publisher: Publisher) -> NewJob:
+    async def start(of: Definition, kb_id: str = "kb", **more: int) -> Job:
+        job = Job(PlayedJob(settings, publisher, kb_id, of=of, **more), settings)
+        await job.command("running")
+        return job
+
+    return start
+
+
+async def proven(job: Job) -> CrawlEnd:
+    """The last `crawl_end`, held against what stands on the log as the consumer does it."""
+    stream = await job.stream()
+    end = [e for _, e in stream if isinstance(e, CrawlEnd)][-1]
+    pages = await job.pages()
+    ids = [ref.id for page in pages.values() for ref in page.chunks]
+    assert (end.pages, end.digest) == (len(pages), manifest_digest(ids))
+    assert end.pages_partition == partition_for(job.played.kb_id, PARTITIONS)
+    written = {e.chunk_id for _, e in stream if isinstance(e, Chunk)}
+    assert {ref.id for page in pages.values() for ref in page.chunks if ref.born == job.played.generation} <= written
+    return end
+
+
+async def publish_generation(job: Job, publisher: Publisher) -> None:
+    """What the consumer does at the end."""
+    state = GenerationState(
+        kb_id=job.played.kb_id, generation=job.played.generation, job_id=job.played.job_id, state="published",
+        base=job.played.base, collection="C", changed_at=now(),
+    )  # fmt: skip
+    await publisher.send(state, partition=partition_for(job.played.kb_id, PARTITIONS))
+
+
+async def test_a_whole_crawl_stands_on_the_log_in_order(producer: Service, site: FakeSite, new_job: NewJob) -> None:
+    job = await new_job(definition(site.url))
+    report = await job.reported("finished")
+    end = await proven(job)
+    stream = await job.stream()
+    first, begin = stream[0]
+    assert isinstance(begin, CrawlBegin)
+    assert isinstance(stream[-1][1], CrawlEnd)
+    assert {e.epoch for _, e in stream[1:]} == {first} == {report.epoch}  # type: ignore[attr-defined]
+    assert (end.pages, end.errors, end.frontier_emptied, end.failure) == (25, 0, True, None)
+    before_end: dict[str, set[str]] = {}
+    for _, event in stream:
+        if isinstance(event, Chunk):
+            before_end.setdefault(event.url, set()).add(event.chunk_id)
+        elif isinstance(event, PageEnd):
+            assert before_end[event.url] == set(event.chunk_ids)
+    pages = await job.pages()
+    assert {url: {ref.id for ref in page.chunks} for url, page in pages.items()} == before_end
+    assert {page.state for page in pages.values()} == {"fetched"}
+    assert all(site.fetched[path] == 1 for path in site.paths)
+    assert (report.counts.pages_crawled, report.counts.pages_queued) == (25, 0)
+    assert report.counts.chunks_published == sum(isinstance(e, Chunk) for _, e in stream)
+
+
+async def test_pause_holds_and_resume_fetches_no_recorded_page_again(
+    producer: Service, site: FakeSite, new_job: NewJob
+) -> None:
+    site.latency_s = 0.2
+    job = await new_job(definition(site.url, per_host=2))
+    await job.some_pages(4)
+    await job.command("paused")
+    held = await job.reported("holding", within_s=5)
+    asked, recorded = site.requests.total(), await job.pages()
+    records = len(await job.stream())
+    assert 4 <= held.counts.pages_crawled == len(recorded) < 25
+    await asyncio.sleep(1)  # nothing may happen in this time
+    assert (site.requests.total(), len(await job.stream())) == (asked, records)
+    site.forget()
+    site.latency_s = 0
+    await job.command("running")
+    report = await job.reported("finished")
+    await proven(job)
+    assert not {url.removeprefix(site.root) for url in recorded} & set(site.fetched)
+    assert report.counts.pages_crawled == 25
+
+
+async def test_resume_goes_by_the_new_definition(producer: Service, site: FakeSite, new_job: NewJob) -> None:
+    site.latency_s = 0.2
+    job = await new_job(definition(site.url, per_host=2))
+    await job.some_pages(3)
+    await job.command("paused")
+    await job.reported("holding")
+    await job.command("running", definition(site.url, max_pages=8))
+    await job.reported("finished")
+    end = await proven(job)
+    assert (end.pages, end.frontier_emptied) == (8, False)
+
+
+async def test_a_job_that_is_paused_stays_so_over_a_restart(
+    producer: Service, site: FakeSite, new_job: NewJob, start_producer: Callable[[], Service]
+) -> None:
+    site.latency_s = 0.2
+    job = await new_job(definition(site.url, per_host=2))
+    await job.some_pages(3)
+    await job.command("paused")
+    held = await job.reported("holding")
+    assert producer.terminate() == 0
+    asked, told = site.requests.total(), len(await job.reports())
+    start_producer()
+
+    async def told_again() -> CrawlReport | None:
+        reports = (await job.reports())[told:]
+        return reports[-1] if reports else None
+
+    again = await until(told_again, what="the new owner reports")
+    assert (again.state, again.revision) == ("holding", held.revision)
+    assert again.counts.pages_crawled == held.counts.pages_crawled
+    assert site.requests.total() == asked
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_the_next_producer_goes_on_where_one_was_ended(
+    producer: Service, site: FakeSite, new_job: NewJob, start_producer: Callable[[], Service], how: signal.Signals
+) -> None:
+    site.latency_s = 0.1
+    job = await new_job(definition(site.url, per_host=2))
+    await job.some_pages(8)
+    children = psutil.Process(producer.pid).children(recursive=True)
+    os.kill(producer.pid, how)
+    assert producer.process is not None
+    await asyncio.to_thread(producer.process.wait, 20)
+    recorded = await job.pages()
+    assert 8 <= len(recorded) < 25
+    site.forget()
+    site.latency_s = 0
+    start_producer()
+    report = await job.reported("finished")
+    end = await proven(job)
+    assert (end.pages, report.counts.pages_crawled) == (25, 25)
+    assert not {url.removeprefix(site.root) for url in recorded} & set(site.fetched)
+    begins = [offset for offset, e in await job.stream() if isinstance(e, CrawlBegin)]
+    assert begins[-1] == end.epoch > begins[0]
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, 10)
+    assert not alive, "processes outlived their producer"
+
+
+async def test_cancel_stops_and_answers(producer: Service, site: FakeSite, new_job: NewJob) -> None:
+    site.latency_s = 0.2
+    job = await new_job(definition(site.url, per_host=2))
+    await job.some_pages(3)
+    await job.command("cancelled")
+    await job.reported("holding", within_s=5)
+    assert not [e for _, e in await job.stream() if isinstance(e, CrawlEnd)]
+
+
+async def test_a_published_generation_is_left_alone(
+    producer: Service, site: FakeSite, new_job: NewJob, publisher: Publisher, start_producer: Callable[[], Service]
+) -> None:
+    job = await new_job(definition(site.url))
+    await job.reported("finished")
+    await publish_generation(job, publisher)
+    producer.terminate()
+    records, told = len(await job.stream()), len(await job.reports())
+    start_producer()
+    other = await new_job(definition(site.url), kb_id="other", partition=job.played.partition)
+    await other.reported("finished")
+    assert (len(await job.stream()), len(await job.reports())) == (records, told)
+
+
+async def test_pausing_a_finished_crawl_is_answered_and_resuming_it_too(
+    producer: Service, site: FakeSite, new_job: NewJob
+) -> None:
+    job = await new_job(definition(site.url))
+    await job.reported("finished")
+    records = len(await job.stream())
+    await job.command("paused")
+    await job.reported("holding")
+    await job.command("running")
+    await job.reported("finished")
+    assert len(await job.stream()) == records
+
+
+async def test_an_unreachable_site_fails_with_the_reason(producer: Service, site: FakeSite, new_job: NewJob) -> None:
+    url = site.url
+    await site.stop()
+    job = await new_job(definition(url))
+    report = await job.reported("failed")
+    end = await proven(job)
+    assert end.failure == report.reason
+    assert report.reason is not None
+    assert report.reason.startswith(f"no page could be fetched: {url}: ")
+    assert "onnect" in report.reason
+
+
+async def test_a_site_of_errors_only_fails(producer: Service, site: FakeSite, new_job: NewJob) -> None:
+    site.behave("/docs/", status(500))
+    job = await new_job(definition(site.url))
+    report = await job.reported("failed")
+    assert report.reason == f"no page could be fetched: {site.url}: status 500"
+    assert (await proven(job)).errors == 1
+    assert site.requests["/docs/"] == 3
+
+
+async def test_a_site_without_text_fails(producer: Service, site: FakeSite, new_job: NewJob) -> None:
+    site.put("/docs/", "<html><body></body></html>")
+    job = await new_job(definition(site.url))
+    assert (await job.reported("failed")).reason == "the crawl found no text to index"
+
+
+async def test_pages_that_go_wrong_get_a_record_that_says_how(
+    producer: Service, site: FakeSite, new_job: NewJob
+) -> None:
+    linked = ("moved", "away", "none", "bad", "big", "secret", "flaky")
+    start = "".join(f'<a href="{name}">{name}</a>' for name in linked)
+    site.put("/docs/", f"<main><h1>Start</h1><p>Text here.</p>{start}</main>")
+    site.put("/docs/new", "<main><h1>New</h1><p>The new place.</p></main>")
+    site.put("/docs/flaky", "<main><h1>Flaky</h1><p>At the second time.</p></main>")
+    site.behave("/docs/moved", redirect("/docs/new"))
+    site.behave("/docs/away", redirect("https://elsewhere.example/"))
+    site.behave("/docs/bad", status(403))
+    site.behave("/docs/big", huge(11))
+    site.behave("/docs/flaky", status(503, retry_after="1"), times=1)
+    site.robots = "User-agent: *\nDisallow: /docs/secret\n"
+    job = await new_job(definition(site.url))
+    await job.reported("finished")
+    end = await proven(job)
+    pages = {url.removeprefix(site.url): page for url, page in (await job.pages()).items()}
+    assert {name: page.state for name, page in pages.items()} == {
+        "": "fetched", "new": "fetched", "flaky": "fetched", "moved": "redirected", "away": "redirected",
+        "none": "gone", "bad": "failed", "big": "skipped", "secret": "skipped",
+    }  # fmt: skip
+    assert (pages["moved"].links, pages["away"].links) == ((site.url + "new",), ())
+    assert (pages["flaky"].attempt, pages["bad"].status, pages["none"].status) == (2, 403, 404)
+    assert pages["secret"].reason == "disallowed by robots.txt"
+    assert site.requests["/docs/secret"] == 0
+    assert (end.errors, end.frontier_emptied) == (1, True)
+
+
+async def test_limits_of_depth_and_patterns_are_kept(producer: Service, site: FakeSite, new_job: NewJob) -> None:
+    job = await new_job(definition(site.url, max_depth=1, exclude=("**/part-3/**",)))
+    await job.reported("finished")
+    pages = await job.pages()
+    assert max(page.depth for page in pages.values()) == 1
+    assert not [url for url in pages if "/part-3/" in url]
+    assert (await proven(job)).frontier_emptied
+
+
+async def test_a_refresh_keeps_what_did_not_change(
+    producer: Service, site: FakeSite, new_job: NewJob, publisher: Publisher
+) -> None:
+    first = await new_job(definition(site.url))
+    await first.reported("finished")
+    await publish_generation(first, publisher)
+    edited, removed, broken = site.paths[3], site.paths[24], site.paths[7]
+    site.edit(edited)
+    site.remove(removed)
+    site.behave(broken, status(500))
+    site.forget()
+    second = await new_job(definition(site.url), generation=2, base=1)
+    await second.reported("finished")
+    end = await proven(second)
+    before, after = await first.pages(), await second.pages()
+    states = {url.removeprefix(site.root): page.state for url, page in after.items()}
+    assert (states.pop(edited), states.pop(removed), states.pop(broken)) == ("fetched", "gone", "kept")
+    assert set(states.values()) == {"unchanged"}
+    assert end.errors == 1
+    assert after[site.root + broken].chunks == before[site.root + broken].chunks
+    assert site.fetched.total() == 1, "all but the edited page are asked for conditionally"
+    births = {ref.born for ref in after[site.root + edited].chunks}
+    assert births == {1, 2}
+    new = [e for _, e in await second.stream() if isinstance(e, Chunk)]
+    assert {chunk.url for chunk in new} == {site.root + edited}
+
+
+async def test_a_refresh_behind_a_limit_keeps_what_it_did_not_reach(
+    producer: Service, site: FakeSite, new_job: NewJob, publisher: Publisher
+) -> None:
+    first = await new_job(definition(site.url))
+    await first.reported("finished")
+    await publish_generation(first, publisher)
+    second = await new_job(definition(site.url, max_pages=5), generation=2, base=1)
+    await second.reported("finished")
+    end = await proven(second)
+    after = await second.pages()
+    assert (end.pages, end.errors, end.frontier_emptied) == (25, 0, False)
+    assert sum(page.state == "kept" for page in after.values()) == 20
+    assert all(page.chunks for page in after.values())
+
+
+async def test_two_knowledge_bases_go_side_by_side(producer: Service, site: FakeSite, new_job: NewJob) -> None:
+    async with FakeSite(pages=10, min_kb=4, max_kb=8, seed=2) as other_site:
+        site.behave("/docs/", hang())
+        stuck = await new_job(definition(site.url), kb_id="stuck", partition=1)
+        other = await new_job(definition(other_site.url), kb_id="other", partition=1)
+        await other.reported("finished")
+        assert (await proven(other)).pages == 10
+        assert await stuck.pages() == {}
+        await stuck.command("paused")
+        await stuck.reported("holding", within_s=5)
+
+
+async def test_two_producers_share_the_jobs_and_one_takes_over_from_the_other(
+    producer: Service, site: FakeSite, new_job: NewJob, start_producer: Callable[[], Service]
+) -> None:
+    second = start_producer()
+    site.latency_s = 0.3
+    jobs = [
+        await new_job(definition(site.url, per_host=1), kb_id=f"kb{number}", partition=number)
+        for number in range(PARTITIONS)
+    ]
+
+    async def owners() -> set[str] | None:
+        newest = [(await job.reports())[-1:] for job in jobs]
+        found = {report.owner for reports in newest for report in reports}
+        return found if len(found) == 2 else None
+
+    assert len(await until(owners, what="both producers report")) == 2
+    second.kill()
+    site.latency_s = 0
+    for job in jobs:
+        await job.reported("finished")
+        assert (await proven(job)).pages == 25
+
+
+async def test_garbage_on_commands_disturbs_nothing(
+    producer: Service, site: FakeSite, new_job: NewJob, publisher: Publisher
+) -> None:
+    for value in (b"{", b'{"job_id": "x"}', b"\xff\xfe"):
+        await (await publisher.publish_raw("commands", key=b"x", value=value, headers=[], partition=0))
+    job = await new_job(definition(site.url, max_pages=3))
+    await job.reported("finished")
+
+
+async def test_an_unusable_pattern_fails_the_job_with_the_reason(
+    producer: Service, site: FakeSite, new_job: NewJob
+) -> None:
+    of = definition(site.url)
+    broken = msgspec.structs.replace(of, source=msgspec.structs.replace(of.source, include=("*" * 40,)))
+    job = await new_job(broken)
+    assert "wildcards" in str((await job.reported("failed")).reason)

@@ -1,0 +1,132 @@
+import asyncio
+from typing import Any
+
+from producer.chunker import ChunkText
+from producer.fetch import FetchResult
+from producer.frontier import Entry
+from producer.publication import Publication, _within, accounted, plan_chunks
+from producer.visit import Visit
+from producer.work import PageOutput
+from schemas import identity
+from schemas.commands import JobCommand
+from schemas.events import Event, Place
+from schemas.kb import Definition, Source, resolve
+from schemas.pages import ChunkRef, PageRecord
+
+URL = "https://site.example/docs/"
+DEFINITION = resolve(Definition(source=Source(urls=(URL,))), openai_available=False)
+COMMAND = JobCommand(
+    job_id="job", kb_id="kb", generation=3, base=2, partition=1, desired="running", revision=1, definition=DEFINITION,
+    issued_at="2026-01-01T00:00:00.000Z", issued_by="test",
+)  # fmt: skip
+
+
+def content(*texts: str, content_hash: str = "h") -> PageOutput:
+    pieces = tuple(ChunkText(text, "Title", ("Head",), ordinal, 9) for ordinal, text in enumerate(texts))
+    return PageOutput(URL, title="Title", content_hash=content_hash, chunks=pieces)
+
+
+def visit(read: PageOutput | None, state: Any = "fetched", **more: Any) -> Visit:
+    result = FetchResult(URL, 200, b"", 10, 1.0, etag='"2"')
+    return Visit(entry=Entry(URL, 1), attempt=1, state=state, status=200, result=result, content=read, **more)
+
+
+def doc_hash(text: str, occurrence: int = 0) -> str:
+    return identity.doc_hash(text, url=URL, heading_path=("Head",), occurrence=occurrence)
+
+
+def base(*refs: tuple[str, int], content_hash: str = "h") -> PageRecord:
+    chunks = tuple(ChunkRef(identity.chunk_id("kb", born, doc_hash(text)), born) for text, born in refs)
+    return PageRecord(
+        kb_id="kb", generation=2, job_id="before", epoch=1, attempt=1, url=URL, state="fetched", title="Before",
+        etag='"1"', content_hash=content_hash, chunks=chunks, links=(URL + "a",), fetched_at="2026-01-01T00:00:00.000Z",
+    )  # fmt: skip
+
+
+class _Log:
+    """Stands for a publisher whose broker answers at once."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def publish(self, event: Event, *, partition: int) -> Any:
+        future: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        self.events.append(event)
+        future.set_result(Place(partition, len(self.events)))
+        return future
+
+
+async def published(made: Visit, known: PageRecord | None) -> tuple[list[str], PageRecord]:
+    log = _Log()
+    record = await Publication(COMMAND, 7, log, 0).publish(made, known)  # type: ignore[arg-type]
+    return [event.TYPE for event in log.events], record
+
+
+def test_equal_texts_of_a_page_are_numbered() -> None:
+    plan = plan_chunks(COMMAND, 7, visit(None), content("a", "b", "a"), None, "t")
+    assert [(chunk.text, chunk.occurrence) for chunk in plan.new] == [("a", 0), ("b", 0), ("a", 1)]
+    assert [chunk.ordinal for chunk in plan.new] == [0, 1, 2]
+    assert len({ref.id for ref in plan.refs}) == 3
+
+
+def test_ids_and_hashes_are_those_of_the_contract() -> None:
+    (chunk,) = plan_chunks(COMMAND, 7, visit(None), content("a"), None, "t").new
+    assert chunk.doc_hash == doc_hash("a")
+    assert chunk.chunk_id == identity.chunk_id("kb", 3, doc_hash("a"))
+    assert chunk.text_hash == identity.text_hash("Title > Head\n\na")
+
+
+def test_a_chunk_that_base_has_keeps_its_id_and_birth() -> None:
+    plan = plan_chunks(COMMAND, 7, visit(None), content("old", "new", "older"), base(("old", 2), ("older", 1)), "t")
+    assert [chunk.text for chunk in plan.new] == ["new"]
+    assert [ref.born for ref in plan.refs] == [2, 3, 1]
+
+
+async def test_chunks_and_their_page_end_come_before_the_record() -> None:
+    types, record = await published(visit(content("a", "b")), None)
+    assert types == ["chunk", "chunk", "page_end", "page"]
+    assert (record.state, record.epoch, record.attempt, len(record.chunks)) == ("fetched", 7, 1, 2)
+
+
+async def test_the_same_content_as_base_is_unchanged_and_writes_no_chunk() -> None:
+    types, record = await published(visit(content("a")), base(("a", 1)))
+    assert types == ["page_end", "page"]
+    assert (record.state, record.etag) == ("unchanged", '"2"')
+    assert record.chunks == base(("a", 1)).chunks
+
+
+async def test_not_modified_takes_over_what_base_knows() -> None:
+    types, record = await published(visit(None, "unchanged", links=(URL + "a",)), base(("a", 1)))
+    assert types == ["page"]
+    assert (record.title, record.etag, record.content_hash) == ("Before", '"1"', "h")
+    assert record.chunks == base(("a", 1)).chunks
+
+
+async def test_an_error_keeps_bases_chunks() -> None:
+    _, record = await published(visit(None, "kept", reason="timeout"), base(("a", 1)))
+    assert (record.chunks, record.reason) == (base(("a", 1)).chunks, "timeout")
+
+
+async def test_a_page_that_is_gone_names_no_chunk() -> None:
+    _, record = await published(visit(None, "gone"), base(("a", 1)))
+    assert record.chunks == ()
+
+
+async def test_a_page_of_too_many_chunks_is_skipped(monkeypatch: Any) -> None:
+    monkeypatch.setattr("producer.publication.MAX_CHUNKS", 2)
+    types, record = await published(visit(content("a", "b", "c")), None)
+    assert (types, record.state) == (["page"], "skipped")
+    assert record.reason == "too long: 3 chunks, a page may have 2"
+
+
+def test_links_that_do_not_fit_are_said_to_be_missing() -> None:
+    assert _within(["abc", "def"], max_bytes=12) == (("abc", "def"), False)
+    assert _within(["abc", "def"], max_bytes=11) == (("abc",), True)
+
+
+def test_a_page_of_base_that_was_not_reached_stays_and_one_unlinked_goes() -> None:
+    kept = accounted(COMMAND, 7, base(("a", 1)), "kept", "limit")
+    gone = accounted(COMMAND, 7, base(("a", 1)), "gone", "unlinked")
+    assert (kept.generation, kept.epoch, kept.attempt, kept.job_id) == (3, 7, 0, "job")
+    assert (kept.chunks, kept.etag) == (base(("a", 1)).chunks, '"1"')
+    assert (gone.chunks, gone.links) == ((), ())
