@@ -42,15 +42,15 @@ class Engine:
             settings.data_dir / "projection.duckdb",
             on_applied=lambda jobs: self.snapshots.touch(jobs),  # noqa: PLW0108 - made below
         )
-        self.books = Books(
+        self._books = Books(
             settings.bootstrap_servers,
             prefix=settings.topic_prefix,
             on_change=lambda kb_id: self.snapshots.touch_kb(kb_id),  # noqa: PLW0108 - made below
             on_refused=self._refusals.set,
         )
-        self.snapshots = Snapshots(self.books, self.projection)
+        self.snapshots = Snapshots(self._books, self.projection)
         self.store = VectorStore(settings)
-        self.searcher = Searcher(self.books, self.store, settings)
+        self.searcher = Searcher(self._books, self.store, settings)
         self._source = worker_name("control")
         self.writer = Writer(settings.bootstrap_servers, prefix=settings.topic_prefix, source=self._source)
         self._desk: Desk | None = None
@@ -59,9 +59,20 @@ class Engine:
 
     @property
     def desk(self) -> Desk:
-        if self._desk is None or self.unready is not None:
-            raise Unavailable(self.unready or "starting", code="not-ready", retry_after_s=1)
+        """Raises Unavailable until all is read."""
+        self.check_ready()
+        assert self._desk is not None
         return self._desk
+
+    @property
+    def books(self) -> Books:
+        """Raises Unavailable until all is read."""
+        self.check_ready()
+        return self._books
+
+    def check_ready(self) -> None:
+        if self.unready is not None:
+            raise Unavailable(self.unready, code="not-ready", retry_after_s=1)
 
     async def start(self) -> None:
         """Takes up the service. Raises ProjectionLocked, or Fenced.
@@ -76,15 +87,15 @@ class Engine:
         self.unready = "taking over from an earlier control instance"
         await self.writer.start()
         self.unready = "reading the log"
-        self.books.start()
-        await self.books.catch_up()
+        self._books.start()
+        await self._books.catch_up()
         identity = await self._retried(lambda: log_identity(self.settings))
         prefix = self.settings.topic_prefix
         await self.projection.start(self.settings.bootstrap_servers, prefix=prefix, log_identity=identity)
         await self.projection.catch_up()
         self._watch_offsets(partitions)
         self._desk = Desk(
-            self.books,
+            self._books,
             self.writer,
             self.snapshots.job_of,
             partitions=partitions,
@@ -118,10 +129,10 @@ class Engine:
 
     async def pause_all(self) -> None:
         """Pauses running jobs and waits, a while, until they are paused."""
-        active = [kb.kb_id for kb in self.books.kbs.all() if not kb.deleted]
+        active = [kb.kb_id for kb in self._books.kbs.all() if not kb.deleted]
         paused = []
         for kb_id in active:
-            for command in self.books.jobs(kb_id)[:1]:
+            for command in self._books.jobs(kb_id)[:1]:
                 job = await self.snapshots.job_of(command)
                 if job.active and command.desired == "running":
                     paused.append(await self.desk.change(kb_id, "pause", by="shutdown", reason="shutdown"))
@@ -137,7 +148,7 @@ class Engine:
         if self._offsets:
             await self._offsets.stop()
         await self.snapshots.stop()
-        await self.books.stop()
+        await self._books.stop()
         await self.writer.stop()
         await self.projection.stop()
         await self.searcher.stop()

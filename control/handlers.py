@@ -7,9 +7,9 @@ from aiohttp import web
 from control import answers, questions, requests
 from control.desk import check_idempotency_key
 from control.engine import Engine
-from control.problems import Invalid, NotFound, Unavailable
+from control.problems import Invalid, NotFound
 from control.rules import Action
-from control.search import SearchRequest
+from control.search import SearchRequest, check
 from control.status import OVER
 from headrace.vectors import Tenancy
 from schemas.commands import JobCommand
@@ -30,7 +30,8 @@ async def put_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
 
 
 async def get_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
-    return _kb(engine, engine.desk.known(requests.kb_id(request)))
+    kb_id = requests.kb_id(request)
+    return _kb(engine, engine.desk.known(kb_id))
 
 
 async def list_kbs(engine: Engine, request: web.Request) -> answers.KbList:
@@ -131,12 +132,14 @@ async def job_events(engine: Engine, request: web.Request) -> answers.EventList:
 
 
 async def search(engine: Engine, request: web.Request) -> answers.SearchAnswer:
-    kb_id = engine.desk.known(requests.kb_id(request)).kb_id
-    return await engine.searcher.search(kb_id, await requests.of_type(request, SearchRequest))
+    kb_id, asked = requests.kb_id(request), await requests.of_type(request, SearchRequest)
+    check(asked)
+    return await engine.searcher.search(engine.desk.known(kb_id).kb_id, asked)
 
 
 async def generations(engine: Engine, request: web.Request) -> answers.GenerationList:
-    kb = engine.desk.known(requests.kb_id(request))
+    kb_id = requests.kb_id(request)
+    kb = engine.desk.known(kb_id)
     published = engine.books.kbs.published(kb.kb_id)
     return answers.GenerationList(
         generations=[
@@ -154,8 +157,7 @@ async def healthz(engine: Engine, request: web.Request) -> answers.Health:
 
 
 async def readyz(engine: Engine, request: web.Request) -> answers.Ready:
-    if engine.unready is not None:
-        raise Unavailable(engine.unready, code="not-ready", retry_after_s=1)
+    engine.check_ready()
     return answers.Ready(ready=True)
 
 

@@ -38,7 +38,7 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Searcher:
-    """`search`; `stop`. Raises Problem, or DependencyUnwell for Weaviate or the embedding provider."""
+    """`search` (what `check` lets through); `stop`. Raises Problem, or DependencyUnwell for Weaviate or the provider."""
 
     def __init__(self, books: Books, store: VectorStore, settings: Settings) -> None:
         self._books, self._store, self._settings = books, store, settings
@@ -49,7 +49,6 @@ class Searcher:
             await embedder.stop()
 
     async def search(self, kb_id: str, request: SearchRequest) -> SearchAnswer:
-        check(request)
         at = self._generation(kb_id, request.generation)
         if at is None:
             return _empty(request, None, f"{kb_id} has nothing indexed yet")

@@ -1,5 +1,6 @@
 """The projection gives the same answers however the log was read: order across topics, batches, repetitions."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,12 @@ def answers(file: ProjectionFile) -> Any:
 def records(topic: str, partition: int, events: Sequence[Event]) -> list[RawRecord]:
     return [
         RawRecord(
-            topic=topic, partition=partition, offset=2 * n, key=b"k", value=encode(e), headers=tuple(headers_for(e, "t"))
+            topic=topic,
+            partition=partition,
+            offset=2 * n,
+            key=b"k",
+            value=encode(e),
+            headers=tuple(headers_for(e, "t")),
         )
         for n, e in enumerate(events)
     ]
@@ -96,7 +102,7 @@ def readings(draw: Any) -> tuple[list[RawRecord], list[list[RawRecord]]]:
             mixed += [r for r in mixed[-3:] if r.topic == mixed[-1].topic]
     cuts = sorted(draw(st.lists(st.integers(0, len(mixed)), max_size=4)))
     edges = [0, *cuts, len(mixed)]
-    return [*events, *manifest], [mixed[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [*events, *manifest], [mixed[a:b] for a, b in itertools.pairwise(edges)]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -12,7 +12,9 @@ R = 4
 
 
 def facts(desired: str = "running", **known: Any) -> Facts:
-    return Facts(**{"desired": desired, "revision": R, "crawl": Report("crawling", R), "index": Report("running", R)} | known)
+    return Facts(
+        **{"desired": desired, "revision": R, "crawl": Report("crawling", R), "index": Report("running", R)} | known
+    )
 
 
 OLD_HOLD, HOLD = Report("holding", R - 1), Report("holding", R)

@@ -1,0 +1,192 @@
+"""Control in this process, and the producer and the consumer of its jobs played by the test."""
+
+import asyncio
+import contextlib
+import secrets
+import socket
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from control import service
+from headrace.kafka.publisher import Publisher
+from headrace.settings import Settings
+from schemas.codec import now
+from schemas.events import Event
+from schemas.facts import CrawlCounts, CrawlReport, IndexReport, JobFinished, Outcome, Outcomes, Stall
+from schemas.identity import partition_for
+from schemas.kb import GenerationState
+from schemas.pages import ChunkRef, PageRecord
+
+API = "/api/ingestion"
+DEFINITION = {"source": {"urls": ["https://example.org/docs/"]}}
+DEADLINE_S = 20.0
+
+Json = dict[str, Any]
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+class Api:
+    """HTTP to a control; answers are (status, JSON)."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session, self.url = session, url
+
+    async def call(self, method: str, path: str, body: Json | None = None, **headers: str) -> tuple[int, Json]:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self._session.request(method, self.url + path, json=body, headers=names) as response:
+            return response.status, await response.json(content_type=None)
+
+    async def ok(self, method: str, path: str, body: Json | None = None, **headers: str) -> Json:
+        status, answer = await self.call(method, path, body, **headers)
+        assert status < 400, answer
+        return answer
+
+    async def start(self, kb: str, body: Json | None = None, **headers: str) -> Json:
+        return await self.ok("POST", f"{API}/kb/{kb}/start", body, **headers)
+
+    async def command(self, kb: str, action: str, body: Json | None = None) -> Json:
+        return await self.ok("POST", f"{API}/kb/{kb}/{action}", body)
+
+    async def status(self, kb: str, query: str = "") -> Json:
+        return await self.ok("GET", f"{API}/kb/{kb}/status{query}")
+
+    async def until(self, kb: str, status: str) -> Json:
+        """Waits for a status; fails with the last one at the deadline."""
+        answer = await self.status(kb)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEADLINE_S):
+                while answer["status"] != status:
+                    await asyncio.sleep(0.03)
+                    answer = await self.status(kb)
+        assert answer["status"] == status, answer
+        return answer
+
+
+@contextlib.asynccontextmanager
+async def control(settings: Settings, **changes: Any) -> AsyncIterator[Api]:
+    """A control that is ready; asked to stop at the end."""
+    settings = replace(settings, http_port=free_port(), **changes)
+    stop = asyncio.Event()
+    running = asyncio.create_task(service.main(settings, stop))
+    async with aiohttp.ClientSession() as session:
+        api = Api(session, f"http://127.0.0.1:{settings.http_port}")
+        try:
+            await ready(api, running)
+            yield api
+        finally:
+            stop.set()
+            await running
+
+
+async def ready(api: Api, running: "asyncio.Task[None]") -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            if running.done():
+                running.result()
+            try:
+                if (await api.call("GET", "/readyz"))[0] == 200:
+                    return
+            except aiohttp.ClientConnectorError:
+                pass  # it does not listen yet
+            await asyncio.sleep(0.05)
+
+
+class Played:
+    """The producer and the consumer of one job."""
+
+    def __init__(self, settings: Settings, publisher: Publisher, started: Json) -> None:
+        self._settings, self._publisher = settings, publisher
+        self.job: Json = {name: started[name] for name in ("job_id", "kb_id", "generation")}
+        self.partition = partition_for(self.job["job_id"], 3)
+        self._kb_partition = partition_for(self.job["kb_id"], 3)
+
+    async def tell(self, event: Event) -> None:
+        await self._publisher.send(event, partition=self.partition)
+
+    async def crawl(self, state: Any, revision: int, **counts: int) -> None:
+        await self.tell(
+            CrawlReport(**self.job, state=state, revision=revision, epoch=0, counts=CrawlCounts(**counts), owner="test",
+                        reported_at=now())
+        )  # fmt: skip
+
+    async def index(self, state: Any, revision: int, group_generation: int = 1) -> None:
+        await self.tell(
+            IndexReport(**self.job, state=state, revision=revision, group_generation=group_generation, worker="test",
+                        reported_at=now())
+        )  # fmt: skip
+
+    async def page(self, url: str, *chunk_ids: str) -> None:
+        record = PageRecord(
+            **self.job, epoch=0, attempt=1, url=url, state="fetched", fetched_at=now(),
+            chunks=tuple(ChunkRef(each, self.job["generation"]) for each in chunk_ids),
+        )  # fmt: skip
+        await self._publisher.send(record, partition=self._kb_partition)
+
+    async def outcomes(self, first: int, *chunk_ids: str, result: Any = "indexed") -> None:
+        entries = tuple(
+            Outcome(offset=first + n, type="chunk", result=result, chunk_id=each) for n, each in enumerate(chunk_ids)
+        )
+        await self.tell(
+            Outcomes(**self.job, partition=self.partition, group_generation=1, worker="test", entries=entries,
+                     texts_embedded=len(entries), tokens_embedded=10 * len(entries), calls=1, decided_at=now())
+        )  # fmt: skip
+
+    async def stall(self, dependency: str, *, ended: bool) -> None:
+        await self.tell(
+            Stall(**self.job, service="consumer", dependency=dependency, reason="refuses", since=now(), ended=ended)
+        )
+
+    async def generation(self, state: Any, base: int | None = None, collection: str = "Headrace_test") -> None:
+        record = GenerationState(**self.job, state=state, base=base, collection=collection, changed_at=now())
+        await self._publisher.send(record, partition=self._kb_partition)
+
+    async def finish(self, outcome: Any = "completed") -> None:
+        await self.tell(JobFinished(**self.job, outcome=outcome, finished_at=now()))
+
+    async def complete(self) -> None:
+        """All that a small job tells, at once."""
+        await self.crawl("finished", 1)
+        await self.index("running", 1)
+        await self.generation("published")
+        await self.finish()
+
+    async def publish_raw(self, topic: str, key: str | None, value: bytes | None) -> None:
+        await (
+            await self._publisher.publish_raw(
+                topic, key=key.encode() if key else None, value=value, headers=[], partition=self.partition
+            )
+        )
+
+
+async def commit(settings: Settings, offsets: dict[int, int]) -> None:
+    """Commits for the consumers' group, as Faust would."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap_servers, group_id=settings.consumer_group, enable_auto_commit=False
+    )
+    await consumer.start()
+    places = {TopicPartition(settings.topic("chunks"), partition): offset for partition, offset in offsets.items()}
+    consumer.assign(list(places))
+    await consumer.commit(places)
+    await consumer.stop()
+
+
+def kb_name() -> str:
+    return f"kb-{secrets.token_hex(4)}"
+
+
+def without_clock(status: Json) -> Json:
+    """A status without what depends on when it is asked for."""
+    return {name: value for name, value in status.items() if name not in ("rate_chunks_per_s", "eta_s")}
+
+
+def values(events: Sequence[Json], kind: str) -> list[Json]:
+    return [event["value"] for event in events if event["type"] == kind]

@@ -1,0 +1,144 @@
+"""What HTTP answers before anything is there: problems for every error, and the guard against foreign pages."""
+
+import io
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from control.engine import Engine
+from control.http import application, check_host
+from control.openapi import document
+from headrace.settings import InvalidSetting, Settings
+
+API = "/api/ingestion"
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[TestClient[Any, Any]]:
+    """Control that listens and has not reached Kafka."""
+    engine = Engine(replace(Settings.from_env({}), data_dir=tmp_path))
+    engine.unready = "Kafka is away at 127.0.0.1:1"
+    async with TestClient(TestServer(application(engine))) as client:
+        yield client
+    await engine.stop()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "says"),
+    [
+        ("GET", "/readyz", 503, "Kafka is away"),
+        ("GET", f"{API}/kb/docs", 503, "Kafka is away"),
+        ("POST", f"{API}/kb/docs/start", 503, "Kafka is away"),
+        ("GET", "/nowhere", 404, "/nowhere"),
+        ("GET", f"{API}/kb/docs/nothing", 404, "openapi"),
+        ("PATCH", f"{API}/kb/docs", 405, "allowed: DELETE,GET,PUT"),
+        ("GET", f"{API}/kb/Docs%20", 422, "slug"),
+        ("GET", f"{API}/kb/{'a' * 65}", 422, "1 to 64"),
+    ],
+)
+async def test_problem(client: Any, method: str, path: str, status: int, says: str) -> None:
+    response = await client.request(method, path)
+    problem = await response.json(content_type="application/problem+json")
+    assert (response.status, problem["status"]) == (status, status)
+    assert says in problem["detail"]
+    assert problem["type"].startswith("urn:headrace:problem:") and problem["title"]
+    jsonschema.validate(problem, _schema("ProblemDetails"))
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        (b"{oops", 400, "not JSON"),
+        (b"\xff\xfe", 400, "not JSON"),
+        (b"", 422, "source"),
+        (b"[]", 422, "must be a JSON object"),
+        (b'{"source": {"urls": []}}', 422, "source.urls is empty"),
+        (b'{"source": {"urls": ["ftp://x/"]}}', 422, "not an http or https URL"),
+        (b'{"source": {"urls": ["http://u:p@x/"]}}', 422, "credentials"),
+        (b'{"source": {"urls": ["http://x/"], "depth": 3}}', 422, "unknown field source.depth"),
+        (b'{"source": {"urls": ["http://x/"]}, "embeding": {}}', 422, "unknown field embeding"),
+        (b'{"source": {"urls": "http://x/"}}', 422, "urls"),
+        (b'{"source": {"urls": ["http://x/"], "max_pages": 0}}', 422, "source.max_pages is 0"),
+        (b" " * (1024 * 1024 + 1), 413, "larger than 1048576 bytes"),
+    ],
+)
+async def test_definition(client: Any, body: bytes, status: int, says: str) -> None:
+    response = await client.put(f"{API}/kb/docs", data=io.BytesIO(body), headers={"Content-Type": "application/json"})
+    problem = await response.json(content_type="application/problem+json")
+    assert response.status == status
+    assert says in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [({}, "query"), ({"query": " "}, "empty"), ({"query": "q", "k": 0}, "k is 0"), ({"query": "q", "k": 101}, "100"),
+     ({"query": "q", "mode": "magic"}, "mode"), ({"query": "q", "limit": 3}, "limit"), ({"query": 7}, "query")],
+)  # fmt: skip
+async def test_search(client: Any, body: dict[str, Any], says: str) -> None:
+    response = await client.post(f"{API}/kb/docs/search", json=body)
+    assert response.status == 422
+    assert says in (await response.json(content_type="application/problem+json"))["detail"]
+
+
+async def test_a_body_must_be_json_by_name(client: Any) -> None:
+    response = await client.put(f"{API}/kb/docs", data=b"{}", headers={"Content-Type": "text/plain"})
+    assert response.status == 415
+
+
+async def test_alive_before_ready(client: Any) -> None:
+    assert (await client.get("/healthz")).status == 200
+    assert "headrace_control_ready 0.0" in await (await client.get("/metrics")).text()
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, True),
+        ({"Host": "localhost:8000"}, True),
+        ({"Host": "[::1]:8000"}, True),
+        ({"Host": "evil.example"}, False),
+        ({"Host": "127.0.0.1.evil.example"}, False),
+        ({"Origin": "http://evil.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Host": "localhost:8000", "Origin": "http://localhost:8000"}, True),
+        ({"Host": "localhost:8000", "Origin": "http://localhost:9999"}, False),
+    ],
+)
+async def test_foreign_pages_write_nothing(client: Any, headers: dict[str, str], allowed: bool) -> None:
+    response = await client.post(f"{API}/kb/docs/cancel", headers=headers)
+    assert response.status == (503 if allowed else 403)
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "refused"),
+    [("127.0.0.1", False, False), ("::1", False, False), ("localhost", False, False), ("0.0.0.0", False, True),
+     ("0.0.0.0", True, False), ("192.0.2.1", False, True), ("example.org", False, True)],
+)  # fmt: skip
+def test_strangers_are_kept_out(host: str, trusted: bool, refused: bool) -> None:
+    settings = replace(Settings.from_env({}), http_host=host, http_trusted_network=trusted)
+    if refused:
+        with pytest.raises(InvalidSetting, match="HEADRACE_HTTP_TRUSTED_NETWORK"):
+            check_host(settings)
+    else:
+        check_host(settings)
+
+
+async def test_the_openapi_document(client: Any) -> None:
+    served = await (await client.get("/openapi.json")).json()
+    assert served["openapi"] == "3.1.0"
+    assert set(served["paths"][f"{API}/kb/{{kb}}"]) == {"put", "get", "delete"}
+    ids = [operation["operationId"] for path in served["paths"].values() for operation in path.values()]
+    assert len(ids) == len(set(ids))
+    for name in served["components"]["schemas"]:
+        jsonschema.Draft202012Validator.check_schema(_schema(name))
+
+
+def _schema(name: str) -> dict[str, Any]:
+    components = msgspec.json.decode(document())["components"]
+    return {"$ref": f"#/components/schemas/{name}", "components": components}
