@@ -17,6 +17,10 @@ from schemas.commands import JobCommand
 
 log = logging.getLogger(__name__)
 
+SETTLE_S = 3.0
+"""What was embedded already may still be written before `holding` is told; for longer than this only where Weaviate is
+unwell, and a pause need not wait for that."""
+
 _PROBE = ["headrace"]
 
 
@@ -111,6 +115,11 @@ class Keeper:
     async def _hold(self, command: JobCommand) -> None:
         assert self.window is not None
         await self.window.quiet(command.job_id)
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                await self.window.settled_of(command.job_id)
+        except TimeoutError:
+            log.info("job %s holds while its last batches still wait to be written", command.job_id)
         await self._reports.holding(command)
 
     async def _undo(self, command: JobCommand) -> None:

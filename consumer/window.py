@@ -52,6 +52,7 @@ class Window:
         self._queue: asyncio.Queue[tuple[Batch, asyncio.Task[None]]] = asyncio.Queue()
         self._in_flight = 0
         self._preparing: Counter[str] = Counter()
+        self._under_way: Counter[str] = Counter()
         self._changed = asyncio.Condition()
         self._acked = asyncio.Event()
         self._settling = asyncio.Lock()
@@ -96,12 +97,18 @@ class Window:
                 self.progressed_at = time.monotonic()  # an idle time before is no lack of progress
             self._in_flight += 1
             self._preparing.update(batch.jobs().keys())
+            self._under_way.update(batch.jobs().keys())
             self._queue.put_nowait((batch, asyncio.create_task(self._prepared(batch))))
 
     async def quiet(self, job_id: str) -> None:
         """Returns once no batch is being prepared (embedded) that has records of the job."""
         async with self._changed:
             await self._changed.wait_for(lambda: not self._preparing[job_id])
+
+    async def settled_of(self, job_id: str) -> None:
+        """Returns once no batch is under way that has records of the job."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._under_way[job_id])
 
     async def settled(self) -> None:
         """Returns once the batch that is being settled now, if any, is done."""
@@ -155,7 +162,7 @@ class Window:
                 await prepared
                 async with self._settling:
                     await self._settle_and_ack(batch)
-                await self._finished()
+                await self._finished(batch)
         except asyncio.CancelledError:
             raise
         except BaseException as exc:  # prepare and settle retry what can be retried: this is a fault of the program
@@ -176,11 +183,12 @@ class Window:
     def _all_live(self, batch: Batch) -> bool:
         return batch.group_generation == self._generation()
 
-    async def _finished(self) -> None:
+    async def _finished(self, batch: Batch) -> None:
         self._slots.release()
         self.progressed_at = time.monotonic()
         async with self._changed:
             self._in_flight -= 1
+            self._under_way.subtract(batch.jobs().keys())
             self._changed.notify_all()
 
     async def _commits(self) -> None:

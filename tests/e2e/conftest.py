@@ -1,0 +1,140 @@
+"""The whole house: three services as processes, a fake site and a fake OpenAI API around them."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from headrace.embedded.ports import free_ports
+from headrace.kafka.admin import admin_client, committed_offsets, end_offsets
+from headrace.settings import Settings
+from headrace.vectors import Tenancy, VectorStore
+from schemas.kb import collection_name, parse_definition, resolve
+from schemas.pages import PageRecord
+from tests.fakes.openai_server import OpenAIServer
+from tests.fakes.site import FakeSite
+from tests.support.api import Api
+from tests.support.log import read_all
+from tests.support.services import Service
+from tests.support.waiting import until
+
+Json = dict[str, Any]
+
+
+class House:
+    """`start` all services or some; every process and server is ended with the test."""
+
+    def __init__(self, environment: dict[str, str], directory: Path, site: FakeSite, openai: OpenAIServer) -> None:
+        (port,) = free_ports(1)
+        self.environment = environment | {
+            "HEADRACE_HTTP_PORT": str(port),
+            "OPENAI_API_KEY": "sk-test-secret",
+            "OPENAI_BASE_URL": openai.url,
+        }
+        self.settings = Settings.from_env(self.environment)
+        self.site, self.openai = site, openai
+        self.services = {
+            name: Service(name, self.environment, directory) for name in ("producer", "consumer", "control")
+        }
+        self.api = Api(f"http://127.0.0.1:{port}")
+        self.store = VectorStore(self.settings)
+        self.prefix = self.settings.topic_prefix.rstrip(".")
+
+    async def start(self, *names: str) -> None:
+        for name in names or self.services:
+            self.services[name].start()
+        if not names or "control" in names:
+            await self.api.ready()
+
+    def service(self, name: str) -> Service:
+        return self.services[name]
+
+    async def close(self) -> None:
+        for service in self.services.values():
+            service.close()
+        await self.api.close()
+        await self.store.stop()
+
+    def kb(self, name: str = "kb") -> str:
+        """Tenants outlive a test's topics: a name of its own for each test."""
+        return f"{name}-{self.prefix}"
+
+    def definition(self, site: FakeSite | None = None, **changes: Any) -> Json:
+        """For the fake site with the fake API; keyword arguments replace whole sections."""
+        source = {"urls": [(site or self.site).url], "allow_addresses": ["127.0.0.0/8"]}
+        embedding = {"provider": "openai", "dimensions": 8}
+        definition: Json = {"source": source, "embedding": embedding, "chunking": {"max_tokens": 256}}
+        for name, section in changes.items():
+            definition[name] = definition.get(name, {}) | section
+        return definition
+
+    async def objects(self, kb: str, definition: Json | None = None) -> dict[str, tuple[int, int]]:
+        """Chunk id to (born, retired) of everything that Weaviate holds of a knowledge base."""
+        rows = self.store.ids(self._place(kb, definition))
+        return {chunk_id: (born, retired) async for chunk_id, born, retired in rows}
+
+    def _place(self, kb: str, definition: Json | None) -> Tenancy:
+        embedding = resolve(parse_definition(definition or self.definition()), openai_available=True).embedding
+        return Tenancy(collection_name(embedding), kb)
+
+    async def hashes(self, kb: str) -> set[str]:
+        """doc_hash of every object: the same for the same pages in any knowledge base."""
+        tenant = await self.store.tenant(self._place(kb, None))
+        assert tenant is not None
+        return {str(each.properties["doc_hash"]) async for each in tenant.iterator(return_properties=["doc_hash"])}
+
+    async def pages_recorded(self, kb: str) -> Counter[str]:
+        """How many records each page's path has on `pages`."""
+        records = await read_all(self.settings, PageRecord, self.settings.partitions)
+        return Counter(urlsplit(record.url).path for record in records if record.kb_id == kb)
+
+    def fetched_once(self, site: FakeSite | None = None) -> int:
+        """How many pages were fetched; no page more than once."""
+        pages = {
+            path: times for path, times in (site or self.site).fetched.items() if path.startswith("/docs/") and times
+        }
+        twice = {path: times for path, times in pages.items() if times > 1}
+        assert not twice, f"fetched again: {twice}"
+        return len(pages)
+
+    async def caught_up(self) -> None:
+        """Returns once the group has committed to the end of `chunks`."""
+        admin, topic = admin_client(self.settings.bootstrap_servers), self.settings.topic("chunks")
+
+        async def equal() -> bool:
+            committed = committed_offsets(admin, self.settings.consumer_group, topic)
+            ends = end_offsets(admin, topic, self.settings.partitions)
+            return all(committed.get(p, 0) == end for p, end in ends.items())
+
+        await until(equal, what="committed offsets at the end")
+
+    def said(self) -> str:
+        return "\n".join(f"== {name}\n{each.said()}" for name, each in self.services.items() if each.log.exists())
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[FakeSite]:
+    server = FakeSite(pages=60, min_kb=4, max_kb=30)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def openai() -> AsyncIterator[OpenAIServer]:
+    server = OpenAIServer(latency_s=0.05, dimensions=8)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def house(
+    environment: dict[str, str], tmp_path: Path, site: FakeSite, openai: OpenAIServer
+) -> AsyncIterator[House]:
+    house = House(environment, tmp_path / "services", site, openai)
+    yield house
+    await house.close()
