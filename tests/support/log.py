@@ -46,8 +46,8 @@ class PlayedJob:
     """A job whose producer and control are this test."""
 
     def __init__(
-        self, settings: Settings, publisher: Publisher, kb_id: str, *, generation: int = 1, partition: int | None = None,
-        of: Definition | None = None, base: int | None = None,
+        self, settings: Settings, publisher: Publisher, kb_id: str, *, generation: int = 1,
+        partition: int | None = None, of: Definition | None = None, base: int | None = None,
     ) -> None:  # fmt: skip
         self.settings, self.publisher, self.kb_id, self.generation = settings, publisher, kb_id, generation
         self.job_id, self.base = identity.new_job_id(), base
