@@ -19,6 +19,7 @@ Element: TypeAlias = etree._Element
 MAX_INPUT_BYTES = 10 * 1024 * 1024
 MAX_ELEMENTS = 300_000
 """About 150 MB of tree; real pages of 10 MB have up to 200,000."""
+MAX_ATTRIBUTES = 5_000
 MAX_LINKS = 10_000
 MAX_TITLE_CHARS = 300
 
@@ -37,6 +38,7 @@ _LOOKS_HTML = re.compile(
     rb"^\s*(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html|head|body|\?xml[^>]*>\s*<(?:!doctype\s+html|html))",
     re.I | re.S,
 )
+_LONG_TAG = re.compile("<[a-zA-Z][^<>]{20000,}")
 _COUNT = etree.XPath("count(//*)")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
@@ -80,6 +82,12 @@ def _refuse_binary(body: bytes, media_type: str) -> None:
 
 
 def _from_html(url: str, text: str, x_robots_tag: str | None) -> Document:
+    # Before the tree is built, which takes some 150 bytes an element; each has a start tag and often an end tag.
+    if text.count("<") > 2 * MAX_ELEMENTS:
+        raise NotExtractable(f"more than {MAX_ELEMENTS} elements")
+    # libxml2 compares each attribute with all before it, and nothing can stop it while it does.
+    if any(len(tag.group().split()) > MAX_ATTRIBUTES for tag in _LONG_TAG.finditer(text)):
+        raise NotExtractable(f"a tag with more than {MAX_ATTRIBUTES} attributes")
     root = _parse(text)
     if root is None:
         return _document("", [], links=[], directives=_parse_directives([x_robots_tag or ""]), method="empty")

@@ -24,6 +24,8 @@ _BARE_LANGUAGES = frozenset(
 _NO_LANGUAGE = frozenset(
     "default none text plain plaintext notranslate txt block toolbar wrapper code highlight".split()
 )
+MAX_FENCE = 32
+_BLANK_RUN = re.compile(r"\n{4,}")
 _LONGEST_FENCE = re.compile(r"`{3,}")
 
 
@@ -55,7 +57,7 @@ def language_of(element: Element) -> str | None:
 def fenced(code: str, language: str | None) -> str:
     """A Markdown code block whose fence is longer than any inside it."""
     longest = max((len(run) for run in _LONGEST_FENCE.findall(code)), default=0)
-    fence = "`" * max(3, longest + 1 if longest else 3)
+    fence = "`" * min(max(3, longest + 1), MAX_FENCE)
     return f"{fence}{language or ''}\n{code}\n{fence}"
 
 
@@ -94,9 +96,6 @@ def _careful(element: Element) -> str:
 
 
 def _trimmed(text: str) -> str:
-    lines = [line.rstrip() for line in text.replace("\xa0", " ").replace("\r\n", "\n").split("\n")]
-    while lines and not lines[0]:
-        lines.pop(0)
-    while lines and not lines[-1]:
-        lines.pop()
-    return "\n".join(lines)
+    text = _BLANK_RUN.sub("\n\n\n", text.replace("\xa0", " ").replace("\r\n", "\n"))
+    lines = [line.rstrip() for line in text.split("\n")]
+    return "\n".join(lines).strip("\n")

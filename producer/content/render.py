@@ -18,6 +18,8 @@ _BLOCKS = frozenset(
 )
 _PYDOC_HEADINGS = {"title": 1, "bigsection": 2}
 MAX_LIST_INDENT = 8
+MAX_HEADING_CHARS = 300
+"""Longer ones are text in a heading's clothes; as headings they would stand in front of every chunk beneath."""
 
 
 def blocks_of(element: Element, by_id: bool = False) -> list[Block]:
@@ -142,7 +144,10 @@ class _Renderer:
 
     def _heading(self, node: Element, level: int) -> None:
         self._flush()
-        if words := inline_text(node):
+        words = inline_text(node)
+        if len(words) > MAX_HEADING_CHARS:
+            self._emit(BlockKind.PARAGRAPH, words)
+        elif words:
             self._emit(BlockKind.HEADING, "#" * level + " " + words, level=level)
 
     def _code(self, node: Element) -> None:

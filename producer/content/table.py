@@ -14,7 +14,7 @@ _LAYOUT_SIGNS = etree.XPath(
     "boolean(.//table | .//pre | .//dl | .//h1 | .//h2 | .//h3 | .//h4 | .//blockquote | .//main | .//article"
     ' | .//div[@class="fragment"] | .//td/p[5] | .//li[8])'
 )
-_ROWS = etree.XPath(".//tr[not(ancestor::thead/parent::table/ancestor::table)]")
+_ROWS = etree.XPath(".//tr")
 
 
 def is_data_table(table: Element) -> bool:

@@ -1,0 +1,59 @@
+"""Pages made to exhaust a reader: each is done within a few seconds, in bounded memory, with or without a result.
+
+Each runs through the whole of `process_page` on inputs of megabytes; the limit leaves room for a busy machine.
+"""
+
+import resource
+import time
+
+import pytest
+
+from producer.work import PageInput, process_page
+
+LIMIT_S = 10.0
+MAX_GROWTH_KIB = 900 * 1024
+MB = 1_000_000
+
+PAGES = {
+    "elements": b"<p>" * (3 * MB),
+    "deep": b"<div>" * MB,
+    "deep_inline": b"<b><i>" * MB,
+    "deep_lists": b"<ul><li>x" * (MB // 2),
+    "deep_tables": b"<table><tr><td>x" * (MB // 4),
+    "deep_quotes": b"<blockquote>x" * (MB // 4),
+    "unclosed_attribute": b'<a href="' + b"x" * (9 * MB),
+    "attributes": b"<p " + b"".join(b"a%d=1 " % n for n in range(MB // 2)) + b">x",
+    "attributes_below_the_limit": b"<p " + b"".join(b"a%d=1 " % n for n in range(4_900)) + b">x",
+    "huge_attribute": b"<p class='" + b"nav " * (2 * MB) + b"'>x",
+    "classes": b"".join(b"<p class=c%d>x" % n for n in range(200_000)),
+    "one_word": b"<main><p>" + b"a" * MB,
+    "one_line": b"<main><p>" + b"word " * (9 * MB // 5),
+    "spaces": b"<main><pre>x" + b" " * (4 * MB) + b"x",
+    "blank_lines": b"<main><pre>x" + b"\n" * (9 * MB) + b"x",
+    "no_break_spaces": b"<main><p>x" + b"&nbsp;" * MB + b"x",
+    "breaks": b"<main><p>x" + b"<br>" * 250_000,
+    "references": b"<main><p>" + b"&amp;" * (2 * MB),
+    "comments": b"<!--" * (2 * MB) + b"<p>x",
+    "backticks": b"<main><pre>" + b"`" * MB,
+    "headings": b"<main>" + b"<h1>x" * 150_000,
+    "nested_headings": b"<main>" + b"<h1>x<h2>y" * 100_000,
+    "long_heading": b"<main><h1>" + b"word " * MB,
+    "title": b"<title>" + b"word " * MB + b"</title><main><p>x",
+    "links": b"<main>" + b"".join(b"<a href=%d>x</a>" % n for n in range(140_000)),
+    "long_link": b"<main><a href=/" + b"a/../" * MB + b">x</a>",
+    "columns": b"<main><table><tr>" + b"<td>x" * 200_000,
+    "rows": b"<main><table>" + b"<tr><td>x<td>y" * 90_000,
+    "entities": b"<!DOCTYPE x [<!ENTITY a 'aaaa'><!ENTITY b '" + b"&a;" * 1000 + b"'>]><p>" + b"&b;" * 100_000,
+    "plain_dots": b"<main><p>" + b". " * MB,
+    "emoji": b"<main><p>" + "🦀".encode() * MB,
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_hostile_page_ends_within_its_limits(name: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.process_time()
+    output = process_page(PageInput("https://h.example/x", PAGES[name], "text/html"))
+    assert time.process_time() - started < LIMIT_S
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MAX_GROWTH_KIB
+    assert all(chunk.tokens <= 512 for chunk in output.chunks)
