@@ -16,10 +16,12 @@ from headrace.sample import SampleSite
 
 KB = "python-reference"
 QUESTIONS = (
-    "how do I make sure a file is closed even if an error happens?",
-    "what decides in which order methods of base classes are found?",
-    "how can I pad a number with zeros when I print it?",
+    "what happens when the default value of a parameter is a list?",
+    "how do I stop my program at a line and look at its variables?",
+    "how do I write a context manager?",
 )
+SOURCES = 2
+"""Shown per question."""
 PAUSE_AT = 0.3
 SETTLED_S = 0.5
 """The group's committed offset is read four times a second, so the last batch may show this much later."""
@@ -135,12 +137,12 @@ class Demo:
 
     def _ask(self) -> None:
         for question in QUESTIONS:
-            answer = self._client.search(KB, {"query": question, "k": 2})
-            if not answer["hits"]:
+            hits = _distinct(self._client.search(KB, {"query": question, "k": 2 * SOURCES})["hits"])
+            if not hits:
                 raise DemoFailed(f"no answer to: {question}")
             self._out.print(f"\n[bold magenta]? {question}")
-            for number, hit in enumerate(answer["hits"], 1):
-                print_hit(self._out, hit, number)
+            for number, hit in enumerate(hits[:SOURCES], 1):
+                print_hit(self._out, hit, number, question)
 
     def _what_next(self) -> None:
         url = f"{self._client.url}/api/ingestion/kb/{KB}"
@@ -158,3 +160,12 @@ class Demo:
 
     def _say(self, text: str) -> None:
         self._err.print(f"• {text}", soft_wrap=True)
+
+
+def _distinct(hits: list[Json]) -> list[Json]:
+    """The reference says some things on two pages: each text once."""
+    by_text: dict[str, Json] = {}
+    for hit in hits:
+        text = " ".join(line for line in hit["text"].splitlines() if not line.startswith("#"))
+        by_text.setdefault(text, hit)
+    return list(by_text.values())

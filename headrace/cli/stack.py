@@ -81,7 +81,7 @@ def summary(console: Console, state: StackState, data_dir: Path) -> None:
         ("Weaviate", state.weaviate),
         ("logs", str(log_dir(data_dir))),
     ):
-        console.print(f"  {name:<9}{place}", soft_wrap=True)
+        console.print(f"  {name:<10}{place}", soft_wrap=True)
 
 
 def tell_paused(app: App) -> None:

@@ -73,6 +73,8 @@ class _Blocks:
             return f"<p>{self._inline.render(words)}</p>"
         if words[-1] in _NOTES:
             return f'<aside class="note"><p><strong>{words[-1]}</strong></p>{self._nested(body)}</aside>'
+        if not attached and _begins_structure(body[0]):
+            return f"<p>{self._inline.render(words)}</p>\n{self._nested(body)}"
         if not attached and (words[-1].endswith(":") or _reads_like_code(body)):
             return f"<p>{self._inline.render(words)}</p>\n{_code(body)}"
         return self._definition(words, body)
@@ -133,7 +135,12 @@ def _reads_like_code(body: list[str]) -> bool:
         return not _SENTENCE.match(text) or "::=" in text.split("\n\n")[0]
     first = text.split("\n\n")[0]
     prose = _SENTENCE.match(first) and first.rstrip().endswith((".", ":", ")", "!", "?"))
-    return not prose and not _BULLET.match(first) and not _NUMBERED.match(first) and not first.startswith("+-")
+    return not prose and not _begins_structure(first)
+
+
+def _begins_structure(line: str) -> bool:
+    """Whether a list or a table begins here."""
+    return bool(_BULLET.match(line) or _NUMBERED.match(line) or line.startswith("+-"))
 
 
 def _code(body: list[str]) -> str:

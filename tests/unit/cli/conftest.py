@@ -1,12 +1,14 @@
 """The command line, run in this process against a fake control."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from headrace.cli import cli
+from headrace.settings import Settings
 from tests.unit.cli.control_fake import FakeControl
 
 Run = Callable[..., Result]
@@ -22,10 +24,10 @@ def control() -> Iterator[FakeControl]:
 def run(control: FakeControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`run("status", "docs")`; options may name another control."""
     monkeypatch.setenv("HEADRACE_URL", control.url)
-    monkeypatch.setenv("HEADRACE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("COLUMNS", "200")
-    for variable in ("OPENAI_API_KEY", "KAFKA_BOOTSTRAP_SERVERS", "WEAVIATE_URL"):
-        monkeypatch.delenv(variable, raising=False)
+    for setting in fields(Settings):
+        monkeypatch.delenv(setting.metadata["env"], raising=False)
+    monkeypatch.setenv("HEADRACE_DATA_DIR", str(tmp_path / "data"))
 
     def invoke(*arguments: str, input: str | None = None) -> Result:
         return CliRunner().invoke(cli, arguments, input=input, prog_name="headrace", catch_exceptions=False)

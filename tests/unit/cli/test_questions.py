@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from headrace.cli.search import excerpt
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.control_fake import FakeControl, problem, status_of
 
@@ -174,3 +175,10 @@ def test_kb_define_refuses_what_is_no_definition(run: Run, text: str, says: str)
     result = run("kb", "define", "docs", "-", input=text)
     assert result.exit_code == 2
     assert says in result.stderr
+
+
+def test_an_excerpt_begins_where_the_answer_is() -> None:
+    text = "## Head\nIt begins elsewhere. Nothing here.\nClosing files is done by a context manager. More."
+    assert excerpt(text, "who closes a file?") == "… Closing files is done by a context manager. More."
+    assert excerpt(text, "unrelated") == text.removeprefix("## Head\n").replace("\n", " ")
+    assert excerpt("") == ""

@@ -104,6 +104,23 @@ def test_a_grid_table() -> None:
     )
 
 
+def test_lists_and_tables_after_a_colon_are_no_code() -> None:
+    text = """
+        The types are:
+
+           +---+
+           | a |
+           +---+
+
+        or:
+
+           * one
+        """
+    assert html(text) == (
+        "<p>The types are:</p>\n<table><tr><td>a</td></tr></table>\n<p>or:</p>\n<ul><li><p>one</p></li></ul>"
+    )
+
+
 def test_literals_emphasis_and_the_first_mention_as_a_link() -> None:
     assert html('A *new* **PEP** "a*b*c" in "while" and "while"; see The for statement.') == (
         "<p>A <em>new</em> <strong>PEP</strong> <code>a*b*c</code> in "
