@@ -7,8 +7,10 @@ whose fault it was. So each of them is tried once more, alone in a fresh process
 import asyncio
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -125,7 +127,16 @@ def _on_alarm(_signal: int, _frame: FrameType | None) -> None:
 def _prepare_worker() -> None:
     """Load what the first page would wait for. Ctrl-C is the parent's affair."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     process_page(PageInput("https://warm.example/", b"<main><h1>Warm</h1><p>up</p></main>", "text/html"))
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed can't end its workers, and they would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _pid() -> int:
