@@ -92,6 +92,7 @@ class OpenAIServer(LoopbackServer):
 
     def reset(self) -> None:
         """Forget the counts."""
+        self.last_began_s = 0.0
         self.calls, self.in_flight, self.most_in_flight = 0, 0, 0
         self.texts: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
@@ -114,10 +115,12 @@ class OpenAIServer(LoopbackServer):
     def application(self) -> web.Application:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/embeddings", self._embeddings)
+        app.router.add_get("/v1/calls/last", self._last_call)
         return app
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         self.calls += 1
+        self.last_began_s = time.monotonic()
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         texts, tokens, status = 0, 0, 0
@@ -136,6 +139,10 @@ class OpenAIServer(LoopbackServer):
         finally:
             self.in_flight -= 1
             self.log.append(Call(time.monotonic(), texts, tokens, status))
+
+    async def _last_call(self, request: web.Request) -> web.Response:
+        """No part of the real API: for a benchmark in another process."""
+        return web.json_response({"began_at_s": self.last_began_s, "calls": self.calls})
 
     async def _checked(self, request: web.Request) -> dict[str, Any]:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")

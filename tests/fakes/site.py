@@ -160,7 +160,15 @@ def _page(request: web.Request, body: bytes, content_type: str) -> web.Response:
 
 
 async def _main(arguments: argparse.Namespace) -> None:
-    site = FakeSite(arguments.pages, port=arguments.port, seed=arguments.seed, latency_s=arguments.latency_ms / 1000)
+    site = FakeSite(
+        arguments.pages,
+        port=arguments.port,
+        min_kb=arguments.min_kb,
+        max_kb=arguments.max_kb,
+        seed=arguments.seed,
+        latency_s=arguments.latency_ms / 1000,
+    )
+    site.render_all()
     await site.start()
     await serve_until_signalled(site, site.url)
 
@@ -168,6 +176,8 @@ async def _main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="a fake documentation site")
     parser.add_argument("--pages", type=int, default=200)
+    parser.add_argument("--min-kb", type=int, default=8, help="size of the smallest pages")
+    parser.add_argument("--max-kb", type=int, default=80, help="size of the largest pages")
     parser.add_argument("--port", type=int, default=8901)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--latency-ms", type=float, default=0)
