@@ -124,5 +124,8 @@ class Publisher:
 
 
 async def wait_all(futures: Iterable["asyncio.Future[Any]"]) -> None:
-    """Waits for all; raises the first error. A caller that is cancelled does not cancel them: `drain` needs them."""
-    await asyncio.gather(*(asyncio.shield(future) for future in list(futures)))
+    """Waits for all; raises an error as soon as there is one. A caller that is cancelled does not cancel them."""
+    if waiting := list(futures):
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)
+        for future in done:
+            future.result()
