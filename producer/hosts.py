@@ -19,13 +19,14 @@ OVERLOAD_STATUSES = frozenset({429, 503})
 
 
 class _Host:
-    __slots__ = ("crawl_delay_s", "next_start", "overloads", "places", "turnstile")
+    __slots__ = ("closed_until", "crawl_delay_s", "next_start", "overloads", "places", "turnstile")
 
     def __init__(self, concurrency: int) -> None:
         self.places = asyncio.Semaphore(concurrency)
         self.turnstile = asyncio.Lock()
         self.crawl_delay_s = 0.0
         self.next_start = 0.0
+        self.closed_until = 0.0
         self.overloads = 0
 
 
@@ -68,9 +69,12 @@ class Hosts:
         if status not in OVERLOAD_STATUSES:
             host.overloads = 0
             return
+        if retry_after_s is None and self._clock() < host.closed_until:
+            return  # it was under way when another refusal closed the gate: one overload, not several
         pause_s = self._pause(host.overloads, retry_after_s)
         host.overloads += 1
-        host.next_start = max(host.next_start, self._clock() + pause_s)
+        host.closed_until = max(host.closed_until, self._clock() + pause_s)
+        host.next_start = max(host.next_start, host.closed_until)
 
     def opens_in_s(self, url: str) -> float:
         """Seconds until the next request to this host may start; 0 when it may now."""

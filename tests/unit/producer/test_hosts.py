@@ -100,3 +100,14 @@ async def test_a_place_comes_back_after_an_error() -> None:
             pass
     async with asyncio.timeout(1), hosts.slot(A):
         pass
+
+
+async def test_refusals_of_requests_that_were_under_way_together_count_once() -> None:
+    clock = Clock()
+    hosts = Hosts(clock=clock, sleep=clock.sleep)
+    for _ in range(8):
+        hosts.report(A, 503)
+    assert hosts.opens_in_s(A) == 1.0
+    clock.now += 1.0
+    hosts.report(A, 503)
+    assert hosts.opens_in_s(A) == 2.0
