@@ -2,7 +2,6 @@
 
 import platform
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from headrace.embedded.weaviate_build import binary_path
 from headrace.kafka.admin import admin_client, differences
 from headrace.settings import Settings
 from headrace.supervisor import read_state, running_stack
+from headrace.supervisor.reachable import any_listens, url_listens
 from schemas.topics import TOPICS
 
 Level = Literal["ok", "warn", "fail"]
@@ -45,8 +45,7 @@ def findings(settings: Settings, client: ControlClient) -> Iterator[Finding]:
     if settings.kafka_bootstrap_servers is None:
         yield java()
         yield kafka_jars(settings)
-    if settings.weaviate_url is None:
-        yield weaviate_binary(settings)
+    yield weaviate_binary(settings) if settings.weaviate_url is None else weaviate_elsewhere(settings.weaviate_url)
     yield embeddings(settings)
     yield from disks(settings)
     yield from listening(settings)
@@ -86,6 +85,12 @@ def weaviate_binary(settings: Settings) -> Finding:
     if not binary.exists():
         return Finding("Weaviate", "warn", "not built yet", "the next `headrace up` builds it, once (about 4 minutes)")
     return Finding("Weaviate", "ok", str(binary))
+
+
+def weaviate_elsewhere(url: str) -> Finding:
+    if not url_listens(url):
+        return Finding("Weaviate", "fail", f"does not answer at {url}", "start it, or check WEAVIATE_URL")
+    return Finding("Weaviate", "ok", f"answers at {url}")
 
 
 def embeddings(settings: Settings) -> Finding:
@@ -155,7 +160,7 @@ def control(client: ControlClient, settings: Settings) -> Finding:
 
 def topics(settings: Settings) -> Finding:
     servers = settings.bootstrap_servers
-    if not _any_listens(servers):  # librdkafka would fill the screen with refused connections
+    if not any_listens(servers):  # librdkafka would fill the screen with refused connections
         return _kafka_away(settings, "nobody listens there")
     admin = admin_client(servers)
     try:
@@ -172,17 +177,6 @@ def _kafka_away(settings: Settings, why: str) -> Finding:
     level: Level = "fail" if settings.kafka_bootstrap_servers or running_stack(settings.data_dir) else "warn"
     mend = "check KAFKA_BOOTSTRAP_SERVERS" if settings.kafka_bootstrap_servers else "start it with `headrace up`"
     return Finding("Topics", level, f"Kafka does not answer at {settings.bootstrap_servers}: {why}", mend)
-
-
-def _any_listens(bootstrap_servers: str) -> bool:
-    for server in bootstrap_servers.split(","):
-        host, _, port = server.strip().rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), _KAFKA_S).close()
-        except (OSError, ValueError):  # another one may answer
-            continue
-        return True
-    return False
 
 
 def _differing(admin: AdminClient, settings: Settings) -> Finding:

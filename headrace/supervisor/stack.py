@@ -4,6 +4,7 @@ Start: lock, embedded servers, topics, the three services, ready. Stop: running 
 then producer, consumer, control, and at last Weaviate and Kafka. What is paused stays so until it is resumed.
 """
 
+import gc
 import os
 import signal
 import threading
@@ -19,6 +20,7 @@ from headrace.embedded.errors import EmbeddedError
 from headrace.kafka.admin import ensure_topics
 from headrace.settings import Settings
 from headrace.supervisor.pausing import pause_running
+from headrace.supervisor.reachable import any_listens, url_listens
 from headrace.supervisor.services import SERVICES, STOP_ORDER, ServiceProcess
 from headrace.supervisor.state import Phase, StackState, log_dir, run_dir, write_state
 from headrace.supervisor.watched import Watched
@@ -46,6 +48,7 @@ class Stack:
         self._services: dict[str, ServiceProcess] = {}
         self._watched: list[Watched] = []
         self._phase: Phase = "starting"
+        self._told_pids: dict[str, int] = {}
         self._hurried = threading.Event()
         self._checking = threading.Lock()
 
@@ -75,11 +78,10 @@ class Stack:
         with self._checking:
             if self._phase != "ready":
                 return
-            before = self._pids()
             for each in self._watched:
+                self._tell_changes()
                 self._check_one(each)
-            if self._pids() != before:
-                self._tell("ready", "")
+            self._tell_changes()
 
     def watch(self, stop: threading.Event) -> None:
         """Checks until `stop` is set."""
@@ -136,6 +138,11 @@ class Stack:
 
     def _ensure_topics(self) -> None:
         settings = self.settings
+        if not any_listens(self.servers.bootstrap_servers):
+            raise StackProblem(
+                f"Kafka does not answer at {self.servers.bootstrap_servers}. Start it, check KAFKA_BOOTSTRAP_SERVERS, "
+                "or unset that variable to use the embedded one."
+            )
         try:
             differences = ensure_topics(
                 self.servers.bootstrap_servers,
@@ -145,8 +152,11 @@ class Stack:
             )
         except KafkaException as exc:
             raise StackProblem(f"Kafka at {self.servers.bootstrap_servers} refuses: {exc.args[0].str()}") from exc
+        gc.collect()  # the client is in a cycle; left alone, it would report every restart of Kafka on our stderr
         for difference in differences:
             self.say(f"! topic {difference}")
+        if not url_listens(self.servers.weaviate_url):
+            self.say(f"! Weaviate does not answer at {self.servers.weaviate_url}: jobs will wait for it")
 
     def _start_services(self) -> None:
         environment = self.servers.environment()
@@ -178,6 +188,10 @@ class Stack:
                 raise StackProblem(
                     f"{name} ended while starting. Its log is {service.log_file}; the end of it:\n{service.log_tail()}"
                 )
+
+    def _tell_changes(self) -> None:
+        if self._pids() != self._told_pids:
+            self._tell("ready", "")
 
     def _check_one(self, each: Watched) -> None:
         try:
@@ -214,7 +228,7 @@ class Stack:
         return {each.name: each.process.pid or 0 for each in self._watched}
 
     def _tell(self, phase: Phase, message: str) -> None:
-        self._phase = phase
+        self._phase, self._told_pids = phase, self._pids()
         state = StackState(
             pid=os.getpid(),
             phase=phase,
@@ -222,7 +236,7 @@ class Stack:
             url=self.client.url,
             kafka=self.servers.bootstrap_servers,
             weaviate=self.servers.weaviate_url,
-            pids=self._pids(),
+            pids=self._told_pids,
         )
         write_state(self.settings.data_dir, state)
 
