@@ -1,6 +1,7 @@
 #!/bin/bash
-# engine.sh up | down | env: a Docker engine and compose v2 on a Debian without either, as root, from Debian's packages.
+# engine.sh check | up | down | env: a Docker engine and compose v2 on a Debian without either, as root, from Debian's packages.
 #
+#   check says what keeps it from working on this machine, if anything does
 #   up    installs the engine's packages where they are missing, starts an engine of our own, says what it did
 #   down  removes that engine's containers and networks and stops it; images and packages stay for the next time
 #   env   prints the variables that make `docker` and testcontainers use it:  eval "$(docker/standin/engine.sh env)"
@@ -126,8 +127,9 @@ down() {
 }
 
 case ${1:-} in
+  check) check_machine ;;
   up) up ;;
   down) down ;;
   env) environment ;;
-  *) fail "usage: engine.sh up | down | env" ;;
+  *) fail "usage: engine.sh check | up | down | env" ;;
 esac

@@ -11,6 +11,7 @@ other image is. What passes on them shows our wiring, not that the official imag
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -120,7 +121,9 @@ class Layer:
     def _library(self, path: Path) -> None:
         if path not in self._libraries:
             self._libraries.add(path)
-            entry = tarfile.TarInfo(str(path).lstrip("/"))
+            # a library from elsewhere, such as a Python built in somebody's home, goes to where all are looked for
+            place = path if path.parts[1] in ("lib", "lib64", "usr") else _library_folder() / path.name
+            entry = tarfile.TarInfo(str(place).lstrip("/"))
             data = path.read_bytes()
             entry.size, entry.mode = len(data), 0o755
             self._tar.addfile(entry, io.BytesIO(data))
@@ -138,10 +141,16 @@ class Layer:
         subprocess.run(["docker", "import", *changes, "-", image], input=self._bytes.getvalue(), check=True)
 
 
-def _shared_libraries() -> list[Path]:
+@functools.cache
+def _shared_libraries() -> tuple[Path, ...]:
     printed = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
     known = dict(reversed(re.findall(r"^\s*(\S+) \(libc6,x86-64[^)]*\) => (\S+)$", printed, re.MULTILINE)))
-    return [Path(known[name]) for name in _ALWAYS_NEEDED if name in known]
+    return tuple(Path(known[name]) for name in _ALWAYS_NEEDED if name in known)
+
+
+def _library_folder() -> Path:
+    """Where the C library stands, such as /lib/x86_64-linux-gnu: the loader looks there without being told."""
+    return next(path.parent for path in _shared_libraries() if path.name == "libc.so.6")
 
 
 def kafka(installation: KafkaInstallation) -> None:

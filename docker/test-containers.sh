@@ -1,0 +1,42 @@
+#!/bin/bash
+# docker/test-containers.sh [--if-possible] [pytest arguments]
+#
+# Runs the integration tests on containers, and docker-compose.yml as a whole. A Docker engine that is there is used,
+# with the official images. Where there is none, docker/standin/ brings one up on Debian, with stand-in images, and takes
+# it down again. Where that can't be had either, nothing is run and the reason is printed: with --if-possible as the end
+# of a good run (for CI), else as a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+PYTHON=${PYTHON:-.venv/bin/python}
+IMAGE=$(sed -n 's/^  image: \(headrace:.*\)$/\1/p' docker-compose.yml)
+optional=no
+if [ "${1:-}" = --if-possible ]; then optional=yes; shift; fi
+
+not_run() {
+  printf '\n*** THE CONTAINER TESTS DID NOT RUN: %s ***\n\n' "$*" >&2
+  [ "$optional" = yes ] && exit 0
+  exit 1
+}
+
+official() {
+  docker compose version >/dev/null 2>&1 || not_run 'there is a Docker engine, but no compose v2'
+  docker compose pull --quiet kafka weaviate || not_run 'the images can not be pulled'
+  docker compose build --quiet producer
+}
+
+stand_in() {
+  local reason
+  reason=$(docker/standin/engine.sh check 2>&1) || not_run "there is no Docker engine, and the stand-in ${reason#engine: }"
+  trap 'docker/standin/engine.sh down' EXIT
+  docker/standin/engine.sh up
+  eval "$(docker/standin/engine.sh env)"
+  PYTHONPATH=. "$PYTHON" docker/standin/images.py
+  # the machine's network, because containers of the stand-in engine have none that leads outside
+  docker build --quiet --network host --tag "$IMAGE" --file docker/Dockerfile . >/dev/null
+}
+
+if docker info >/dev/null 2>&1; then official; else stand_in; fi
+# without the tests of the embedded stack, which are about just that
+HEADRACE_TEST_STACK=containers "$PYTHON" -m pytest tests/integration tests/containers \
+  --ignore tests/integration/test_embedded_stack.py "$@"
