@@ -38,9 +38,9 @@ def pause_running(client: ControlClient, hurried: Callable[[], bool], deadline_s
 
 
 def paused_kbs(client: ControlClient) -> list[str]:
-    """KBs whose newest job is paused; empty where control can't be asked."""
+    """KBs whose newest job is paused, or will be in a moment; empty where control can't be asked."""
     try:
-        return [str(status["kb_id"]) for status in client.statuses() if status.get("status") == "paused"]
+        return [str(status["kb_id"]) for status in client.statuses() if status.get("status") in ("paused", "pausing")]
     except ControlError:
         return []
 

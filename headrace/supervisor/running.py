@@ -10,7 +10,7 @@ from headrace.supervisor.stack import Stack
 
 
 class StopRequested(BaseException):
-    """SIGINT or SIGTERM: raised in the main thread while it does something that a request to stop should end."""
+    """SIGINT, SIGTERM or SIGHUP: raised in the main thread while it does what a request to stop should end."""
 
 
 class Stopping:
@@ -35,8 +35,9 @@ class Stopping:
 
 @contextmanager
 def signals_to(stopping: Stopping) -> Iterator[None]:
-    """SIGINT and SIGTERM go to `stopping` inside the block."""
-    before = {number: signal.signal(number, stopping) for number in (signal.SIGINT, signal.SIGTERM)}
+    """SIGINT, SIGTERM, and SIGHUP of a terminal that is closed, go to `stopping` inside the block."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stopping) for number in numbers}
     try:
         yield
     finally:

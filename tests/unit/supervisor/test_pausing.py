@@ -52,5 +52,5 @@ def test_without_control_nothing_is_paused() -> None:
 
 
 def test_paused_kbs_are_named(control: FakeControl) -> None:
-    control.statuses |= {"a": [status_of("a", "paused")], "b": [status_of("b")]}
-    assert paused_kbs(ControlClient(control.url)) == ["a"]
+    control.statuses |= {"a": [status_of("a", "paused")], "b": [status_of("b")], "c": [status_of("c", "pausing")]}
+    assert paused_kbs(ControlClient(control.url)) == ["a", "c"]
