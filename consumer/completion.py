@@ -7,20 +7,26 @@
 4. The generation's state becomes `published`: one record, and a search sees all of it or nothing.
 5. `job_finished` stands on `events`.
 A crash between any two: `crawl_end` is not acked, so it comes again, and each step finds its work done. A `crawl_end`
-whose generation is published already goes through 1 to 3 without effect, and tells 5 again.
+whose generation is published already changes nothing of it any more, and tells 5 again.
+
+A crawl that failed, or whose manifest is not the one it names: the generation is undone, its objects are deleted, 5 is
+told. A crash in between: the state is undone and the job was not cancelled, so the `crawl_end` does the rest.
 """
 
 import logging
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from consumer.embed import place_of
 from consumer.generations import Generations
 from consumer.item import Item, item_of
+from consumer.judge import Judge
 from consumer.parking import Parking
 from consumer.reports import Reports
 from consumer.stalls import Stalls
-from headrace.kafka.follower import stream_span
+from headrace.kafka.follower import end_offset, stream_span
+from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
 from headrace.state.parked import Parked
 from headrace.vectors import Tenancy, VectorStore, live_ids
@@ -39,7 +45,10 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Difference:
-    """Between a manifest and what Weaviate holds, as sets of chunk ids."""
+    """Between a manifest and what Weaviate holds, as sets of chunk ids.
+
+    missing: named and neither visible at the generation nor dead-lettered; whether stored and retired, or not at all.
+    """
 
     named: frozenset[str]
     visible: frozenset[str]
@@ -58,7 +67,9 @@ class Completion:
         parking: Parking,
         parked: Parked,
         reports: Reports,
+        judge: Judge,
     ) -> None:
+        self._judge = judge
         self._settings, self._store, self._stalls = settings, store, stalls
         self._generations, self._parking, self._parked = generations, parking, parked
         self._reports = reports
@@ -70,40 +81,51 @@ class Completion:
     async def end(self, command: JobCommand, item: Item) -> Result:
         """Publishes the generation, or says what is in the way: parked when it must wait, requeued when it moved."""
         assert isinstance(item.event, CrawlEnd)
-        if self._parked.of(command.job_id):
-            await self._parking.park_span(command, item.raw.partition, item.raw.offset, item.raw.offset)
-            return "parked"
-        if item.raw.offset < self._parked.requeued_through(command.job_id):
-            await self._parking.copy(item.raw, item.event)
-            return "requeued"
-        await self._generations.open(command, item.epoch)
-        if item.event.failure:
-            await self._fail(command, item.event.failure)
-            return "done"
+        state = self._generations.state(command)
+        if state is not None and state.state == "undone":
+            return await self._fail(command, state.reason or "its generation is undone")
+        if state is None or state.state == "open":
+            if self._parked.of(command.job_id):
+                await self._parking.park_span(command, item.raw.partition, item.raw.offset, item.raw.offset)
+                return "parked"
+            if item.raw.offset < self._parked.requeued_through(command.job_id):
+                await self._parking.copy(item.raw, item.event)
+                return "requeued"
+            await self._generations.open(command, item.epoch)
+            if item.event.failure:
+                return await self._fail(command, item.event.failure)
         return await self._complete(command, item, item.event)
 
     async def _complete(self, command: JobCommand, item: Item, end: CrawlEnd) -> Result:
         manifest = await self._manifest(command, end)
-        ids = {ref for page in manifest.values() for ref in page}
-        if len(manifest) != end.pages or manifest_digest(ids) != end.digest:
-            await self._fail(command, _mismatch(len(manifest), end))
-            return "done"
+        ids = frozenset(ref for page in manifest.values() for ref in page)
         dead = await self._dead_lettered(command)
-        difference = await self._compare(command, frozenset(ids), dead)
-        if difference.missing and self._rounds[command.job_id] < ROUNDS:
-            self._rounds[command.job_id] += 1
-            await self._requeue(command, item, difference.missing)
-            return "requeued"
-        await self._repair(command, difference)
+        difference = await self._compare(command, ids, dead)
         state = self._generations.state(command)
         if state is None or state.state == "open":
-            await self._generations.publish(command)
-        await self._finished(command, end, difference, len(dead & difference.named))
+            if len(manifest) != end.pages or manifest_digest(ids) != end.digest:
+                return await self._fail(command, _mismatch(len(manifest), end))
+            if difference.missing and await self._another_round(command, item, difference.missing):
+                return "requeued"
+            await self._repair(command, difference)
+        if not await self._generations.publish(command):
+            return "superseded"  # cancelled meanwhile: the keeper waits to delete what was written
+        await self._finished(command, end, difference, len((dead & difference.named) - difference.visible))
+        self._rounds.pop(command.job_id, None)
         return "done"
+
+    async def _another_round(self, command: JobCommand, item: Item, missing: frozenset[str]) -> bool:
+        """Whether missing chunks were requeued; a chunk that base wrote is not in this job's log."""
+        if self._rounds[command.job_id] >= ROUNDS:
+            return False
+        self._rounds[command.job_id] += 1
+        return await self._requeue(command, item, missing)
 
     async def _manifest(self, command: JobCommand, end: CrawlEnd) -> dict[str, list[str]]:
         """Page URL to chunk ids, by the newest record of the highest epoch."""
         pages: dict[str, PageRecord] = {}
+        if end.pages_partition != self._generations.partition(command.kb_id):
+            return {}  # there are no pages of this knowledge base
         prefix = page_key(command.kb_id, command.generation, "").encode()
         async for record in stream_span(
             self._settings.bootstrap_servers,
@@ -131,13 +153,14 @@ class Completion:
         undone = self._generations.undone(command.kb_id)
         written = {chunk_id for chunk_id, born, _ in rows if born == command.generation}
         older = [row for row in rows if row[1] < command.generation]
-        visible = live_ids(older, command.generation, undone) | (written & named)
+        kept = live_ids(older, command.generation, undone)
+        visible = named & (kept | written)
         return Difference(
             named=named,
-            visible=frozenset(visible & named),
+            visible=frozenset(visible),
             extra=frozenset(written - named),
-            missing=named - {chunk_id for chunk_id, _, _ in rows} - dead,
-            retired=frozenset(live_ids(older, command.generation, undone) - named),
+            missing=named - visible - dead,
+            retired=frozenset(kept - named),
         )
 
     async def _rows(self, place: Tenancy) -> list[tuple[str, int, int]]:
@@ -157,15 +180,18 @@ class Completion:
         async for record in self._until_now("events", command.partition):
             if record.key != key or not record.value or b'"dead_letter"' not in record.value:
                 continue
-            event = decode("events", record.headers, record.value)
+            try:
+                event = decode("events", record.headers, record.value)
+            except UndecodableRecord as exc:
+                log.warning("events %d/%d is passed over: %s", record.partition, record.offset, exc)
+                continue
             if isinstance(event, DeadLettered) and event.chunk_id:
                 found.add(event.chunk_id)
         return frozenset(found)
 
-    async def _requeue(self, command: JobCommand, end: Item, missing: frozenset[str]) -> None:
-        log.warning("job %s: %d chunks are named but not stored; requeueing them", command.job_id, len(missing))
-        wanted = set(missing)
-        key = command.job_id.encode()
+    async def _requeue(self, command: JobCommand, end: Item, missing: frozenset[str]) -> bool:
+        """Copies every original of the missing chunks (an owner that slept may have written one that is stale)."""
+        key, copied = command.job_id.encode(), 0
         async for record in stream_span(
             self._settings.bootstrap_servers,
             "chunks",
@@ -175,22 +201,25 @@ class Completion:
             prefix=self._settings.topic_prefix,
         ):
             event = item_of(record).event if record.key == key else None
-            if isinstance(event, Chunk) and event.chunk_id in wanted:
-                wanted.discard(event.chunk_id)
+            if isinstance(event, Chunk) and event.chunk_id in missing and event.origin is None:
+                copied += 1
                 await self._parking.copy(record, event)
+        log.warning("job %s: %d chunks are not stored; requeued %d copies", command.job_id, len(missing), copied)
         assert isinstance(end.event, CrawlEnd)
-        await self._parking.copy(end.raw, end.event)
+        if copied:
+            await self._parking.copy(end.raw, end.event)
+        return bool(copied)
 
-    async def _until_now(self, topic: str, partition: int):  # type: ignore[no-untyped-def]
-        from headrace.kafka.follower import end_offset
-
+    async def _until_now(self, topic: str, partition: int) -> AsyncIterator[RawRecord]:
         bootstrap, prefix = self._settings.bootstrap_servers, self._settings.topic_prefix
         end = await end_offset(bootstrap, topic, partition, prefix=prefix)
         async for record in stream_span(bootstrap, topic, partition, 0, end, prefix=prefix):
             yield record
 
-    async def _fail(self, command: JobCommand, reason: str) -> None:
+    async def _fail(self, command: JobCommand, reason: str) -> Result:
         """Nothing of the generation can be published: it is undone, and the job failed."""
+        if self._judge.cancelled(command.job_id):
+            return "superseded"  # the keeper undoes it, and tells so
         log.warning("job %s failed: %s", command.job_id, reason)
         await self._generations.undo(command, reason)
         place = place_of(command)
@@ -204,6 +233,7 @@ class Completion:
             finished_at=now(),
         )
         await self._reports.publish(event, command.partition)
+        return "done"
 
     async def _finished(self, command: JobCommand, end: CrawlEnd, difference: Difference, dead: int) -> None:
         flawed = bool(end.errors or difference.missing or dead)

@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-
-import numpy as np
+from collections.abc import Callable, Iterator, Sequence
 
 from consumer.item import Batch, Item, Paid
 from consumer.judge import Judge
@@ -111,31 +109,28 @@ class EmbedStage:
 
     async def _embed_texts(self, command: JobCommand, place: Tenancy, items: list[Item], paid: Paid) -> None:
         embedder, room = self._profiles.of(command.definition.embedding)
-        for start in range(0, len(items), embedder.max_texts):
-            part = items[start : start + embedder.max_texts]
+        for part in _calls(items, embedder):
             async with room:
-                embedded, part = await self._call(command, embedder, part)
-            for item, vector in zip(part, embedded.vectors, strict=True):
+                embedded, taken = await self._call(command, embedder, part)
+            for item, vector in zip(taken, embedded.vectors, strict=True):
                 self._cache.put(place, _chunk(item).text_hash, vector)
-            paid.texts += len(part)
+            paid.texts += len(taken)
             paid.tokens += embedded.tokens
             paid.calls += embedded.calls
 
     async def _call(self, command: JobCommand, embedder: Embedder, items: list[Item]) -> tuple[Embedded, list[Item]]:
-        """One call; texts that the provider refuses are refused here, and the others tried again without them."""
-        while items:
-            texts = [_text(item) for item in items]
-            try:
-                return await self._stalls.retry(
-                    lambda texts=texts: self._if_running(command, embedder, texts),  # type: ignore[misc]
-                    [command],
-                    lambda cause, waited_s: self._patient(command, cause, waited_s),
-                ), items
-            except TextsRefused as exc:
-                for index, reason in exc.reasons.items():
-                    items[index].refuse("embed", reason)
-                items = [item for item in items if _wanted(item)]
-        return Embedded(np.empty((0, 0), dtype=np.float32), 0, 0), []
+        """One call, and the items that it has vectors of; those that the provider refuses are refused here."""
+        texts = [_text(item) for item in items]
+        try:
+            return await self._stalls.retry(
+                lambda: self._if_running(command, embedder, texts),
+                [command],
+                lambda cause, waited_s: self._patient(command, cause, waited_s),
+            ), items
+        except TextsRefused as exc:
+            for index, reason in exc.reasons.items():
+                items[index].refuse("embed", reason)
+            return exc.others, [item for item in items if _wanted(item)]
 
     async def _if_running(self, command: JobCommand, embedder: Embedder, texts: Sequence[str]) -> Embedded:
         if not self._judge.may_embed(command.job_id):
@@ -148,6 +143,21 @@ class EmbedStage:
 
 def place_of(command: JobCommand) -> Tenancy:
     return Tenancy(collection_name(command.definition.embedding), command.kb_id)
+
+
+def _calls(items: list[Item], embedder: Embedder) -> Iterator[list[Item]]:
+    """Cuts items so that each part is one call: a failure then throws away no vector that was paid for."""
+    part: list[Item] = []
+    size = 0
+    for item in items:
+        length = len(_text(item).encode())
+        if part and (len(part) == embedder.max_texts or size + length > embedder.max_bytes):
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += length
+    if part:
+        yield part
 
 
 def _wanted(item: Item) -> bool:

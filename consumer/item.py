@@ -94,7 +94,7 @@ def item_of(raw: RawRecord) -> Item:
     """Decodes once, here; a record that can't be decoded is an item that is refused."""
     try:
         event = decode("chunks", raw.headers, raw.value)
-    except UndecodableRecord as exc:
+    except (UndecodableRecord, RecursionError) as exc:  # the latter: brackets nested without end
         item = Item(raw, None)
         item.refuse("decode", str(exc))
         return item

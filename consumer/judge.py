@@ -2,12 +2,13 @@
 
 import logging
 
-from consumer.item import Item
+from consumer.item import Item, JobRecord
 from headrace.kafka.follower import Follower
 from headrace.state.commands import Commands
 from headrace.state.kbs import KnowledgeBases
 from headrace.state.parked import Parked
-from schemas.chunks import CrawlBegin, CrawlEnd
+from schemas import identity
+from schemas.chunks import Chunk, CrawlBegin, CrawlEnd
 from schemas.commands import JobCommand
 from schemas.facts import Result
 
@@ -19,12 +20,14 @@ class Judge:
 
     def __init__(self, follower: Follower, commands: Commands, kbs: KnowledgeBases, parked: Parked) -> None:
         self._follower, self._commands, self._kbs, self._parked = follower, commands, kbs, parked
-        self._epochs: dict[str, int] = {}
+        self._epochs: dict[tuple[str, int], int] = {}
         self.stalled: set[str] = set()
 
     def note(self, item: Item) -> None:
+        """By partition: a `crawl_begin` on a wrong one is refused, and its offset there means nothing here."""
         if isinstance(item.event, CrawlBegin):
-            self._epochs[item.event.job_id] = max(item.epoch, self._epochs.get(item.event.job_id, -1))
+            key = item.event.job_id, item.raw.partition
+            self._epochs[key] = max(item.epoch, self._epochs.get(key, -1))
 
     async def judge(self, item: Item) -> None:
         """Sets the item's command and, unless it is to be indexed or to take effect, its result."""
@@ -33,8 +36,8 @@ class Judge:
         item.command = await self._command(item.event.job_id)
         if item.command is None:
             item.refuse("judge", f"no command names the job {item.event.job_id}")
-        elif item.raw.partition != item.command.partition:
-            item.refuse("judge", f"stands on partition {item.raw.partition}, the job's is {item.command.partition}")
+        elif misfit := _misfit(item, item.event, item.command):
+            item.refuse("judge", misfit)
         else:
             item.result = self._result(item, item.command)
 
@@ -42,7 +45,24 @@ class Judge:
         """The item's generation or epoch is over, or its job cancelled: it must have no effect."""
         assert item.command is not None
         command = self._commands.get(item.command.job_id) or item.command
-        return command.desired == "cancelled" or not self._open(item, command) or self._stale(item, command)
+        return (
+            command.desired == "cancelled"
+            or (self._ended(command) and not isinstance(item.event, CrawlEnd))
+            or self._stale(item, command)
+        )
+
+    def reconsider(self, item: Item) -> None:
+        """Just before it is written: what was judged when it was read may hold no more."""
+        if item.command is None or item.result not in (None, "duplicate", "parked"):
+            return
+        if self.over(item):
+            item.result = "superseded"
+        elif isinstance(item.event, CrawlEnd) and item.result is None:
+            item.result = self._result(item, self._commands.get(item.command.job_id) or item.command)
+
+    def cancelled(self, job_id: str) -> bool:
+        command = self._commands.get(job_id)
+        return command is not None and command.desired == "cancelled"
 
     def may_embed(self, job_id: str) -> bool:
         command = self._commands.get(job_id)
@@ -53,18 +73,18 @@ class Judge:
             return "superseded"
         if isinstance(item.event, CrawlBegin):
             return None
+        if self._ended(command):
+            return None  # a crawl_end: its last steps, which a crash may have cut off, are not for a pause to hold up
         if command.desired == "paused" or command.job_id in self.stalled:
             return "parked"
         if isinstance(item.event, CrawlEnd) and self._parked.of(command.job_id):
             return "parked"  # it must not overtake what is parked; requeueing goes by offset, so it comes last
         return None
 
-    def _open(self, item: Item, command: JobCommand) -> bool:
+    def _ended(self, command: JobCommand) -> bool:
+        """Published or undone. A crawl_end still unacked may be the one that did it: it has effect all the same."""
         state = self._kbs.generation(command.kb_id, command.generation)
-        if state is None or state.state == "open":
-            return True
-        # A crawl_end that is still unacked may be the one that published: its last steps are done again.
-        return state.state == "published" and isinstance(item.event, CrawlEnd)
+        return state is not None and state.state != "open"
 
     def _stale(self, item: Item, command: JobCommand) -> bool:
         """Written by an owner after a newer one had begun.
@@ -73,7 +93,7 @@ class Judge:
         newer owner counts on it.
         """
         state = self._kbs.generation(command.kb_id, command.generation)
-        newest = max(self._epochs.get(command.job_id, -1), state.epoch if state else -1)
+        newest = max(self._epochs.get((command.job_id, command.partition), -1), state.epoch if state else -1)
         return item.epoch < newest < item.place.offset
 
     def command_known(self, job_id: str | None) -> JobCommand | None:
@@ -85,3 +105,28 @@ class Judge:
             await self._follower.catch_up("commands")
             command = self._commands.get(job_id)
         return command
+
+
+def _misfit(item: Item, event: JobRecord, command: JobCommand) -> str | None:
+    """What of the record contradicts its job or itself: such a record would be lost or do harm further on.
+
+    Parking finds a job's records by key; Weaviate refuses a whole request for one id that is no UUID; a vector is
+    reused for every text with the same text_hash.
+    """
+    if item.raw.key != event.job_id.encode():
+        return "the record's key is not its job_id"
+    if item.raw.partition != command.partition:
+        return f"stands on partition {item.raw.partition}, the job's is {command.partition}"
+    if (event.kb_id, event.generation) != (command.kb_id, command.generation):
+        return f"is of {event.kb_id}/{event.generation}, the job of {command.kb_id}/{command.generation}"
+    return _chunk_misfit(event) if isinstance(event, Chunk) else None
+
+
+def _chunk_misfit(chunk: Chunk) -> str | None:
+    if chunk.chunk_id != identity.chunk_id(chunk.kb_id, chunk.generation, chunk.doc_hash):
+        return "chunk_id is not the one of its generation and doc_hash"
+    if chunk.text_hash != identity.text_hash(identity.embedding_input(chunk.title, chunk.heading_path, chunk.text)):
+        return "text_hash is not that of the text to embed"
+    if not 0 <= chunk.ordinal < 2**31:
+        return f"ordinal {chunk.ordinal} is out of range"
+    return None

@@ -22,6 +22,7 @@ SETTLE_S = 3.0
 unwell, and a pause need not wait for that."""
 
 _PROBE = ["headrace"]
+_TASK = "keep "
 
 
 class Keeper:
@@ -71,7 +72,8 @@ class Keeper:
 
     def step_aside(self, command: JobCommand, dependency: str) -> None:
         """The job's embedding is stalled for long: its records are parked until `dependency` is well again."""
-        if command.job_id not in self._judge.stalled:
+        command = self._commands.get(command.job_id) or command
+        if command.partition in self._partitions and command.job_id not in self._judge.stalled:
             self._judge.stalled.add(command.job_id)
             log.warning("job %s steps aside until %s is well again", command.job_id, dependency)
             self._start(command, self._await_recovery(command, dependency))
@@ -79,6 +81,8 @@ class Keeper:
     def parked(self, command: JobCommand) -> None:
         """Records of the job were just parked: if it runs (again) by now, they are taken up at once."""
         command = self._commands.get(command.job_id) or command
+        if command.partition not in self._partitions:
+            return  # drained before they are given away: the next owner takes them up
         task = self._tasks.get(command.job_id)
         if self._judge.may_embed(command.job_id) and (task is None or task.done()):
             self._start(command, self._parking.requeue(command))
@@ -98,11 +102,14 @@ class Keeper:
         before = self._tasks.pop(command.job_id, None)
         if before:
             before.cancel()
-        task = asyncio.create_task(duty, name=f"keep {command.job_id}")
+        task = asyncio.create_task(duty, name=_TASK + command.job_id)
         task.add_done_callback(self._ended)
         self._tasks[command.job_id] = task
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
+        job_id = task.get_name().removeprefix(_TASK)
+        if self._tasks.get(job_id) is task:
+            del self._tasks[job_id]
         if not task.cancelled() and task.exception() and not self.failed.done():
             self.failed.set_exception(task.exception() or RuntimeError())
 
@@ -148,4 +155,4 @@ class Keeper:
         await self._stalls.retry(probe, [command])
         await self._stalls.over([command], dependency)
         self._judge.stalled.discard(command.job_id)
-        await self._parking.requeue(command)
+        await self._run(command)  # all of it: stepping aside may have cut it off before `running` was told

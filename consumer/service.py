@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from typing import Any
 
 import faust
+from confluent_kafka import KafkaException
 
 from consumer.completion import Completion
 from consumer.embed import EmbedStage, Profiles
@@ -34,6 +36,12 @@ from schemas.chunks import Chunk
 from schemas.commands import JobCommand
 
 log = logging.getLogger(__name__)
+
+
+STREAM_STOP_S = 18.0
+"""The drain, and a little for leaving the group."""
+LAST_REPORTS_S = 2.0
+CLOSE_S = 1.0
 
 
 class Consumer:
@@ -67,7 +75,7 @@ class Consumer:
             profiles=self._profiles,
             reports=self._reports,
         )
-        completion = Completion(settings, self._store, stalls, generations, parking, parked, self._reports)
+        completion = Completion(settings, self._store, stalls, generations, parking, parked, self._reports, self._judge)
         embed = EmbedStage(self._judge, stalls, self._store, self._profiles, self._keeper.step_aside)
         settle = SettleStage(
             self._judge, stalls, self._store, self._publisher, parking, completion, self._reports, self._keeper.parked
@@ -83,6 +91,7 @@ class Consumer:
             crash=self.app.crash,
         )
         self._keeper.window = self.window
+        self._following: asyncio.Future[None] | None = None
         consume(self.app, settings, self._handle)
         self.app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
         self.app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
@@ -94,19 +103,24 @@ class Consumer:
         await self._follower.catch_up()  # before joining: the others keep working meanwhile
         self.window.start()
         self._keeper.failed.add_done_callback(lambda done: asyncio.ensure_future(self._crash(done)))
+        self._following = asyncio.ensure_future(self._follower.failed())
+        self._following.add_done_callback(lambda done: asyncio.ensure_future(self._crash(done)))
         self.app.finalize()
         await self.app.start()
 
     async def stop(self) -> None:
+        """Ends in bounded time, whatever hangs: what is cut off here is delivered again, and done again."""
+        if self._following:
+            self._following.cancel()
         if self.app.started:
-            await self.app.stop()
+            await _at_most(STREAM_STOP_S, self.app.stop(), "the stream")
         await self._keeper.release()
         await self.window.stop()
         await self._follower.stop()
-        await self._publisher.drain()
+        await _at_most(LAST_REPORTS_S, self._publisher.drain(), "the last reports")
         await self._publisher.stop()
-        await self._profiles.stop()
-        await self._store.stop()
+        await _at_most(CLOSE_S, self._profiles.stop(), "the embedders")
+        await _at_most(CLOSE_S, self._store.stop(), "Weaviate's client")
 
     async def _handle(self, events: list[Any]) -> None:
         await self.window.submit(self._batches, events)
@@ -155,6 +169,17 @@ class Consumer:
 
     def _command_changed(self, command: JobCommand) -> None:
         self._keeper.command_changed(command)
+
+
+async def _at_most(seconds: float, stopping: Awaitable[Any], what: str) -> None:
+    """Waits for what stops, but not for ever."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping
+    except TimeoutError:
+        log.warning("%s did not end within %.0f s: left behind", what, seconds)
+    except KafkaException as exc:
+        log.warning("%s: %s", what, exc)
 
 
 def _raw(message: Any) -> RawRecord:

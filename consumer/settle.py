@@ -62,8 +62,7 @@ class SettleStage:
 
     async def settle(self, batch: Batch) -> None:
         for item in batch.items:
-            if item.command is not None and item.result in (None, "duplicate", "parked") and self._judge.over(item):
-                item.result = "superseded"
+            self._judge.reconsider(item)
         for items in batch.jobs().values():
             await self._index([item for item in items if item.result is None and isinstance(item.event, Chunk)])
         for item in batch.items:

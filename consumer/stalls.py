@@ -58,6 +58,12 @@ class Stalls:
                     raise GaveUp(exc, waited_s) from exc
                 await asyncio.sleep(max(exc.retry_after_s or 0, pause * random.uniform(0.8, 1.2)))
                 pause = min(LONGEST_PAUSE_S, pause * 2)
+            except GaveUp:
+                raise  # the dependency was not even asked
+            except Exception:
+                if unwell:  # an answer, if no good one: the dependency is well
+                    await self.over(jobs, unwell)
+                raise
             else:
                 if unwell:
                     await self.over(jobs, unwell)

@@ -57,6 +57,9 @@ class Window:
         self._acked = asyncio.Event()
         self._settling = asyncio.Lock()
         self._closed: int | None = None
+        self._given_up: int | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._prepares: set[asyncio.Task[None]] = set()
         self._expected: dict[int, int] = {}
         self._log_start: dict[int, int] = {}
         self.gate = asyncio.Event()
@@ -69,9 +72,10 @@ class Window:
         ]
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._prepares]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def in_flight(self) -> int:
@@ -98,7 +102,10 @@ class Window:
             self._in_flight += 1
             self._preparing.update(batch.jobs().keys())
             self._under_way.update(batch.jobs().keys())
-            self._queue.put_nowait((batch, asyncio.create_task(self._prepared(batch))))
+            prepared = asyncio.create_task(self._prepared(batch))
+            self._prepares.add(prepared)
+            prepared.add_done_callback(self._prepares.discard)
+            self._queue.put_nowait((batch, prepared))
 
     async def quiet(self, job_id: str) -> None:
         """Returns once no batch is being prepared (embedded) that has records of the job."""
@@ -116,12 +123,13 @@ class Window:
             return
 
     async def drain(self) -> None:
-        """Lets the batches under way finish, for `DRAIN_S` at most, and commits; none starts after."""
+        """Lets the batches under way finish, for `DRAIN_S` at most, and commits; none starts after, nor is settled."""
         self._closed = self._generation()
         try:
             async with asyncio.timeout(DRAIN_S), self._changed:
                 await self._changed.wait_for(lambda: not self._in_flight)
         except TimeoutError:
+            self._given_up = self._closed  # from here on another may own the records
             log.warning("gave up on %d batches: their records will be delivered again", self._in_flight)
         await self._commit()
 
@@ -152,7 +160,7 @@ class Window:
             await self._prepare(batch)
         finally:
             async with self._changed:
-                self._preparing.subtract(batch.jobs().keys())
+                _subtract(self._preparing, batch)
                 self._changed.notify_all()
 
     async def _run(self) -> None:
@@ -172,7 +180,7 @@ class Window:
             await self._crash(exc)
 
     async def _settle_and_ack(self, batch: Batch) -> None:
-        if not self._all_live(batch):
+        if not self._all_live(batch) or batch.group_generation == self._given_up:
             return
         await self._settle(batch)
         if self._all_live(batch):
@@ -188,14 +196,25 @@ class Window:
         self.progressed_at = time.monotonic()
         async with self._changed:
             self._in_flight -= 1
-            self._under_way.subtract(batch.jobs().keys())
+            _subtract(self._under_way, batch)
             self._changed.notify_all()
 
     async def _commits(self) -> None:
         while True:
             await self._acked.wait()
             self._acked.clear()
-            await self._commit()
+            try:
+                await self._commit()
+            except Exception as exc:  # Kafka is unwell: what is acked goes with the next commit, or with Faust's own
+                log.warning("can't commit: %r", exc)
+
+
+def _subtract(counted: Counter[str], batch: Batch) -> None:
+    """Jobs counted down to nothing are forgotten: ever more come for as long as the process runs."""
+    for job_id in batch.jobs():
+        counted[job_id] -= 1
+        if not counted[job_id]:
+            del counted[job_id]
 
 
 def split(items: list[Item], events: list[Any], generation: int, size_of: Callable[[Item], int]) -> list[Batch]:

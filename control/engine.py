@@ -93,7 +93,7 @@ class Engine:
         prefix = self.settings.topic_prefix
         await self.projection.start(self.settings.bootstrap_servers, prefix=prefix, log_identity=identity)
         await self.projection.catch_up()
-        self._watch_offsets(partitions)
+        await self._watch_offsets(partitions)
         self._desk = Desk(
             self._books,
             self.writer,
@@ -182,7 +182,7 @@ class Engine:
                 log.warning("%s; trying again", self.unready)
                 await asyncio.sleep(RETRY_S)
 
-    def _watch_offsets(self, partitions: int) -> None:
+    async def _watch_offsets(self, partitions: int) -> None:
         settings = self.settings
         self._offsets = OffsetWatch(
             settings.bootstrap_servers,
@@ -192,7 +192,7 @@ class Engine:
             wanted=self.snapshots.wants_offsets,
             on_change=self.snapshots.touch_partitions,
         )
-        self._offsets.start()
+        await self._offsets.start()
         self.snapshots.start(self._offsets)
 
     async def _report_refusals(self, desk: Desk, reported: set[Place]) -> None:

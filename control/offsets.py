@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaException
 
 from control.metrics import LAG
-from headrace.kafka.admin import admin_client, committed_offsets, end_offsets
+from headrace.kafka.admin import GroupOffsets
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 1.0
 POLL_S = 0.25
 """How often offsets are read while somebody wants them."""
 
@@ -42,19 +43,21 @@ class OffsetWatch:
         on_change: Callable[[set[int]], None],
     ) -> None:
         """`topic` is the full name. While `wanted()` is false nothing is read."""
-        self._admin = admin_client(bootstrap_servers)
-        self._group, self._topic, self._partitions = group, topic, partitions
+        self._group = GroupOffsets(bootstrap_servers, group=group, topic=topic, partitions=partitions)
         self._wanted, self._on_change = wanted, on_change
         self._known: dict[int, PartitionOffsets] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        """Reads once, so that the first status has offsets where the broker gives them."""
+        await self._try()
         self._task = asyncio.create_task(self._poll(), name="offsets")
 
     async def stop(self) -> None:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.to_thread(self._group.close)
 
     def of(self, partition: int) -> PartitionOffsets | None:
         return self._known.get(partition)
@@ -69,17 +72,20 @@ class OffsetWatch:
 
     async def _poll(self) -> None:
         while True:
-            try:
-                if self._wanted():
-                    await self.refresh()
-            except KafkaException as exc:  # the dependency is unwell: what was known stays
-                log.warning("can't read the group's offsets: %s", exc.args[0].str())
-                await asyncio.sleep(1)
             await asyncio.sleep(POLL_S)
+            if self._wanted() and not await self._try():
+                await asyncio.sleep(RETRY_S)
+
+    async def _try(self) -> bool:
+        try:
+            await self.refresh()
+        except KafkaException as exc:  # the dependency is unwell: what was known stays
+            log.warning("can't read the group's offsets: %s", exc.args[0].str())
+            return False
+        return True
 
     def _read(self) -> dict[int, PartitionOffsets]:
-        committed = committed_offsets(self._admin, self._group, self._topic)
-        ends = end_offsets(self._admin, self._topic, self._partitions)
+        committed, ends = self._group.committed(), self._group.ends()
         for partition, end in ends.items():
             LAG.labels(str(partition)).set(end - committed.get(partition, 0))
         return {partition: PartitionOffsets(committed.get(partition), end) for partition, end in ends.items()}

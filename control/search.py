@@ -38,7 +38,7 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Searcher:
-    """`search` (what `check` lets through); `stop`. Raises Problem, or DependencyUnwell for Weaviate or the provider."""
+    """`search` (what `check` lets through); `stop`. Raises Problem, or DependencyUnwell for a service."""
 
     def __init__(self, books: Books, store: VectorStore, settings: Settings) -> None:
         self._books, self._store, self._settings = books, store, settings

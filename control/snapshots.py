@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
 from duckdb import DuckDBPyConnection
 
 from control import answers, questions, rules
 from control.books import Books
 from control.metrics import JOBS, QUEUED
-from control.offsets import OffsetWatch
-from control.picture import build
+from control.offsets import OffsetWatch, PartitionOffsets
+from control.picture import build, offsets_answer
 from control.projection import Projection
 from control.status import OVER, Facts, Report
 from schemas.commands import JobCommand
@@ -91,7 +92,12 @@ class Snapshots:
         if stale or (entry.dirty and entry.answer is not None and entry.answer.status in OVER):
             await self._make(entry)
         assert entry.answer is not None
+        if entry.answer.status in OVER:  # its counts no longer hang on the offsets, which go on
+            return msgspec.structs.replace(entry.answer, offsets=offsets_answer(command.partition, self._of(command)))
         return entry.answer
+
+    def _of(self, command: JobCommand) -> PartitionOffsets | None:
+        return self._offsets.of(command.partition) if self._offsets else None
 
     def active(self, job_id: str) -> bool:
         """As of the newest snapshot; a job that has none yet counts as active."""
@@ -164,7 +170,7 @@ class Snapshots:
             self._changed.notify_all()
 
     async def _answer(self, command: JobCommand, pace: deque[tuple[float, int]]) -> answers.StatusAnswer:
-        offsets = self._offsets.of(command.partition) if self._offsets else None
+        offsets = self._of(command)
         committed = (offsets.committed if offsets else None) or 0
 
         def ask(cursor: DuckDBPyConnection) -> tuple[questions.Told, questions.Tally]:

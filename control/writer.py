@@ -78,7 +78,8 @@ class Writer:
     async def stop(self) -> None:
         """A commit that is not decided yet is left to the broker, which aborts it in time."""
         self._closing.set()
-        await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=True)
 
     async def commit(self, outgoing: Sequence[Outgoing]) -> list[Written]:
         """Writes all or nothing; gives the places. Call `settled` first.
@@ -165,6 +166,11 @@ class Writer:
                     raise
                 log.warning("Kafka has not decided a transaction yet: %s", exc.args[0].str())
                 self._wait_s(0.1)
+
+    def _close(self) -> None:
+        """Lets go of the client, which ends its threads; `close()` of the client would wait for Kafka."""
+        if hasattr(self, "_producer"):
+            del self._producer
 
     def _wait_s(self, seconds: float) -> None:
         if self._closing.wait(seconds):

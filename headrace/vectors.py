@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 PAGE = 5_000
 """Ids a listing asks for at once; Weaviate refuses offsets beyond 10,000, so listings go by cursor."""
-DELETE_AT_ONCE = 10_000
-"""Weaviate's own limit for one delete_many."""
 PATCHES_AT_ONCE = 16
 
 
@@ -100,17 +98,25 @@ class VectorStore:
             by_id = await objects.query.fetch_objects(
                 filters=Filter.by_id().contains_any(list(ids)), limit=len(ids), return_properties=[]
             )
-            by_hash = await objects.query.fetch_objects(
-                filters=Filter.by_property("text_hash").contains_any(list(text_hashes)),
-                limit=4 * len(text_hashes),  # a text may be stored under several ids
+            vectors = await self._vectors_of(objects, text_hashes)
+        return Found(frozenset(str(each.uuid) for each in by_id.objects), vectors)
+
+    async def _vectors_of(self, tenant: "CollectionAsync[Any, Any]", text_hashes: Sequence[str]) -> dict[str, Vectors]:
+        """A text on every page is stored under many ids and crowds others out: those are asked for again."""
+        found: dict[str, Vectors] = {}
+        while wanted := [text_hash for text_hash in dict.fromkeys(text_hashes) if text_hash not in found]:
+            limit = 4 * len(wanted)
+            answer = await tenant.query.fetch_objects(
+                filters=Filter.by_property("text_hash").contains_any(wanted),
+                limit=limit,
                 include_vector=True,
                 return_properties=["text_hash"],
             )
-        vectors = {
-            str(each.properties["text_hash"]): np.asarray(each.vector["default"], dtype=np.float32)
-            for each in by_hash.objects
-        }
-        return Found(frozenset(str(each.uuid) for each in by_id.objects), vectors)
+            for each in answer.objects:
+                found[str(each.properties["text_hash"])] = np.asarray(each.vector["default"], dtype=np.float32)
+            if len(answer.objects) < limit:
+                break
+        return found
 
     async def insert(self, place: Tenancy, chunks: Sequence[StoredChunk], vectors: Sequence[Vectors]) -> dict[int, str]:
         """Writes objects, replacing those with the same id. Returns index to reason of those refused by themselves."""
@@ -142,7 +148,7 @@ class VectorStore:
         with self._forgetting(place):
             tenant = await self._tenant(place)
             for start in range(0, len(ids), PAGE):
-                await tenant.data.delete_many(where=Filter.by_id().contains_any(list(ids[start : start + PAGE])))
+                await _delete(tenant, Filter.by_id().contains_any(list(ids[start : start + PAGE])))
 
     async def undo(self, place: Tenancy, generation: int) -> int:
         """Deletes what the generation wrote and takes back what it retired; returns the number deleted.
@@ -160,7 +166,7 @@ class VectorStore:
             tenant = collection.with_tenant(place.tenant)
             mine = Filter.by_property("born").equal(generation)
             while (await tenant.aggregate.over_all(filters=mine, total_count=True)).total_count:
-                deleted += (await tenant.data.delete_many(where=mine)).successful
+                deleted += await _delete(tenant, mine)
             retired = Filter.by_property("retired").equal(generation)
             while ids := await self._page_of_ids(tenant, retired):
                 await self._set_retired(tenant, ids, NEVER)
@@ -212,7 +218,11 @@ class VectorStore:
         async with self._connecting:
             if self._client is None:
                 client = _client(self._settings)
-                await client.connect()
+                try:
+                    await client.connect()
+                except BaseException:
+                    await client.close()
+                    raise
                 self._client = client
             return self._client
 
@@ -239,6 +249,14 @@ class VectorStore:
         except DependencyUnwell:
             self._known.discard(place)
             raise
+
+
+async def _delete(tenant: "CollectionAsync[Any, Any]", where: Any) -> int:
+    """Deletes up to Weaviate's limit for one call; returns how many. What it fails to delete is its trouble."""
+    done = await tenant.data.delete_many(where=where)
+    if done.failed:
+        raise DependencyUnwell("Weaviate", f"can't delete {done.failed} objects")
+    return int(done.successful)
 
 
 def _client(settings: Settings) -> weaviate.WeaviateAsyncClient:

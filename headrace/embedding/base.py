@@ -24,6 +24,8 @@ class Embedder(Protocol):
 
     max_texts: int
     """Most texts worth handing over in one call."""
+    max_bytes: int
+    """Most UTF-8 bytes that one call answers as a whole: what a failure throws away, and pays for again."""
     parallel: int
     """Calls worth having under way at once."""
 
@@ -33,8 +35,8 @@ class Embedder(Protocol):
 
 
 class TextsRefused(Exception):
-    """The provider refuses these texts as they are: index in the call to reason. The others were not embedded."""
+    """The provider refuses these texts as they are: index in the call to reason. `others` holds the rest, embedded."""
 
-    def __init__(self, reasons: dict[int, str]) -> None:
+    def __init__(self, reasons: dict[int, str], others: Embedded) -> None:
         super().__init__("; ".join(sorted(set(reasons.values()))))
-        self.reasons = reasons
+        self.reasons, self.others = reasons, others

@@ -25,6 +25,7 @@ BATCH = 8
 
 class LocalEmbedder:
     max_texts = 16
+    max_bytes = 1 << 30
     parallel = 1
 
     def __init__(self, embedding: Embedding, settings: Settings) -> None:

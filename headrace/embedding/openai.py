@@ -5,7 +5,10 @@ Limits (platform.openai.com, embeddings reference): 2,048 inputs, 8,192 tokens a
 
 import base64
 import binascii
-from collections.abc import Sequence
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import openai
@@ -15,13 +18,20 @@ from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
 from schemas.kb import OPENAI_MODELS, Embedding
 
+log = logging.getLogger(__name__)
+
 TIMEOUT_S = 60.0
 MAX_REQUEST_BYTES = 290_000
 """A cl100k token is at least one byte, so a request of so many bytes never passes 300,000 tokens."""
 
+REFUSALS = frozenset({400, 413, 422})
+"""The request is not taken as it is; a part of it may be (413 and 422: limits of compatible servers)."""
+HARMLESS = "headrace"
+
 
 class OpenAIEmbedder:
     max_texts = 256
+    max_bytes = MAX_REQUEST_BYTES
     parallel = 16
 
     def __init__(self, embedding: Embedding, settings: Settings) -> None:
@@ -32,22 +42,39 @@ class OpenAIEmbedder:
         self._client: openai.AsyncOpenAI | None = None
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        parts: list[Vectors] = []
-        tokens = calls = 0
-        for start, end in _requests(texts):
-            try:
-                vectors, used = await self._request(texts[start:end])
-            except TextsRefused as exc:
-                raise TextsRefused({start + i: reason for i, reason in exc.reasons.items()}) from exc
-            parts.append(vectors)
-            tokens, calls = tokens + used, calls + 1
-        return Embedded(np.concatenate(parts), tokens, calls)
+        answers = [await self._request(texts, start, end) for start, end in _requests(texts)]
+        answer = answers[0] if len(answers) == 1 else _joined(answers)
+        if answer.reasons and len(answer.reasons) == len(texts):
+            await self._check_that_any_is_taken(next(iter(answer.reasons.values())))
+        if answer.reasons:
+            raise TextsRefused(dict(answer.reasons), answer.embedded(self._dimensions))
+        return answer.embedded(self._dimensions)
 
     async def stop(self) -> None:
         if self._client:
             await self._client.close()
 
-    async def _request(self, texts: Sequence[str]) -> tuple[Vectors, int]:
+    async def _request(self, texts: Sequence[str], start: int, end: int) -> "_Answer":
+        """For `texts[start:end]`. What is refused is tried again by halves, down to the text that fails by itself."""
+        try:
+            vectors, tokens = await self._ask(texts[start:end])
+        except _Refused as exc:
+            if end - start == 1:
+                return _Answer([], {start: f"the embedding API refuses this text: {exc}"}, 0, 0)
+            middle = (start + end) // 2
+            return _joined([await self._request(texts, start, middle), await self._request(texts, middle, end)])
+        return _Answer([vectors], {}, tokens, 1)
+
+    async def _check_that_any_is_taken(self, reason: str) -> None:
+        """Refusing all there is may be no fault of the texts: a parameter or a server that fits none would do the same."""
+        try:
+            await self._ask([HARMLESS])
+        except _Refused as exc:
+            raise DependencyUnwell("OpenAI", f"refuses every text: {exc}", lasting=True) from exc
+        log.info("texts are refused: %s", reason)
+
+    async def _ask(self, texts: Sequence[str]) -> tuple[Vectors, int]:
+        """One call of the API. Raises _Refused where it doesn't take the request as it is."""
         try:
             answer = await self._connected().embeddings.create(
                 model=self._model,
@@ -55,26 +82,17 @@ class OpenAIEmbedder:
                 encoding_format="base64",
                 dimensions=openai.omit if self._native() else self._dimensions,
             )
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as exc:
-            raise await self._refused(texts, exc) from exc
+        except openai.APIStatusError as exc:
+            if exc.status_code in REFUSALS:
+                raise _Refused(self._message(exc)) from exc
+            raise unwell(exc) from exc
         except openai.OpenAIError as exc:
             raise unwell(exc) from exc
+        except json.JSONDecodeError as exc:
+            raise DependencyUnwell("OpenAI", "malformed answer: no JSON") from exc
+        except UnicodeEncodeError as exc:
+            raise DependencyUnwell("OpenAI", "OPENAI_API_KEY has letters that no key has", lasting=True) from exc
         return self._vectors(answer, len(texts)), answer.usage.prompt_tokens if answer.usage else 0
-
-    async def _refused(self, texts: Sequence[str], exc: openai.APIStatusError) -> TextsRefused:
-        """Finds the texts that fail by themselves, by halves."""
-        if len(texts) == 1:
-            return TextsRefused({0: f"the embedding API refuses this text: {_message(exc)}"})
-        middle = len(texts) // 2
-        reasons: dict[int, str] = {}
-        for start, half in ((0, texts[:middle]), (middle, texts[middle:])):
-            try:
-                await self._request(half)
-            except TextsRefused as found:
-                reasons |= {start + i: reason for i, reason in found.reasons.items()}
-        if not reasons:
-            raise DependencyUnwell("OpenAI", f"refused a request whose halves it takes: {_message(exc)}")
-        return TextsRefused(reasons)
 
     def _connected(self) -> openai.AsyncOpenAI:
         if self._client is None:
@@ -85,6 +103,12 @@ class OpenAIEmbedder:
                 api_key=self._key.reveal(), base_url=self._base_url, max_retries=0, timeout=TIMEOUT_S
             )
         return self._client
+
+    def _message(self, exc: openai.APIStatusError) -> str:
+        """The server's own words, without the key, should it repeat it."""
+        body = exc.body if isinstance(exc.body, dict) else {}
+        message = str(body.get("message") or f"status {exc.status_code}")
+        return (message.replace(self._key.reveal(), "***") if self._key else message)[:300]
 
     def _native(self) -> bool:
         """Compatible servers may not know `dimensions`: it is sent only where it changes something."""
@@ -97,12 +121,41 @@ class OpenAIEmbedder:
             raise DependencyUnwell("OpenAI", f"malformed answer: {exc!r}") from exc
         if len(rows) != count:
             raise DependencyUnwell("OpenAI", f"malformed answer: {len(rows)} vectors for {count} texts")
+        if not all(np.isfinite(row).all() for row in rows):
+            raise DependencyUnwell("OpenAI", "malformed answer: vectors of no finite numbers")
         sizes = {len(row) for row in rows}
         if sizes != {self._dimensions}:
             raise DependencyUnwell(
                 "OpenAI", f"vectors of {sizes} dimensions, not the {self._dimensions} of the definition", lasting=True
             )
         return np.stack(rows)
+
+
+class _Refused(Exception):
+    """The API doesn't take a request as it is."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """`vectors`: of the texts that are not in `reasons`, in order, in parts. `calls` that were answered with vectors."""
+
+    vectors: Sequence[Vectors]
+    reasons: Mapping[int, str]
+    tokens: int
+    calls: int
+
+    def embedded(self, dimensions: int) -> Embedded:
+        nothing: Vectors = np.empty((0, dimensions), dtype=np.float32)
+        return Embedded(np.concatenate([nothing, *self.vectors]), self.tokens, self.calls)
+
+
+def _joined(answers: Sequence[_Answer]) -> _Answer:
+    return _Answer(
+        [part for answer in answers for part in answer.vectors],
+        {index: reason for answer in answers for index, reason in answer.reasons.items()},
+        sum(answer.tokens for answer in answers),
+        sum(answer.calls for answer in answers),
+    )
 
 
 def unwell(exc: openai.OpenAIError) -> DependencyUnwell:
@@ -152,8 +205,3 @@ def _retry_after(exc: openai.APIStatusError) -> float | None:
         return max(0.0, float(value)) if value else None
     except ValueError:
         return None
-
-
-def _message(exc: openai.APIStatusError) -> str:
-    body = exc.body if isinstance(exc.body, dict) else {}
-    return str(body.get("message") or f"status {exc.status_code}")[:300]

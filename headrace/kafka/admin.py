@@ -4,7 +4,7 @@ import logging
 import time
 from dataclasses import dataclass
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from schemas.topics import TOPICS
@@ -82,16 +82,34 @@ def partition_count(bootstrap_servers: str, topic: str) -> int:
     return len(metadata.partitions)
 
 
-def committed_offsets(admin: AdminClient, group: str, topic: str) -> dict[int, int]:
-    """Partition to committed offset; partitions without a commit are absent."""
-    request = ConsumerGroupTopicPartitions(group)
-    future = admin.list_consumer_group_offsets([request], request_timeout=TIMEOUT_S)[group]
-    listed = future.result().topic_partitions or []
-    return {each.partition: each.offset for each in listed if each.topic == topic and each.offset >= 0}
+class GroupOffsets:
+    """What a group has committed of a topic, and where its partitions end; read without joining. Blocks; `close`.
 
+    Through a consumer, not the admin client: the latter's request for a group's offsets takes the whole process down
+    (librdkafka 2.16) where the broker answers that the coordinator has moved, as a new broker does at first.
+    """
 
-def end_offsets(admin: AdminClient, topic: str, partitions: int) -> dict[int, int]:
-    """Partition to the offset after its last record."""
-    wanted = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in range(partitions)}
-    futures = admin.list_offsets(wanted, request_timeout=TIMEOUT_S)
-    return {each.partition: future.result().offset for each, future in futures.items()}
+    def __init__(self, bootstrap_servers: str, *, group: str, topic: str, partitions: int) -> None:
+        config = {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "log_level": 3,
+        }
+        self._consumer = Consumer(config)
+        self._admin = admin_client(bootstrap_servers)
+        self._topic, self._partitions = topic, partitions
+
+    def committed(self) -> dict[int, int]:
+        """Partition to committed offset; partitions without a commit are absent. Raises KafkaException."""
+        wanted = [TopicPartition(self._topic, partition) for partition in range(self._partitions)]
+        return {each.partition: each.offset for each in self._consumer.committed(wanted, TIMEOUT_S) if each.offset >= 0}
+
+    def ends(self) -> dict[int, int]:
+        """Partition to the offset after its last record. Raises KafkaException."""
+        wanted = {TopicPartition(self._topic, partition): OffsetSpec.latest() for partition in range(self._partitions)}
+        futures = self._admin.list_offsets(wanted, request_timeout=TIMEOUT_S)
+        return {each.partition: future.result().offset for each, future in futures.items()}
+
+    def close(self) -> None:
+        self._consumer.close()

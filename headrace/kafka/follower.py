@@ -22,8 +22,8 @@ POLL_MS = 100
 class Follower:
     """Hands every record of its topics to that topic's `apply`, in order per partition, committed ones only.
 
-    `apply` must not block or raise. `start`, then `catch_up` whenever what is known must be current; `stop`.
-    Reconnects for ever and keeps its positions. `room`, where given, is awaited before each fetch: so one whose
+    `apply` must not block or raise; where it raises, `failed` and every wait do. `start`, then `catch_up` whenever
+    what is known must be current; `stop`. Reconnects for ever and keeps its positions. `room`, where given, is awaited before each fetch: so one whose
     `apply` queues what it gets holds the reading back.
     """
 
@@ -44,9 +44,14 @@ class Follower:
         self._moved = asyncio.Condition()
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
+        self._fault: BaseException | None = None
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="follower")
+
+    async def failed(self) -> None:
+        """Returns never; raises what ended the reading, which is a fault of the program."""
+        await self._until(lambda: False)
 
     async def stop(self) -> None:
         if self._task:
@@ -73,29 +78,34 @@ class Follower:
             except (KafkaError, AssertionError) as exc:
                 log.warning("can't read the ends of %s yet: %r", ", ".join(sorted(names)), exc)
                 await asyncio.sleep(RECONNECT_S)
-        async with self._moved:
-            await self._moved.wait_for(lambda: all(self._position.get(tp, 0) >= end[tp] for tp in end))
+        await self._until(lambda: all(self._position.get(tp, 0) >= end[tp] for tp in end))
 
     async def reached(self, topic: str, place: Place) -> None:
         """Returns once the record at `place` has been applied: read your own write."""
         tp = TopicPartition(self._prefix + topic, place.partition)
-        async with self._moved:
-            await self._moved.wait_for(lambda: self._position.get(tp, 0) > place.offset)
+        await self._until(lambda: self._position.get(tp, 0) > place.offset)
 
     async def _connected(self) -> None:
+        await self._until(lambda: self._consumer is not None)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
         async with self._moved:
-            await self._moved.wait_for(lambda: self._consumer is not None)
+            await self._moved.wait_for(lambda: self._fault is not None or condition())
+        if self._fault is not None:
+            raise RuntimeError(f"following {', '.join(self._apply)} ended") from self._fault
 
     async def _run(self) -> None:
+        try:
+            await self._follow_for_ever()
+        except Exception as exc:
+            log.exception("following %s ended", ", ".join(self._apply))
+            self._fault = exc
+            async with self._moved:
+                self._moved.notify_all()
+
+    async def _follow_for_ever(self) -> None:
         while True:
-            consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._bootstrap,
-                group_id=None,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",
-                fetch_max_wait_ms=POLL_MS,
-            )
+            consumer = _reader(self._bootstrap)
             try:
                 await consumer.start()
                 await self._assign(consumer)
@@ -128,10 +138,11 @@ class Follower:
             if self._room is not None:
                 await self._room()
             got = await consumer.getmany(timeout_ms=POLL_MS, max_records=5_000)
-            for records in got.values():
+            for tp, records in got.items():
                 for record in records:
                     raw = raw_record(record, self._prefix)
                     self._apply[raw.topic](raw)
+                    self._position[tp] = raw.next_offset  # a connection that breaks now must not show it again
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
@@ -154,9 +165,47 @@ async def read_span(
 
 
 async def stream_span(bootstrap_servers: str, topic: str, partition: int, first: int, end: int, *, prefix: str) -> Any:
-    """Like `read_span`, one record after the other. `first` below the log's start is moved up to it."""
+    """Like `read_span`, one record after the other; goes on where it was when a connection breaks.
+
+    `first` below the log's start is moved up to it, and `end` beyond what stands there down to that.
+    """
     tp = TopicPartition(prefix + topic, partition)
-    consumer = AIOKafkaConsumer(
+    while True:
+        consumer = _reader(bootstrap_servers)
+        await _started(consumer)
+        try:
+            consumer.assign([tp])
+            first = max(first, (await consumer.beginning_offsets([tp]))[tp])
+            end = min(end, (await consumer.end_offsets([tp]))[tp])
+            consumer.seek(tp, first)
+            while await consumer.position(tp) < end:
+                for records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=2_000)).values():
+                    for record in records:
+                        if record.offset < end:
+                            first = record.offset + 1
+                            yield raw_record(record, prefix)
+            return
+        except KafkaError as exc:
+            log.warning("reading %s/%d: %r; trying again", topic, partition, exc)
+            await asyncio.sleep(RECONNECT_S)
+        finally:
+            await consumer.stop()
+
+
+async def end_offset(bootstrap_servers: str, topic: str, partition: int, *, prefix: str) -> int:
+    """The offset after the partition's last committed record."""
+    tp = TopicPartition(prefix + topic, partition)
+    consumer = _reader(bootstrap_servers)
+    await _started(consumer)
+    try:
+        return int((await consumer.end_offsets([tp]))[tp])
+    finally:
+        await consumer.stop()
+
+
+def _reader(bootstrap_servers: str) -> AIOKafkaConsumer:
+    """Of committed records, outside any group."""
+    return AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers,
         group_id=None,
         enable_auto_commit=False,
@@ -164,29 +213,6 @@ async def stream_span(bootstrap_servers: str, topic: str, partition: int, first:
         isolation_level="read_committed",
         fetch_max_wait_ms=POLL_MS,
     )
-    await _started(consumer)
-    try:
-        consumer.assign([tp])
-        start = (await consumer.beginning_offsets([tp]))[tp]
-        consumer.seek(tp, max(first, start))
-        while await consumer.position(tp) < end:
-            for records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=2_000)).values():
-                for record in records:
-                    if record.offset < end:
-                        yield raw_record(record, prefix)
-    finally:
-        await consumer.stop()
-
-
-async def end_offset(bootstrap_servers: str, topic: str, partition: int, *, prefix: str) -> int:
-    """The offset after the partition's last record."""
-    tp = TopicPartition(prefix + topic, partition)
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=None, enable_auto_commit=False)
-    await _started(consumer)
-    try:
-        return int((await consumer.end_offsets([tp]))[tp])
-    finally:
-        await consumer.stop()
 
 
 async def _started(consumer: AIOKafkaConsumer) -> None:

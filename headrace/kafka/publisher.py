@@ -46,6 +46,7 @@ class Publisher:
         self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._pending: set[asyncio.Future[Place]] = set()
         self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -97,7 +98,8 @@ class Publisher:
 
     async def stop(self) -> None:
         self._closing.set()
-        await asyncio.to_thread(self._thread.join)
+        if self._thread:
+            await asyncio.to_thread(self._thread.join)
         for future in self._pending:
             future.cancel()
 

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from headrace.embedded.ports import free_ports
-from headrace.kafka.admin import admin_client, committed_offsets, end_offsets
 from headrace.settings import Settings
 from headrace.vectors import Tenancy, VectorStore
 from schemas.kb import collection_name, parse_definition, resolve
@@ -18,8 +17,8 @@ from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.site import FakeSite
 from tests.support.api import Api
 from tests.support.log import read_all
+from tests.support.offsets import caught_up
 from tests.support.services import Service
-from tests.support.waiting import until
 
 Json = dict[str, Any]
 
@@ -101,15 +100,7 @@ class House:
         return len(pages)
 
     async def caught_up(self) -> None:
-        """Returns once the group has committed to the end of `chunks`."""
-        admin, topic = admin_client(self.settings.bootstrap_servers), self.settings.topic("chunks")
-
-        async def equal() -> bool:
-            committed = committed_offsets(admin, self.settings.consumer_group, topic)
-            ends = end_offsets(admin, topic, self.settings.partitions)
-            return all(committed.get(p, 0) == end for p, end in ends.items())
-
-        await until(equal, what="committed offsets at the end")
+        await caught_up(self.settings)
 
     def said(self) -> str:
         return "\n".join(f"== {name}\n{each.said()}" for name, each in self.services.items() if each.log.exists())

@@ -5,10 +5,10 @@ import random
 
 import pytest
 
-from headrace.kafka.admin import admin_client, committed_offsets, end_offsets
 from tests.e2e.conftest import House
 from tests.fakes.site import FakeSite
 from tests.support.api import gather
+from tests.support.offsets import group_offsets
 
 
 async def test_the_crawl_runs_ahead_and_indexing_catches_up(house: House) -> None:
@@ -18,7 +18,7 @@ async def test_the_crawl_runs_ahead_and_indexing_catches_up(house: House) -> Non
     await house.api.start(kb, house.definition())
     ahead = await house.api.until_metric(kb, "chunks_total", 900)
     assert ahead["metrics"]["chunks_processed"] == 0 and ahead["phase"] in ("crawling", "indexing")
-    assert ahead["offsets"]["lag"] > 0
+    assert ahead["offsets"]["committed"] is None and ahead["offsets"]["end"] > 900
     await house.start("consumer")
     seen = [await house.api.until_metric(kb, "chunks_processed", 1)]
     seen.append(await house.api.until_status(kb, "completed"))
@@ -168,11 +168,10 @@ async def test_status_and_consumer_groups_tell_the_same(house: House) -> None:
     await house.start()
     kb = house.kb()
     await house.api.start(kb, house.definition())
-    admin, topic = admin_client(house.settings.bootstrap_servers), house.settings.topic("chunks")
+    group = group_offsets(house.settings)
 
     def described(partition: int) -> tuple[int, int]:
-        committed = committed_offsets(admin, house.settings.consumer_group, topic)
-        return committed.get(partition, 0), end_offsets(admin, topic, house.settings.partitions)[partition]
+        return group.committed().get(partition, 0), group.ends()[partition]
 
     await house.api.until_metric(kb, "chunks_processed", 1)
     for _ in range(5):
@@ -187,6 +186,7 @@ async def test_status_and_consumer_groups_tell_the_same(house: House) -> None:
     offsets = (await house.api.status(kb))["offsets"]
     assert (offsets["committed"], offsets["end"]) == await asyncio.to_thread(described, offsets["partition"])
     assert offsets["lag"] == 0
+    group.close()
 
 
 async def test_the_projection_is_disposable(house: House) -> None:

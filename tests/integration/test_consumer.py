@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.kafka.admin import admin_client, committed_offsets, end_offsets, ensure_topics
+from headrace.kafka.admin import ensure_topics
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
 from headrace.vectors import Tenancy, VectorStore
@@ -14,6 +14,7 @@ from schemas.kb import GenerationState, collection_name
 from tests.fakes.openai_errors import Failure, insufficient_quota, invalid_key, rate_limited, server_error
 from tests.fakes.openai_server import OpenAIServer
 from tests.support.log import PlayedJob, definition, read_all
+from tests.support.offsets import caught_up
 from tests.support.services import Service
 from tests.support.waiting import until
 
@@ -88,16 +89,6 @@ async def ids(store: VectorStore, job: PlayedJob) -> set[str]:
 
 def everything(job: PlayedJob) -> set[str]:
     return {chunk_id for page in job.pages.values() for chunk_id in page}
-
-
-async def caught_up(settings: Settings) -> None:
-    admin, topic = admin_client(settings.bootstrap_servers), settings.topic("chunks")
-
-    async def equal() -> bool:
-        committed = committed_offsets(admin, settings.consumer_group, topic)
-        return all(committed.get(p, 0) == end for p, end in end_offsets(admin, topic, settings.partitions).items())
-
-    await until(equal, what="committed offsets at the end")
 
 
 async def test_a_job_is_indexed_proven_and_published(
