@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
@@ -44,6 +45,8 @@ class OffsetWatch:
     ) -> None:
         """`topic` is the full name. While `wanted()` is false nothing is read."""
         self._group = GroupOffsets(bootstrap_servers, group=group, topic=topic, partitions=partitions)
+        # one thread: a stop must not close the client under a read that goes on
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="offsets")
         self._wanted, self._on_change = wanted, on_change
         self._known: dict[int, PartitionOffsets] = {}
         self._task: asyncio.Task[None] | None = None
@@ -57,14 +60,15 @@ class OffsetWatch:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await asyncio.to_thread(self._group.close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._group.close)
+        self._thread.shutdown(wait=True)
 
     def of(self, partition: int) -> PartitionOffsets | None:
         return self._known.get(partition)
 
     async def refresh(self) -> None:
         """Reads now. Raises KafkaException."""
-        read = await asyncio.to_thread(self._read)
+        read = await asyncio.get_running_loop().run_in_executor(self._thread, self._read)
         changed = {partition for partition, offsets in read.items() if self._known.get(partition) != offsets}
         self._known = read
         if changed:

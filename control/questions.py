@@ -13,7 +13,10 @@ from schemas.events import Place
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """The newest facts of a job. `started_at` is the time of its start command."""
+    """The newest facts of a job. `started_at` is the time of its start command.
+
+    `ended_at`: the offset of the `crawl_end` that took effect. The end of a job is told before that record is acked.
+    """
 
     crawl: facts.CrawlReport | None = None
     crawl_over: bool = False
@@ -21,6 +24,11 @@ class Told:
     finished: facts.JobFinished | None = None
     stalls: tuple[facts.Stall, ...] = ()
     started_at: str | None = None
+    ended_at: int | None = None
+
+    def over(self, committed: int | None) -> bool:
+        """Whether the job's end is told and the group has committed (None: unknown) past the record that brought it."""
+        return bool(self.finished) and self.ended_at is not None and (committed is None or committed > self.ended_at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +107,27 @@ def told(cursor: DuckDBPyConnection, job_id: str) -> Told:
         "SELECT min(told_at) FROM facts WHERE job_id = $job AND type = 'command_issued' AND state = 'start'",
         {"job": job_id},
     ).fetchone()
+    ended = cursor.execute(
+        "SELECT max(record_offset) FROM outcomes WHERE job_id = $job AND type = 'crawl_end' AND result = 'done'",
+        {"job": job_id},
+    ).fetchone()
+    index = _first(rows, "index_report", facts.IndexReport)
     return Told(
         crawl=crawls[0] if crawls else None,
         crawl_over=any(report.state in ("finished", "failed") for report in crawls),
-        index=_first(rows, "index_report", facts.IndexReport),
+        index=index,
         finished=_first(rows, "job_finished", facts.JobFinished),
-        stalls=tuple(stall for stall in stalls if not stall.ended),
+        stalls=tuple(stall for stall in stalls if not stall.ended and not _outlived(stall, index)),
         started_at=start[0] if start else None,
+        ended_at=ended[0] if ended else None,
     )
+
+
+def _outlived(stall: facts.Stall, index: facts.IndexReport | None) -> bool:
+    """A consumer that took the job over says `running` first, and tells what it waits for itself anew."""
+    if stall.service != "consumer" or index is None or index.state != "running":
+        return False
+    return index.reported_at > stall.since
 
 
 def tally(cursor: DuckDBPyConnection, job_id: str, generation: int, committed: int | None) -> Tally:

@@ -1,6 +1,7 @@
 """The status of every job that is asked for or active, made once per change and served from memory."""
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections import deque
@@ -171,12 +172,14 @@ class Snapshots:
 
     async def _answer(self, command: JobCommand, pace: deque[tuple[float, int]]) -> answers.StatusAnswer:
         offsets = self._of(command)
-        committed = (offsets.committed if offsets else None) or 0
+        committed = offsets.committed if offsets else None
 
         def ask(cursor: DuckDBPyConnection) -> tuple[questions.Told, questions.Tally]:
             told = questions.told(cursor, command.job_id)
-            passed = None if told.finished else committed
-            return told, questions.tally(cursor, command.job_id, command.generation, passed)
+            if told.over(committed):
+                return told, questions.tally(cursor, command.job_id, command.generation, None)
+            told = dataclasses.replace(told, finished=None)
+            return told, questions.tally(cursor, command.job_id, command.generation, committed or 0)
 
         told, tally = await self._projection.read(ask)
         published = self._books.kbs.published(command.kb_id)
