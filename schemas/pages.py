@@ -22,7 +22,9 @@ class ChunkRef(msgspec.Struct, frozen=True):
 class PageRecord(Event, frozen=True, kw_only=True):
     """`attempt` counts the fetches of this epoch; 0 is a page of base that the crawl did not ask for.
 
-    `links` are those in scope; `links_truncated` when they would not fit into one record.
+    `links` are those in scope; `links_truncated` when they would not fit into one record. `page_end_offset` is where
+    the page's `page_end` stands in the job's partition of `chunks`: behind a newer owner's `crawl_begin`, its chunks
+    are dropped by readers.
     """
 
     TYPE: ClassVar[str] = "page"
@@ -49,6 +51,7 @@ class PageRecord(Event, frozen=True, kw_only=True):
     chunks: tuple[ChunkRef, ...] = ()
     links: tuple[str, ...] = ()
     links_truncated: bool = False
+    page_end_offset: int | None = None
     fetched_at: str
 
     def key(self) -> str:
