@@ -39,8 +39,10 @@ class Manifest:
     generation: int
     end: int
     pages: dict[str, Logged] = field(default_factory=dict)
+    epochs: set[int] = field(default_factory=set)
 
     def fold(self, offset: int, page: PageRecord) -> None:
+        self.epochs.add(page.epoch)
         known = self.pages.get(page.url)
         if known is None or page.epoch >= known.page.epoch:
             self.pages[page.url] = Logged(offset, page)
@@ -49,9 +51,19 @@ class Manifest:
         """Pages that were asked for, as against those of base that the end of a crawl accounts for; by depth."""
         return sorted((each.page for each in self.pages.values() if each.page.attempt), key=lambda page: page.depth)
 
+    def stale(self, epoch: int = 0) -> dict[str, PageRecord]:
+        """Pages whose chunks readers drop: written by an owner after a newer one had begun.
+
+        `epoch` is that of the owner who asks. Of the others those are known that recorded a page.
+        """
+        epochs = {*self.epochs, epoch}
+        pages = (each.page for each in self.pages.values() if each.page.page_end_offset is not None)
+        return {page.url: page for page in pages if any(page.epoch < e < (page.page_end_offset or 0) for e in epochs)}
+
     def late(self, epoch: int, read_to: int) -> list[PageRecord]:
-        """Pages that an earlier owner recorded after this one had read the checkpoint: their chunks don't count."""
-        return [each.page for each in self.pages.values() if each.page.epoch < epoch and each.offset >= read_to]
+        """Pages that this owner must visit itself: stale, or recorded by another since it read the checkpoint."""
+        unread = (each.page for each in self.pages.values() if each.page.epoch < epoch and each.offset >= read_to)
+        return list({page.url: page for page in (*unread, *self.stale(epoch).values())}.values())
 
     @property
     def errors(self) -> int:
@@ -122,10 +134,13 @@ def links_of(page: PageRecord, links: Iterable[str], hops: int = 0) -> Iterable[
     return (Entry(link, page.depth + 1, page.url) for link in links)
 
 
-def mark_visited(frontier: Frontier, manifest: Manifest) -> list[PageRecord]:
-    """Pages that need no visit any more. One whose links did not all fit its record is fetched again: it alone
-    knows them."""
-    known = [page for page in manifest.visited() if not page.links_truncated]
+def mark_visited(frontier: Frontier, manifest: Manifest, epoch: int = 0) -> list[PageRecord]:
+    """Pages that need no visit any more.
+
+    Fetched again are stale ones, and those whose links did not all fit the record: they alone know them.
+    """
+    stale = manifest.stale(epoch)
+    known = [page for page in manifest.visited() if not page.links_truncated and page.url not in stale]
     for page in known:
         frontier.mark_visited(page.url)
     return known

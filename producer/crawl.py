@@ -6,8 +6,8 @@
 3. Pages are visited and published (see `publication`) until the frontier is empty or the page limit is reached.
 4. Pages of base that were not come to get their record: gone where the frontier is empty, else kept.
 5. All records of 3 and 4 have their delivery report. The partition is read once more to its end at that time: count and
-   digest are of what stands there, not of what is remembered. Pages that an earlier owner recorded after 2 are
-   visited (back to 3).
+   digest are of what stands there, not of what is remembered. Pages that an earlier owner recorded after 2, or whose
+   chunks it wrote after 1, are visited (back to 3).
 6. `crawl_end`, once.
 A crash after 1: the next owner's epoch begins. After any step up to 5: the records say what is left to do. After 6,
 before anyone is told: the next owner finds nothing to visit and sends a `crawl_end` of its own, with the same manifest;
@@ -75,7 +75,15 @@ class Crawl:
     @property
     def epoch(self) -> int:
         """Before `crawl_begin` is on the log, the last one that recorded a page; 0 if none did."""
-        return self._publication.epoch if self._publication else self._last_epoch
+        return self._last_epoch if self._begun is None else self._begun
+
+    def outlived_by(self, epoch: int) -> bool:
+        """Whether `epoch`, which readers have seen, makes them drop what this one writes."""
+        return self._begun is not None and epoch > self._begun
+
+    @property
+    def _begun(self) -> int | None:
+        return self._publication.epoch if self._publication else None
 
     @property
     def progressed(self) -> bool:
@@ -152,7 +160,7 @@ class Crawl:
         self._read_to = own.end
         for manifest in older:
             self._base.update(_with_content(manifest))
-        for page in mark_visited(self._frontier, own):
+        for page in mark_visited(self._frontier, own, self._begun or 0):
             self._tally.add(page)
         for seed in visitor.scope.seeds:
             self._frontier.add(Entry(seed, 0))

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 PAUSE_GRACE_S: Final = 1.0
 """For pages under way when a command changes; what isn't done by then is fetched again after the resume."""
 BACK_OFF_S: Final = 2.0
+OUTLIVED_S: Final = 5.0
+"""Before an owner that was outlived begins anew: some heartbeats, so that one that lost the job learns of it first."""
 MAX_FAULTS: Final = 3
 """Crawls in a row that end by an unexpected error without a page recorded: then the program is wrong, and crashes."""
 
@@ -43,6 +45,7 @@ class Keeper:
         self._stopping = False
         self._grace_s = PAUSE_GRACE_S
         self._finished: _Finished | None = None
+        self._crawl: Crawl | None = None
         self._faults = 0
         self._epoch, self._counts = 0, CrawlCounts()
         self._looked = False
@@ -51,10 +54,12 @@ class Keeper:
         """Each command is answered, then waited on; a crawl is cut off by the next command."""
         while not self._stopping:
             if self._command.desired == "running" and not self._is_finished():
-                await self._crawl()
+                await self._run_epoch()
             else:
                 await self._answer()
                 await self._next_command()
+            if self._is_outlived():
+                await self._step_back()
             newest = self._commands.get(self._command.job_id) or self._command
             if newest == self._command and self.over(newest):
                 return
@@ -77,18 +82,29 @@ class Keeper:
         """A definition that was changed after the end of the crawl asks for another look at the site."""
         return self._finished is not None and self._finished.definition == self._command.definition
 
+    def _is_outlived(self) -> bool:
+        """Another producer, which should not have, began a newer epoch: what this one writes now is dropped."""
+        state = self._kbs.generation(self._command.kb_id, self._command.generation)
+        return self._crawl is not None and state is not None and self._crawl.outlived_by(state.epoch)
+
+    async def _step_back(self) -> None:
+        """Who still owns the job when the group has had time to say otherwise begins anew."""
+        log.warning("job %s: another producer began a newer epoch; waiting to see who owns it", self._command.job_id)
+        self._crawl = self._finished = None
+        await self._back_off(OUTLIVED_S)
+
     async def _next_command(self) -> None:
-        """Returns when the command is no longer the newest, the job is over, or this is to stop."""
-        while not self._stopping and not self.over(self._command):
+        """Returns when the command is no longer the newest, the epoch or the job is over, or this is to stop."""
+        while not self._stopping and not self.over(self._command) and not self._is_outlived():
             if self._commands.get(self._command.job_id) != self._command:
                 return
             self._changed.clear()
             await self._changed.wait()
 
-    async def _crawl(self) -> None:
+    async def _run_epoch(self) -> None:
         """One epoch, until its end, the next command, or a fault; what is on its way to the log has arrived then."""
         self._finished = None
-        crawl = Crawl(self._command, self._tools)
+        crawl = self._crawl = Crawl(self._command, self._tools)
         try:
             ending = await self._until_next_command(crawl)
         except (KafkaError, KafkaException) as exc:

@@ -61,9 +61,9 @@ class Publication:
         if plan is None:
             visit, plan = _too_many(visit), Plan((), ())
         try:
-            if visit.content is not None:
-                await self._publish_chunks(visit, plan)
-            return await self.record(self._record(visit, plan, base, fetched_at))
+            end = await self._publish_chunks(visit, plan) if visit.content is not None else None
+            page = self._record(visit, plan, base, fetched_at)
+            return await self.record(msgspec.structs.replace(page, page_end_offset=end.offset if end else None))
         except KafkaException as exc:
             if exc.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
                 raise
@@ -85,7 +85,8 @@ class Publication:
         """Waits until nothing of this epoch is on its way any more."""
         await wait_all(self._out)
 
-    async def _publish_chunks(self, visit: Visit, plan: Plan) -> None:
+    async def _publish_chunks(self, visit: Visit, plan: Plan) -> Place:
+        """Steps 1 to 3; the place of `page_end`."""
         partition = self._command.partition
         end = PageEnd(
             job_id=self._command.job_id,
@@ -96,7 +97,9 @@ class Publication:
             url=visit.entry.url,
             chunk_ids=tuple(ref.id for ref in plan.refs),
         )
-        await wait_all([await self._send(event, partition) for event in (*plan.new, end)])
+        sent = [await self._send(event, partition) for event in (*plan.new, end)]
+        await wait_all(sent)
+        return sent[-1].result()
 
     async def _hand_over(self, event: Event, partition: int) -> Place:
         return await asyncio.shield(await self._send(event, partition))
@@ -216,6 +219,7 @@ def accounted(command: JobCommand, epoch: int, base: PageRecord, state: PageStat
         reason=reason,
         chunks=base.chunks if kept else (),
         links=base.links if kept else (),
+        page_end_offset=None,
         bytes=0,
         duration_ms=0,
         fetched_at=now(),

@@ -21,7 +21,7 @@ from schemas.events import Event
 from schemas.facts import CrawlReport
 from schemas.identity import manifest_digest, partition_for
 from schemas.kb import Chunking, Crawl, Definition, Embedding, GenerationState, Source, resolve
-from schemas.pages import PageRecord
+from schemas.pages import ChunkRef, PageRecord
 from tests.fakes.site import FakeSite
 from tests.fakes.site_behaviours import hang, huge, redirect, status
 from tests.support.log import PlayedJob, read_all
@@ -219,11 +219,11 @@ async def test_resume_goes_by_the_new_definition(producer: Service, site: FakeSi
     job = await new_job(definition(site.url, per_host=2))
     await job.some_pages(3)
     await job.command("paused")
-    await job.reported("holding")
-    await job.command("running", definition(site.url, max_pages=8))
+    recorded = (await job.reported("holding")).counts.pages_crawled
+    await job.command("running", definition(site.url, max_pages=recorded + 2))
     await job.reported("finished")
     end = await proven(job)
-    assert (end.pages, end.frontier_emptied) == (8, False)
+    assert (end.pages, end.frontier_emptied) == (recorded + 2, False)
 
 
 async def test_a_job_that_is_paused_stays_so_over_a_restart(
@@ -450,6 +450,51 @@ async def test_two_producers_share_the_jobs_and_one_takes_over_from_the_other(
     for job in jobs:
         await job.reported("finished")
         assert (await proven(job)).pages == 25
+
+
+async def test_what_a_replaced_producer_still_wrote_is_fetched_again(
+    settings: Settings, site: FakeSite, new_job: NewJob, start_producer: Callable[[], Service]
+) -> None:
+    """Its epoch is lower than one that stands before its chunks, so readers drop them."""
+    job = await new_job(definition(site.url))
+    played, (stale, sound) = job.played, site.paths[1:3]
+    older = await played.begin()
+    await played.begin()
+    await played.page(site.root + sound, ["sound"])
+    played.epoch = older
+    chunks = await played.page(site.root + stale, ["stale"], recorded=False)
+    end = len(await job.stream()) - 1
+    record = PageRecord(
+        kb_id="kb", generation=1, job_id=played.job_id, epoch=older, attempt=1, url=site.root + stale, state="fetched",
+        chunks=tuple(ChunkRef(chunk.chunk_id, 1) for chunk in chunks), page_end_offset=end, fetched_at=now(),
+    )  # fmt: skip
+    await played.publisher.send(record, partition=partition_for("kb", PARTITIONS))
+    start_producer()
+    await job.reported("finished")
+    await proven(job)
+    assert (site.fetched[stale], site.fetched[sound]) == (1, 0)
+
+
+async def test_an_owner_that_was_outlived_begins_anew(
+    producer: Service, site: FakeSite, new_job: NewJob, publisher: Publisher
+) -> None:
+    """By a producer that had lost the job and did not know it yet; the consumer tells of the newer epoch."""
+    job = await new_job(definition(site.url))
+    await job.reported("finished")
+    epoch = await job.played.begin()
+    told = GenerationState(
+        kb_id="kb", generation=1, job_id=job.played.job_id, state="open", base=None, collection="C", epoch=epoch,
+        changed_at=now(),
+    )  # fmt: skip
+    await publisher.send(told, partition=partition_for("kb", PARTITIONS))
+
+    async def ended_again() -> bool:
+        ends = [e.epoch for _, e in await job.stream() if isinstance(e, CrawlEnd)]
+        return ends[-1] > epoch
+
+    await until(ended_again, what="a crawl_end of an epoch above the stranger's")
+    await proven(job)
+    assert all(site.fetched[path] == 1 for path in site.paths)
 
 
 async def test_garbage_on_commands_disturbs_nothing(

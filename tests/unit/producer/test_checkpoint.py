@@ -46,6 +46,20 @@ def test_records_of_an_earlier_owner_are_late_when_they_came_after_the_checkpoin
     assert [each.url for each in folded.late(9, read_to=1)] == ["late"]
 
 
+def test_a_page_written_after_a_newer_owner_had_begun_is_stale() -> None:
+    folded = manifest(
+        page("in time", page_end_offset=6),
+        page("between", page_end_offset=8),
+        page("of the newer", epoch=7, page_end_offset=9),
+    )
+    assert list(folded.stale()) == ["between"]
+    frontier = Frontier()
+    mark_visited(frontier, folded)
+    assert [url for url in folded.pages if frontier.visited(url)] == ["in time", "of the newer"]
+    assert list(folded.stale(epoch=8)) == ["between", "of the newer"]
+    assert [each.url for each in folded.late(8, read_to=9)] == ["between", "of the newer"]
+
+
 def test_pages_of_base_that_were_only_accounted_for_are_not_visited() -> None:
     folded = manifest(page("old", "kept", attempt=0, ids="1"), page("new", ids="2"))
     assert [each.url for each in folded.visited()] == ["new"]
