@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_S = 1.0
+PROBE_S = 2.0
+"""How long Kafka may take to answer at first, before the reason on /readyz says that it is away."""
 PAUSE_WAIT_S = 10.0
 """How long a stop waits for jobs to be paused: less than supervisors give a process before they kill it."""
 
@@ -157,6 +159,8 @@ class Engine:
     async def _topics(self) -> tuple[int, int]:
         """Makes sure of the topics; gives the partitions of a job's topics, and those of `kbs`."""
         settings = self.settings
+        self.unready = f"connecting to Kafka at {settings.bootstrap_servers}"
+        await self._retried(lambda: admin_client(settings.bootstrap_servers).list_topics(timeout=PROBE_S))
         differing = await self._retried(
             lambda: ensure_topics(
                 settings.bootstrap_servers,
