@@ -151,6 +151,17 @@ class Played:
 
     async def finish(self, outcome: Any = "completed") -> None:
         await self.tell(JobFinished(**self.job, outcome=outcome, finished_at=now()))
+        end = Outcome(offset=0, type="crawl_end", result="done")
+        await self.tell(
+            Outcomes(
+                **self.job,
+                partition=self.partition,
+                group_generation=1,
+                worker="test",
+                entries=(end,),
+                decided_at=now(),
+            )
+        )
 
     async def complete(self) -> None:
         """All that a small job tells, at once."""
