@@ -47,7 +47,7 @@ class Quiet(logging.Filter):
 def configure_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    handler.addFilter(Quiet("aiokafka", "faust", "mode", "httpx", "weaviate"))
+    handler.addFilter(Quiet("aiokafka", "librdkafka", "faust", "mode", "httpx", "weaviate"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("aiokafka", "faust", "mode", "httpx", "httpx2", "httpcore", "openai", "weaviate", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))

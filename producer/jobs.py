@@ -24,7 +24,8 @@ CUT_OFF_S: Final = 1.0
 
 
 class Jobs:
-    """`start`, then `assigned` and `revoked` as the group says, then `stop`. `failed` ends with a keeper's error."""
+    """`start`, then `assigned` and `revoked` as the group says, then `stop`. `failed` ends with the error of a keeper,
+    or of the reading."""
 
     def __init__(self, settings: Settings, tools: Tools) -> None:
         self._tools = tools
@@ -38,6 +39,7 @@ class Jobs:
         self._owned: frozenset[int] = frozenset()
         self._keepers: dict[str, tuple[Keeper, asyncio.Task[None]]] = {}
         self._taking_up: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -51,6 +53,8 @@ class Jobs:
 
     def start(self) -> None:
         self._follower.start()
+        self._watching = asyncio.create_task(self._follower.failed())
+        self._watching.add_done_callback(self._note_failure)
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Takes up the jobs of `partitions` once everything that stands in `commands` and `kbs` now is known."""
@@ -63,6 +67,8 @@ class Jobs:
 
     async def stop(self) -> None:
         await self._release(STOP_GRACE_S)
+        if self._watching is not None:
+            self._watching.cancel()
         await self._follower.stop()
 
     async def _take_up(self, partitions: frozenset[int]) -> None:

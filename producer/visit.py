@@ -116,9 +116,7 @@ class Visitor:
         verdict = await self._robots.verdict(entry.url)
         if not verdict.allowed:
             state: PageState | None = None if verdict.temporary else "skipped"
-            return _Trouble(
-                verdict.reason, transient=verdict.temporary, wait_s=verdict.retry_in_s or 0.0, state=state
-            )
+            return _Trouble(verdict.reason, transient=verdict.temporary, wait_s=verdict.retry_in_s or 0.0, state=state)
         self._hosts.set_crawl_delay(entry.url, verdict.crawl_delay_s)
         known = self._base.get(entry.url)
         try:
@@ -154,9 +152,7 @@ class Visitor:
             return self._troubled(entry, attempt, _Trouble(f"more than {MAX_HOPS} redirects in a row", result.status))
         reason = f"redirects to {target}" + ("" if verdict.inside else f", which is out of scope: {verdict.reason}")
         links = (target,) if verdict.inside else ()
-        return Visit(
-            entry=entry, attempt=attempt, state="redirected", status=result.status, reason=reason, links=links
-        )
+        return Visit(entry=entry, attempt=attempt, state="redirected", status=result.status, reason=reason, links=links)
 
     async def _read(self, entry: Entry, attempt: int, result: FetchResult) -> Visit:
         page = PageInput(

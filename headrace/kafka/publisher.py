@@ -50,7 +50,7 @@ class Publisher:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._producer = Producer(self._config)
+        self._producer = Producer(self._config, logger=logging.getLogger("librdkafka"))
         self._thread = threading.Thread(target=self._poll, name="publisher", daemon=True)
         self._thread.start()
 
