@@ -7,7 +7,7 @@ its (original) offset.
 
 from typing import ClassVar
 
-from schemas.events import Event, Place
+from schemas.events import Event, Int64, Place
 
 
 class _JobRecord(Event, frozen=True, kw_only=True):
@@ -15,7 +15,7 @@ class _JobRecord(Event, frozen=True, kw_only=True):
 
     job_id: str
     kb_id: str
-    generation: int
+    generation: Int64
     origin: Place | None = None
 
     def key(self) -> str:
@@ -27,7 +27,7 @@ class CrawlBegin(_JobRecord, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "crawl_begin"
 
-    base: int | None
+    base: Int64 | None
     owner: str
     began_at: str
 
@@ -37,18 +37,18 @@ class Chunk(_JobRecord, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "chunk"
 
-    epoch: int
-    attempt: int
+    epoch: Int64
+    attempt: Int64
     chunk_id: str
     doc_hash: str
     text_hash: str
     url: str
     title: str
     heading_path: tuple[str, ...]
-    ordinal: int
-    occurrence: int
+    ordinal: Int64
+    occurrence: Int64
     text: str
-    tokens: int
+    tokens: Int64
     language: str | None = None
     fetched_at: str
 
@@ -58,8 +58,8 @@ class PageEnd(_JobRecord, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "page_end"
 
-    epoch: int
-    attempt: int
+    epoch: Int64
+    attempt: Int64
     url: str
     chunk_ids: tuple[str, ...]
 
@@ -72,12 +72,12 @@ class CrawlEnd(_JobRecord, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "crawl_end"
 
-    epoch: int
-    pages: int
-    pages_partition: int
-    pages_end_offset: int
+    epoch: Int64
+    pages: Int64
+    pages_partition: Int64
+    pages_end_offset: Int64
     digest: str
     frontier_emptied: bool
-    errors: int
+    errors: Int64
     failure: str | None = None
     ended_at: str

@@ -81,7 +81,7 @@ def decode(topic: str, headers: Iterable[tuple[str, bytes | None]] | None, value
             event = _DECODERS[ce_type].decode(value)
         else:
             event = _upcast(ce_type, value)
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, RecursionError) as exc:  # the latter: brackets nested without end
         raise UndecodableRecord(f"not a {ce_type}: {exc}") from exc
     except UnicodeDecodeError as exc:
         raise UndecodableRecord(f"not a {ce_type}: not UTF-8") from exc
@@ -96,7 +96,10 @@ def _upcast(ce_type: str, value: bytes) -> Event:
     fields = msgspec.json.decode(value, type=dict[str, Any])
     name, _, version = ce_type.rpartition(".v")
     number = int(version)
-    while f"{name}.v{number}" in UPCASTERS:
-        fields = UPCASTERS[f"{name}.v{number}"](fields)
-        number += 1
-    return msgspec.convert(fields, _BY_TYPE[f"{name}.v{number}"])
+    try:
+        while f"{name}.v{number}" in UPCASTERS:
+            fields = UPCASTERS[f"{name}.v{number}"](fields)
+            number += 1
+        return msgspec.convert(fields, _BY_TYPE[f"{name}.v{number}"])
+    except (LookupError, TypeError, ValueError) as exc:  # an upcaster met fields that its version never had
+        raise UndecodableRecord(f"not a {ce_type}: {exc!r}") from exc

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from schemas.events import Event
+from schemas.events import Event, Int64
 from schemas.kb import Definition
 
 Desired = Literal["running", "paused", "cancelled"]
@@ -26,11 +26,11 @@ class JobCommand(Event, frozen=True, kw_only=True):
 
     job_id: str
     kb_id: str
-    generation: int
-    base: int | None = None
-    partition: int
+    generation: Int64
+    base: Int64 | None = None
+    partition: Int64
     desired: Desired
-    revision: int
+    revision: Int64
     definition: Definition
     issued_at: str
     issued_by: str

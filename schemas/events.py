@@ -1,8 +1,11 @@
 """What every event is: a frozen struct that names its type, its version, its topic and its key."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What Kafka, DuckDB and Weaviate can hold; JSON itself has no bound."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,8 +26,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 class Place(msgspec.Struct, frozen=True):
     """Where a record of `chunks` was first written; a requeued copy carries it."""
 
-    partition: int
-    offset: int
+    partition: Int64
+    offset: Int64
 
 
 def as_builtins(value: Any) -> Any:

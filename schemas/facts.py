@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from schemas.commands import Desired
-from schemas.events import Event, Place
+from schemas.events import Event, Int64, Place
 
 
 class _JobFact(Event, frozen=True, kw_only=True):
@@ -13,7 +13,7 @@ class _JobFact(Event, frozen=True, kw_only=True):
 
     job_id: str
     kb_id: str
-    generation: int
+    generation: Int64
 
     def key(self) -> str:
         return self.job_id
@@ -26,7 +26,7 @@ class CommandIssued(_JobFact, frozen=True, kw_only=True):
 
     action: Literal["start", "pause", "resume", "cancel", "restore"]
     desired: Desired
-    revision: int
+    revision: Int64
     issued_at: str
     issued_by: str
     reason: str | None = None
@@ -55,13 +55,13 @@ class CrawlCounts(msgspec.Struct, frozen=True, kw_only=True):
     chunks_published: chunks of recorded pages that this generation wrote, not those kept from base.
     """
 
-    pages_crawled: int = 0
-    pages_queued: int = 0
-    pages_failed: int = 0
-    pages_skipped: int = 0
-    pages_unchanged: int = 0
-    chunks_published: int = 0
-    bytes_fetched: int = 0
+    pages_crawled: Int64 = 0
+    pages_queued: Int64 = 0
+    pages_failed: Int64 = 0
+    pages_skipped: Int64 = 0
+    pages_unchanged: Int64 = 0
+    chunks_published: Int64 = 0
+    bytes_fetched: Int64 = 0
 
 
 class CrawlReport(_JobFact, frozen=True, kw_only=True):
@@ -73,8 +73,8 @@ class CrawlReport(_JobFact, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "crawl_report"
 
     state: Literal["crawling", "holding", "finished", "failed"]
-    revision: int
-    epoch: int
+    revision: Int64
+    epoch: Int64
     counts: CrawlCounts
     reason: str | None = None
     owner: str
@@ -91,7 +91,7 @@ FINAL: frozenset[Result] = frozenset({"indexed", "duplicate", "dead_lettered", "
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one record of `chunks`; `origin` is its original place where it is a requeued copy."""
 
-    offset: int
+    offset: Int64
     type: str
     result: Result
     chunk_id: str | None = None
@@ -108,13 +108,13 @@ class Outcomes(_JobFact, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "outcomes"
 
-    partition: int
-    group_generation: int
+    partition: Int64
+    group_generation: Int64
     worker: str
     entries: tuple[Outcome, ...]
-    texts_embedded: int = 0
-    tokens_embedded: int = 0
-    calls: int = 0
+    texts_embedded: Int64 = 0
+    tokens_embedded: Int64 = 0
+    calls: Int64 = 0
     decided_at: str
 
 
@@ -127,10 +127,10 @@ class IndexReport(_JobFact, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "index_report"
 
     state: Literal["running", "holding", "undone"]
-    revision: int
-    group_generation: int
+    revision: Int64
+    group_generation: Int64
     worker: str
-    objects_deleted: int = 0
+    objects_deleted: Int64 = 0
     reported_at: str
 
 
@@ -172,12 +172,12 @@ class JobFinished(_JobFact, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "job_finished"
 
     outcome: Literal["completed", "completed_with_errors", "failed"]
-    pages: int = 0
-    chunks_named: int = 0
-    chunks_visible: int = 0
-    chunks_missing: int = 0
-    extras_deleted: int = 0
-    chunks_retired: int = 0
+    pages: Int64 = 0
+    chunks_named: Int64 = 0
+    chunks_visible: Int64 = 0
+    chunks_missing: Int64 = 0
+    extras_deleted: Int64 = 0
+    chunks_retired: Int64 = 0
     digest: str | None = None
     reason: str | None = None
     finished_at: str

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 CHUNK_NAMESPACE = uuid.UUID("6f1d2c1a-52a8-5c2e-9f0b-6b1f8f0f6a77")
 """Namespace of every chunk id; drawn once, never to change."""
 
-SLUG = re.compile(r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?$")
+SLUG = re.compile(r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?\Z")
 """A KB id: also a Weaviate tenant name and the first part of record keys, so it holds neither `/` nor capitals."""
 
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from schemas.events import Event
+from schemas.events import Event, Int64
 from schemas.identity import SLUG, generation_key
 
 NEVER = 2**31 - 1
@@ -24,13 +24,13 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     urls: tuple[str, ...]
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    max_pages: int = 10_000
-    max_depth: int | None = None
+    max_pages: Int64 = 10_000
+    max_depth: Int64 | None = None
     allow_addresses: tuple[str, ...] = ()
 
 
 class Crawl(msgspec.Struct, frozen=True, kw_only=True):
-    concurrency_per_host: int = 8
+    concurrency_per_host: Int64 = 8
     delay_s: float = 0.0
     respect_robots: bool = True
 
@@ -39,8 +39,8 @@ class Chunking(msgspec.Struct, frozen=True, kw_only=True):
     """`max_tokens` counts cl100k tokens; None is 256 with a local model (it reads no further), else 512."""
 
     strategy: Literal["structure"] = "structure"
-    max_tokens: int | None = None
-    overlap_tokens: int = 50
+    max_tokens: Int64 | None = None
+    overlap_tokens: Int64 = 50
 
 
 class Embedding(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,11 +48,11 @@ class Embedding(msgspec.Struct, frozen=True, kw_only=True):
 
     provider: Literal["openai", "local"] | None = None
     model: str | None = None
-    dimensions: int | None = None
+    dimensions: Int64 | None = None
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    max_tokens: int | None = None
+    max_tokens: Int64 | None = None
     max_usd: float | None = None
 
 
@@ -80,9 +80,9 @@ class KbDefined(Event, frozen=True, kw_only=True):
 
     kb_id: str
     definition: Definition
-    last_generation: int = 0
+    last_generation: Int64 = 0
     deleted: bool = False
-    deleted_through: int = 0
+    deleted_through: Int64 = 0
     updated_at: str
     updated_by: str
 
@@ -97,12 +97,12 @@ class GenerationState(Event, frozen=True, kw_only=True):
     TOPIC: ClassVar[str] = "kbs"
 
     kb_id: str
-    generation: int
+    generation: Int64
     job_id: str
     state: Literal["open", "published", "undone"]
-    base: int | None
+    base: Int64 | None
     collection: str
-    epoch: int = 0
+    epoch: Int64 = 0
     changed_at: str
     reason: str | None = None
 
@@ -182,6 +182,8 @@ def _check_source(source: Source) -> None:
     if not source.urls:
         raise InvalidDefinition("source.urls is empty: name at least one http or https URL")
     for url in source.urls:
+        if "@" in url.partition("//")[2].partition("/")[0]:  # before anything repeats the URL
+            raise InvalidDefinition("source.urls: credentials in a URL are not accepted")
         try:
             parts = urlsplit(url)
             _ = parts.port
@@ -189,8 +191,6 @@ def _check_source(source: Source) -> None:
             raise InvalidDefinition(f"source.urls: {url!r} is not a URL: {exc}") from exc
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InvalidDefinition(f"source.urls: {url!r} is not an http or https URL")
-        if parts.username is not None or parts.password is not None:
-            raise InvalidDefinition("source.urls: credentials in a URL are not accepted")
     for network in source.allow_addresses:
         try:
             ipaddress.ip_network(network)

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from schemas.events import Event
+from schemas.events import Event, Int64
 from schemas.identity import page_key
 
 PageState = Literal["fetched", "unchanged", "redirected", "kept", "gone", "skipped", "failed", "out_of_scope"]
@@ -16,7 +16,7 @@ class ChunkRef(msgspec.Struct, frozen=True):
     """A chunk in a manifest: its object's id and the generation that wrote it."""
 
     id: str
-    born: int
+    born: Int64
 
 
 class PageRecord(Event, frozen=True, kw_only=True):
@@ -31,27 +31,27 @@ class PageRecord(Event, frozen=True, kw_only=True):
     TOPIC: ClassVar[str] = "pages"
 
     kb_id: str
-    generation: int
+    generation: Int64
     job_id: str
-    epoch: int
-    attempt: int
+    epoch: Int64
+    attempt: Int64
     url: str
     state: PageState
-    status: int | None = None
+    status: Int64 | None = None
     reason: str | None = None
-    depth: int = 0
+    depth: Int64 = 0
     discovered_from: str | None = None
     title: str = ""
     content_type: str | None = None
     etag: str | None = None
     last_modified: str | None = None
     content_hash: str | None = None
-    bytes: int = 0
-    duration_ms: int = 0
+    bytes: Int64 = 0
+    duration_ms: Int64 = 0
     chunks: tuple[ChunkRef, ...] = ()
     links: tuple[str, ...] = ()
     links_truncated: bool = False
-    page_end_offset: int | None = None
+    page_end_offset: Int64 | None = None
     fetched_at: str
 
     def key(self) -> str:

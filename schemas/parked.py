@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from schemas.events import Event
+from schemas.events import Event, Int64
 from schemas.identity import requeued_key, span_key
 
 
@@ -18,11 +18,11 @@ class ParkedSpan(Event, frozen=True, kw_only=True):
 
     job_id: str
     kb_id: str
-    generation: int
-    partition: int
-    first_offset: int
-    last_offset: int
-    revision: int
+    generation: Int64
+    partition: Int64
+    first_offset: Int64
+    last_offset: Int64
+    revision: Int64
     parked_at: str
 
     def key(self) -> str:
@@ -36,8 +36,8 @@ class RequeuedThrough(Event, frozen=True, kw_only=True):
     TOPIC: ClassVar[str] = "parked"
 
     job_id: str
-    partition: int
-    offset: int
+    partition: Int64
+    offset: Int64
 
     def key(self) -> str:
         return requeued_key(self.job_id, self.partition)

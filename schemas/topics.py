@@ -17,7 +17,11 @@ class Topic:
 
 _KEEP = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 # Compaction waits for days, so that a reader that was away sees each state a job went through.
-_COMPACT = {"cleanup.policy": "compact", "min.compaction.lag.ms": str(3 * DAY_MS), "delete.retention.ms": str(7 * DAY_MS)}
+_COMPACT = {
+    "cleanup.policy": "compact",
+    "min.compaction.lag.ms": str(3 * DAY_MS),
+    "delete.retention.ms": str(7 * DAY_MS),
+}
 
 TOPICS: dict[str, Topic] = {
     topic.name: topic
