@@ -40,8 +40,8 @@ test: $(STAMP) ## every test, against a real Kafka and a real Weaviate (PYTEST_A
 	@$(BIN)/python -m headrace.embedded
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-containers: $(STAMP) ## the integration tests on containers (needs a Docker engine)
-	@HEADRACE_TEST_STACK=containers $(BIN)/python -m pytest tests/integration $(PYTEST_ARGS)
+test-containers: $(STAMP) ## the integration tests and docker-compose.yml on containers
+	@docker/test-containers.sh $(PYTEST_ARGS)
 
 bench: $(STAMP) ## what is measured, each beside its baseline
 	@$(BIN)/python -m bench

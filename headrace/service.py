@@ -1,4 +1,4 @@
-"""How every service runs: settings from the environment, plain logs, SIGTERM and SIGINT as one polite request to stop."""
+"""How every service runs: settings from the environment, plain logs, SIGTERM and SIGINT as a polite request to stop."""
 
 import asyncio
 import logging

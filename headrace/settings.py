@@ -51,7 +51,10 @@ class Settings:
         "KAFKA_BOOTSTRAP_SERVERS", None, str, "Kafka that is there already; the embedded one stays off"
     )
     weaviate_url: str | None = _setting(
-        "WEAVIATE_URL", None, str, "Weaviate that is there already, e.g. http://127.0.0.1:8080; the embedded one stays off"
+        "WEAVIATE_URL",
+        None,
+        str,
+        "Weaviate that is there already, e.g. http://127.0.0.1:8080; the embedded one stays off",
     )
     weaviate_grpc_port: int = _setting(
         "HEADRACE_WEAVIATE_GRPC_PORT", 50051, int, "gRPC port of Weaviate, embedded or at WEAVIATE_URL's host"
@@ -80,10 +83,16 @@ class Settings:
         "listen beyond loopback without API tokens: only where something else keeps strangers out",
     )  # fmt: skip
     consumer_health_port: int | None = _setting(
-        "HEADRACE_CONSUMER_HEALTH_PORT", None, int, "loopback port of the consumer's /healthz and /metrics; off without it"
+        "HEADRACE_CONSUMER_HEALTH_PORT",
+        None,
+        int,
+        "loopback port of the consumer's /healthz and /metrics; off without it",
     )
     producer_health_port: int | None = _setting(
-        "HEADRACE_PRODUCER_HEALTH_PORT", None, int, "loopback port of the producer's /healthz and /metrics; off without it"
+        "HEADRACE_PRODUCER_HEALTH_PORT",
+        None,
+        int,
+        "loopback port of the producer's /healthz and /metrics; off without it",
     )
     user_agent: str = _setting(
         "HEADRACE_USER_AGENT", "Headrace/0.1", str, "User-Agent of the crawler; add a contact, as site owners expect"
@@ -94,7 +103,10 @@ class Settings:
     embed_batch: int = _setting("HEADRACE_EMBED_BATCH", 256, int, "most records in one batch of the consumer")
     embed_window: int = _setting("HEADRACE_EMBED_WINDOW", 8, int, "batches embedded side by side")
     pause_on_stop: bool = _setting(
-        "HEADRACE_PAUSE_ON_STOP", False, _flag, "control pauses running jobs when it is asked to stop (one-machine stacks)"
+        "HEADRACE_PAUSE_ON_STOP",
+        False,
+        _flag,
+        "control pauses running jobs when it is asked to stop (one-machine stacks)",
     )
     log_level: str = _setting("HEADRACE_LOG_LEVEL", "INFO", str.upper, "DEBUG, INFO, WARNING or ERROR")
 

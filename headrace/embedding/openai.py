@@ -66,7 +66,7 @@ class OpenAIEmbedder:
         return _Answer([vectors], {}, tokens, 1)
 
     async def _check_that_any_is_taken(self, reason: str) -> None:
-        """Refusing all there is may be no fault of the texts: a parameter or a server that fits none would do the same."""
+        """Refusing all there is may be no fault of the texts: a wrong parameter or server would do the same."""
         try:
             await self._ask([HARMLESS])
         except _Refused as exc:
@@ -137,7 +137,7 @@ class _Refused(Exception):
 
 @dataclass(frozen=True)
 class _Answer:
-    """`vectors`: of the texts that are not in `reasons`, in order, in parts. `calls` that were answered with vectors."""
+    """`vectors`: of the texts not in `reasons`, in order, in parts. `calls` that were answered with vectors."""
 
     vectors: Sequence[Vectors]
     reasons: Mapping[int, str]

@@ -23,8 +23,8 @@ class Follower:
     """Hands every record of its topics to that topic's `apply`, in order per partition, committed ones only.
 
     `apply` must not block or raise; where it raises, `failed` and every wait do. `start`, then `catch_up` whenever
-    what is known must be current; `stop`. Reconnects for ever and keeps its positions. `room`, where given, is awaited before each fetch: so one whose
-    `apply` queues what it gets holds the reading back.
+    what is known must be current; `stop`. Reconnects for ever and keeps its positions. `room`, where given, is awaited
+    before each fetch: so one whose `apply` queues what it gets holds the reading back.
     """
 
     def __init__(

@@ -91,7 +91,7 @@ async def test_sites_with_nothing_to_index(house: House) -> None:
 
 async def test_pages_of_all_kinds(house: House) -> None:
     """A 50 MB page, binary content, broken HTML and odd encodings: each page has its state, and the job completes."""
-    good = "<html><head><title>Good</title></head><body><main><h1>Good</h1><p>Enough text to be found by.</p></main></body></html>"
+    good = "<html><head><title>Good</title></head><main><h1>Good</h1><p>Enough text to be found by.</p></main></html>"
     text = "Grüße aus Köln: hier steht genug Text."
 
     async def huge(request: web.Request) -> web.StreamResponse:
