@@ -37,11 +37,10 @@ class Desk:
         job_of: JobOf,
         *,
         partitions: int,
-        kbs_partitions: int,
         openai_available: bool,
     ) -> None:
         self._books, self._writer, self._job_of = books, writer, job_of
-        self._partitions, self._kbs_partitions = partitions, kbs_partitions
+        self._partitions = partitions
         self._openai_available = openai_available
         self._deciding = asyncio.Lock()
         self._unread: Sequence[Written] = ()
@@ -179,8 +178,7 @@ class Desk:
 
     async def _write(self, *events: Event, job_partition: int | None = None) -> None:
         outgoing = [
-            Outgoing(e, rules.partition_of(e, job_partition=job_partition, kbs_partitions=self._kbs_partitions))
-            for e in events
+            Outgoing(e, rules.partition_of(e, job_partition=job_partition, partitions=self._partitions)) for e in events
         ]
         self._unread = await self._writer.commit(outgoing)
         await self._books.applied(self._unread)

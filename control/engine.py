@@ -16,7 +16,8 @@ from control.questions import refused_places
 from control.search import Searcher
 from control.snapshots import Snapshots
 from control.writer import Fenced, Writer
-from headrace.kafka.admin import admin_client, ensure_topics, partition_count
+from headrace.kafka.admin import admin_client
+from headrace.kafka.startup import topics_ready
 from headrace.service import worker_name
 from headrace.settings import Settings
 from headrace.vectors import VectorStore
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_S = 1.0
-PROBE_S = 2.0
 """How long Kafka may take to answer at first, before the reason on /readyz says that it is away."""
 PAUSE_WAIT_S = 10.0
 """How long a stop waits for jobs to be paused: less than supervisors give a process before they kill it."""
@@ -85,7 +85,8 @@ class Engine:
         4. What was refused while no control ran is reported.
         """
         await self.projection.open()
-        partitions, kbs_partitions = await self._topics()
+        self.unready = f"connecting to Kafka at {self.settings.bootstrap_servers}"
+        partitions = await topics_ready(self.settings, away=self._away)
         self.unready = "taking over from an earlier control instance"
         await self.writer.start()
         self.unready = "reading the log"
@@ -101,7 +102,6 @@ class Engine:
             self.writer,
             self.snapshots.job_of,
             partitions=partitions,
-            kbs_partitions=kbs_partitions,
             openai_available=self.settings.openai_api_key is not None,
         )
         reported = await self.projection.read(refused_places)
@@ -156,25 +156,8 @@ class Engine:
         await self.searcher.stop()
         await self.store.stop()
 
-    async def _topics(self) -> tuple[int, int]:
-        """Makes sure of the topics; gives the partitions of a job's topics, and those of `kbs`."""
-        settings = self.settings
-        self.unready = f"connecting to Kafka at {settings.bootstrap_servers}"
-        await self._retried(lambda: admin_client(settings.bootstrap_servers).list_topics(timeout=PROBE_S))
-        differing = await self._retried(
-            lambda: ensure_topics(
-                settings.bootstrap_servers,
-                prefix=settings.topic_prefix,
-                partitions=settings.partitions,
-                replication=settings.replication,
-            )
-        )
-        for difference in differing:
-            log.warning("%s", difference)
-        counts = await self._retried(
-            lambda: [partition_count(settings.bootstrap_servers, settings.topic(name)) for name in ("chunks", "kbs")]
-        )
-        return counts[0], counts[1]
+    def _away(self, reason: str) -> None:
+        self.unready = reason
 
     async def _retried(self, call: Callable[[], T]) -> T:
         """Runs a blocking call in a thread until Kafka answers it."""

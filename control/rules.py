@@ -207,10 +207,10 @@ def audit(command: JobCommand, action: Literal["start", "pause", "resume", "canc
     )
 
 
-def partition_of(event: Event, *, job_partition: int | None, kbs_partitions: int) -> int:
+def partition_of(event: Event, *, job_partition: int | None, partitions: int) -> int:
     """Where control writes an event: a job's facts go to the job's partition."""
     if isinstance(event, KbDefined):
-        return partition_for(event.kb_id, kbs_partitions)
+        return partition_for(event.kb_id, partitions)
     if job_partition is None:
         raise NotFound("the job has no partition")
     return job_partition

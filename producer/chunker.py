@@ -20,6 +20,7 @@ import msgspec
 from producer.content.document import Block, BlockKind, Document
 from producer.splitting import Unit, units_of
 from producer.tokens import count, count_short, cut, head, tail
+from schemas.identity import embedding_input
 
 MIN_MAX_TOKENS = 32
 STRATEGIES = ("structure",)
@@ -42,11 +43,6 @@ class ChunkText(msgspec.Struct, frozen=True):
     heading_path: tuple[str, ...]
     ordinal: int
     tokens: int
-
-
-def embedding_input(title: str, heading_path: Sequence[str], text: str) -> str:
-    """What is embedded: title and headings, each once, then the text."""
-    return _prefix(title, heading_path) + text
 
 
 def chunk(
@@ -191,8 +187,7 @@ class _Cutter:
 
 
 def _prefix(title: str, heading_path: Sequence[str]) -> str:
-    parts = dict.fromkeys(part for part in (title, *heading_path) if part)
-    return " > ".join(parts) + _SEPARATOR if parts else ""
+    return embedding_input(title, heading_path, "")
 
 
 def _sections(blocks: Sequence[Block]) -> Iterator[_Section]:

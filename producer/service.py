@@ -11,10 +11,8 @@ import logging
 from collections.abc import AsyncIterator, Awaitable
 from typing import Final, TypeVar
 
-from confluent_kafka import KafkaException
-
-from headrace.kafka.admin import ensure_topics, partition_count
 from headrace.kafka.publisher import Publisher
+from headrace.kafka.startup import topics_ready
 from headrace.service import worker_name
 from headrace.settings import Settings
 from producer.health import Health
@@ -29,14 +27,13 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-RETRY_S: Final = 2.0
 DRAIN_S: Final = 5.0
 """For what is on its way when the process stops; without it, pages are fetched again by the next owner."""
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Runs until `stop`, or until a keeper raises. Stopping takes 2 s for pages under way, 10 more with Kafka away."""
-    pages_partitions = await _until_stopped(_prepared_topics(settings), stop)
+    pages_partitions = await _until_stopped(topics_ready(settings), stop)
     if pages_partitions is None:
         return
     async with _tools(settings, pages_partitions) as tools:
@@ -55,28 +52,6 @@ async def _own_jobs(settings: Settings, jobs: Jobs, stop: asyncio.Event) -> None
     finally:
         await jobs.stop()
         await ownership.stop()
-
-
-async def _prepared_topics(settings: Settings) -> int:
-    """Waits for Kafka; creates topics that are missing. The partitions of `pages`."""
-    while True:
-        try:
-            differences = await asyncio.to_thread(
-                ensure_topics,
-                settings.bootstrap_servers,
-                prefix=settings.topic_prefix,
-                partitions=settings.partitions,
-                replication=settings.replication,
-            )
-            partitions = await asyncio.to_thread(partition_count, settings.bootstrap_servers, settings.topic("pages"))
-            break
-        except KafkaException as exc:
-            reason = exc.args[0].str() if exc.args else exc
-            log.warning("waiting for Kafka at %s: %s", settings.bootstrap_servers, reason)
-            await asyncio.sleep(RETRY_S)
-    for difference in differences:
-        log.warning("topic settings differ: %s", difference)
-    return partitions
 
 
 @contextlib.asynccontextmanager

@@ -2,28 +2,37 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from confluent_kafka import KafkaException
 
-from headrace.kafka.admin import ensure_topics, partition_count
+from headrace.kafka.admin import admin_client, ensure_topics, partition_count
 from headrace.settings import Settings
 
 log = logging.getLogger(__name__)
 
 AGAIN_S = 2.0
+PROBE_S = 3.0
+"""How long one try may wait for an answer, so that an absence is told soon."""
 
 
-async def topics_ready(settings: Settings) -> int:
-    """Returns the number of partitions once Kafka answers and every topic is there; waits for as long as it takes."""
+async def topics_ready(settings: Settings, *, away: Callable[[str], None] = lambda reason: None) -> int:
+    """Returns the number of partitions once Kafka answers and every topic is there; waits for as long as it takes.
+
+    `away(reason)` is told each time Kafka does not answer.
+    """
     while True:
         try:
             return await asyncio.to_thread(_ensure, settings)
         except KafkaException as exc:
-            log.warning("Kafka at %s is not ready: %s; trying again", settings.bootstrap_servers, exc.args[0].str())
+            reason = f"Kafka is away at {settings.bootstrap_servers}: {exc.args[0].str()}"
+            log.warning("%s; trying again", reason)
+            away(reason)
             await asyncio.sleep(AGAIN_S)
 
 
 def _ensure(settings: Settings) -> int:
+    admin_client(settings.bootstrap_servers).list_topics(timeout=PROBE_S)
     for difference in ensure_topics(
         settings.bootstrap_servers,
         prefix=settings.topic_prefix,

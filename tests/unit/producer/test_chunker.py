@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer import tokens
-from producer.chunker import chunk, embedding_input
+from producer.chunker import chunk
 from producer.content.document import Block, BlockKind, Document
+from schemas.identity import embedding_input
 
 WORDS = "the gate wheel mill water, runs (slowly) f(x)=1; Größe 日本語 🦀🦀 naïve 0x7f --- ``` ... !!! a_b_c".split()
 
