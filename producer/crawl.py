@@ -71,6 +71,8 @@ class Crawl:
         self._last_epoch = 0
         self._halting = False
         self._recorded = 0
+        self.cut_off = False
+        """Whether pages were given up while they were being published: they may be on the log and not in `counts`."""
 
     @property
     def epoch(self) -> int:
@@ -123,6 +125,7 @@ class Crawl:
             await visitor.start()
             manifest = await self._crawl(visitor, publication)
         finally:
+            self.cut_off = any(not task.done() for task in self._in_flight)
             await _cancelled(reporter, *self._in_flight)
             await visitor.stop()
         return await self._end(publication, manifest, manifest.failure()) if manifest else None

@@ -123,7 +123,7 @@ class Keeper:
             self._faults = 0
             self._finished = _Finished(ending, self._command.definition) if ending else None
         finally:
-            self._epoch, self._counts, self._looked = crawl.epoch, crawl.counts, True
+            self._epoch, self._counts, self._looked = crawl.epoch, crawl.counts, not crawl.cut_off
             await self._settle(crawl)
 
     async def _settle(self, crawl: Crawl) -> None:
