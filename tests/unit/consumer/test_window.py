@@ -1,4 +1,4 @@
-"""Every offset of the current generation is settled and acked once, in order; whatever is delivered, and however often."""
+"""Every offset of the current generation is settled and acked once, in order, whatever is delivered, however often."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
