@@ -6,9 +6,10 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from consumer.item import Item
+from consumer.item import Item, item_of
 from consumer.judge import Judge
 from headrace.kafka.follower import Follower
+from headrace.kafka.records import RawRecord
 from schemas.events import Event, Place
 from tests.unit.consumer.made import (
     JOB,
@@ -22,7 +23,7 @@ from tests.unit.consumer.made import (
     item,
     page_end,
     span,
-)  # fmt: skip
+)
 
 
 def judge_of(known: Known, *late: Any) -> Judge:
@@ -173,9 +174,6 @@ async def test_a_job_may_embed_while_it_runs_and_does_not_stand_aside() -> None:
 
 @pytest.mark.parametrize("value", [b'{"x":' + b"[" * 100_000, b"\xff", b"{}", b"null", b'"\\ud800"'])
 def test_what_can_not_be_decoded_is_refused(value: bytes) -> None:
-    from consumer.item import item_of
-    from headrace.kafka.records import RawRecord
-
     raw = RawRecord(
         topic="chunks", partition=0, offset=0, key=b"k", value=value, headers=(("ce_type", b"headrace.chunk.v1"),)
     )

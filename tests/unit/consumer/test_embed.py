@@ -1,0 +1,247 @@
+"""Each text is paid for once, over all batches under way, whatever fails."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from consumer import embed as module
+from consumer.embed import EmbedStage, Profiles, _calls
+from consumer.item import Batch, Item
+from consumer.judge import Judge
+from consumer.reports import Reports
+from consumer.stalls import Stalls
+from consumer.vector_cache import CAPACITY, VectorCache
+from headrace.embedding.base import Embedded, TextsRefused
+from headrace.errors import DependencyUnwell
+from headrace.kafka.follower import Follower
+from headrace.vectors import Found, Tenancy, VectorStore
+from tests.unit.consumer.made import JOB, Known, LateCommands, chunk, command, item
+
+PLACE = Tenancy("C", "docs")
+
+
+class TestVectorCache:
+    async def test_a_text_is_claimed_by_one(self) -> None:
+        cache = VectorCache()
+        assert cache.claim(PLACE, ["a", "b", "a"]) == ({"a", "b"}, [])
+        mine, theirs = cache.claim(PLACE, ["b", "c"])
+        assert mine == {"c"} and len(theirs) == 1
+        assert cache.claim(Tenancy("C", "other"), ["a"])[0] == {"a"}
+
+    async def test_who_waits_wakes_on_release_with_a_vector_or_without(self) -> None:
+        cache = VectorCache()
+        mine, _ = cache.claim(PLACE, ["a", "b"])
+        _, theirs = cache.claim(PLACE, ["a", "b"])
+        cache.put(PLACE, "a", np.zeros(1, dtype=np.float32))
+        cache.release(PLACE, mine)
+        async with asyncio.timeout(1):
+            await asyncio.gather(*theirs)
+        assert cache.get(PLACE, "a") is not None and cache.get(PLACE, "b") is None
+        assert cache.claim(PLACE, ["a", "b"]) == ({"b"}, [])
+
+    async def test_a_waiter_that_is_cancelled_disturbs_nobody(self) -> None:
+        cache = VectorCache()
+        mine, _ = cache.claim(PLACE, ["a"])
+        _, (future,) = cache.claim(PLACE, ["a"])
+        future.cancel()
+        cache.release(PLACE, mine)
+        assert cache.claim(PLACE, ["a"]) == ({"a"}, [])
+
+    async def test_it_is_bounded_and_drops_the_oldest(self) -> None:
+        cache = VectorCache()
+        for number in range(CAPACITY + 1):
+            cache.put(PLACE, str(number), np.zeros(1, dtype=np.float32))
+        assert cache.get(PLACE, "0") is None and cache.get(PLACE, str(CAPACITY)) is not None
+
+
+class Embedder:
+    """Counts what is paid for; fails and waits as a test says."""
+
+    max_texts, max_bytes, parallel = 4, 10_000, 8
+
+    def __init__(self) -> None:
+        self.texts: Counter[str] = Counter()
+        self.errors: list[BaseException] = []
+        self.refused: set[str] = set()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        await self.go_on.wait()
+        if self.errors:
+            raise self.errors.pop(0)
+        good = [text for text in texts if text.split("\n\n")[1] not in self.refused]
+        self.texts.update(good)
+        embedded = Embedded(
+            np.array([[len(t), hash(t) % 97] for t in good], dtype=np.float32).reshape(-1, 2), len(good), 1
+        )
+        if len(good) < len(texts):
+            raise TextsRefused({i: "bad" for i, t in enumerate(texts) if t not in good}, embedded)
+        return embedded
+
+    async def stop(self) -> None: ...
+
+
+class Store:
+    def __init__(self) -> None:
+        self.found = Found(frozenset(), {})
+
+    async def lookup(self, place: Tenancy, ids: Sequence[str], text_hashes: Sequence[str]) -> Found:
+        return self.found
+
+
+class Silent:
+    async def stall(self, *_: Any, **__: Any) -> None: ...
+
+
+class Stage:
+    def __init__(self) -> None:
+        self.embedder, self.store, self.known = Embedder(), Store(), Known(command())
+        self.aside: list[str] = []
+        judge = Judge(cast(Follower, LateCommands(self.known)), self.known.commands, self.known.kbs, self.known.parked)
+        self.judge = judge
+        self.stage = EmbedStage(
+            judge,
+            Stalls(cast(Reports, Silent())),
+            cast(VectorStore, self.store),
+            Profiles(lambda _: self.embedder),
+            self._step_aside,
+        )
+
+    def _step_aside(self, command: Any, dependency: str) -> None:
+        self.aside.append(dependency)
+        self.judge.stalled.add(command.job_id)
+
+    def batch(self, *texts: str) -> Batch:
+        return Batch([item(chunk(text), i) for i, text in enumerate(texts)], [], 1)
+
+    async def prepare(self, *texts: str) -> Batch:
+        batch = self.batch(*texts)
+        await self.stage.prepare(batch)
+        return batch
+
+
+def results(batch: Batch) -> list[Any]:
+    return [each.result if each.vector is None else "vector" for each in batch.items]
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", -1.0)
+
+
+def vector_of(item: Item) -> list[float]:
+    assert item.vector is not None
+    return list(item.vector.tolist())
+
+
+async def test_texts_are_embedded_once_and_each_item_gets_its_own(stage: Stage) -> None:
+    batch = await stage.prepare("a", "bb", "a", "ccc", "dddd", "eeeee")
+    assert results(batch) == ["vector"] * 6
+    assert max(stage.embedder.texts.values()) == 1 and len(stage.embedder.texts) == 5
+    assert vector_of(batch.items[0]) == vector_of(batch.items[2]) != vector_of(batch.items[1])
+    assert sorted(each.reused for each in batch.items) == [False] * 5 + [True]
+    paid = batch.paid[JOB]
+    assert (paid.texts, paid.tokens, paid.calls) == (5, 5, 2)
+
+
+async def test_two_batches_under_way_pay_for_a_text_once(stage: Stage) -> None:
+    stage.embedder.go_on.clear()
+    preparing = [asyncio.create_task(stage.prepare("a", "b")) for _ in range(3)]
+    await asyncio.sleep(0)
+    stage.embedder.go_on.set()
+    batches = await asyncio.gather(*preparing)
+    assert all(results(batch) == ["vector"] * 2 for batch in batches)
+    assert stage.embedder.texts.total() == 2
+    assert sum(batch.paid[JOB].texts for batch in batches) == 2
+
+
+async def test_when_the_one_that_embeds_is_cancelled_another_does(stage: Stage) -> None:
+    stage.embedder.go_on.clear()
+    first = asyncio.create_task(stage.prepare("a"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    second = asyncio.create_task(stage.prepare("a"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    first.cancel()
+    stage.embedder.go_on.set()
+    async with asyncio.timeout(5):
+        assert results(await second) == ["vector"]
+
+
+async def test_a_refused_text_goes_alone_and_no_other_is_paid_for_again(stage: Stage) -> None:
+    stage.embedder.refused = {"bad"}
+    batch = await stage.prepare("a", "bad", "b")
+    assert results(batch) == ["vector", "dead_lettered", "vector"]
+    assert batch.items[1].stage == "embed" and batch.items[1].reason == "bad"
+    assert stage.embedder.texts.total() == 2 and batch.paid[JOB].texts == 2
+
+
+async def test_what_is_stored_is_not_embedded(stage: Stage) -> None:
+    one, two = chunk("a"), chunk("b")
+    stage.store.found = Found(frozenset({one.chunk_id}), {two.text_hash: np.ones(2, dtype=np.float32)})
+    batch = await stage.prepare("a", "b")
+    assert results(batch) == ["duplicate", "vector"]
+    assert not stage.embedder.texts and batch.items[1].reused
+
+
+async def test_a_long_outage_makes_the_job_step_aside(stage: Stage, no_patience: None) -> None:
+    stage.embedder.errors = [DependencyUnwell("OpenAI", "down")]
+    assert results(await stage.prepare("a", "b")) == ["parked", "parked"]
+    assert stage.aside == ["OpenAI"]
+    assert results(await stage.prepare("c")) == ["parked"], "and what comes later is not tried"
+    assert not stage.embedder.texts
+
+
+async def test_what_waiting_will_not_mend_makes_it_step_aside_at_once(stage: Stage) -> None:
+    stage.embedder.errors = [DependencyUnwell("OpenAI", "key refused", lasting=True)]
+    assert results(await stage.prepare("a")) == ["parked"]
+    assert stage.aside == ["OpenAI"]
+
+
+async def test_a_pause_before_the_call_parks_without_a_call(stage: Stage) -> None:
+    stage.embedder.go_on.clear()
+    stage.embedder.parallel = 1
+    preparing = [asyncio.create_task(stage.prepare(text)) for text in ("a", "b")]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    stage.known.command("paused")
+    stage.embedder.go_on.set()
+    first, second = await asyncio.gather(*preparing)
+    assert (results(first), results(second)) == (["vector"], ["parked"])
+    assert stage.aside == [] and stage.embedder.texts.total() == 1
+
+
+async def test_one_call_never_throws_away_what_another_paid_for(stage: Stage) -> None:
+    """The second call fails: the first one's vectors stay."""
+    stage.embedder.max_texts = 1
+    original = stage.embedder.embed
+
+    async def embed(texts: Sequence[str]) -> Embedded:
+        if stage.embedder.texts.total() == 1 and not failed:
+            failed.append(True)
+            raise DependencyUnwell("OpenAI", "down", retry_after_s=0.0)
+        return await original(texts)
+
+    failed: list[bool] = []
+    stage.embedder.embed = embed  # type: ignore[method-assign]
+    assert results(await stage.prepare("a", "b")) == ["vector", "vector"]
+    assert failed and max(stage.embedder.texts.values()) == 1
+
+
+def test_calls_are_bounded_by_texts_and_bytes() -> None:
+    embedder = Embedder()
+    embedder.max_bytes = 3 + 3 + 100 + 100  # with the title before each text
+    items = [item(chunk("x" * size), i) for i, size in enumerate([100, 100, 100, 1, 1, 1, 1, 1, 5_000])]
+    parts = [[each.raw.offset for each in part] for part in _calls(items, embedder)]
+    assert parts == [[0, 1], [2, 3, 4, 5], [6, 7], [8]]

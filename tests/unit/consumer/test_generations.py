@@ -1,0 +1,113 @@
+"""A generation's last record on the log is what its readers hold it for: compaction keeps no other."""
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from consumer.generations import Generations
+from headrace.kafka.follower import Follower
+from headrace.kafka.publisher import Publisher
+from schemas.events import Event, Place
+from schemas.kb import GenerationState
+from tests.unit.consumer.made import Known, command
+
+COMMAND = command()
+
+
+class Log:
+    """Written to at once, read a while later: `read` lets the follower get on."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self.states: list[str] = []
+        self.read = asyncio.Event()
+        self.read.set()
+
+    async def send(self, event: Event, *, partition: int) -> Place:
+        assert isinstance(event, GenerationState)
+        self.states.append(event.state)
+        self._unread = event
+        return Place(partition, len(self.states) - 1)
+
+    async def reached(self, topic: str, place: Place) -> None:
+        event = self._unread
+        await self.read.wait()
+        self._known.tell(event)
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.known = Known(COMMAND)
+        self.log = Log(self.known)
+        self.generations = Generations(cast(Publisher, self.log), cast(Follower, self.log), self.known.kbs, 6)
+
+    @property
+    def state(self) -> str | None:
+        known = self.generations.state(COMMAND)
+        return known.state if known else None
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+async def test_opens_once_per_epoch(rig: Rig) -> None:
+    for epoch in (3, 3, 2, 7):
+        await rig.generations.open(COMMAND, epoch)
+    state = rig.generations.state(COMMAND)
+    assert state is not None and (state.state, state.epoch) == ("open", 7)
+    assert rig.log.states == ["open", "open"]
+
+
+async def test_publishing_keeps_the_epoch_and_happens_once(rig: Rig) -> None:
+    await rig.generations.open(COMMAND, 3)
+    assert await rig.generations.publish(COMMAND)
+    assert await rig.generations.publish(COMMAND)
+    state = rig.generations.state(COMMAND)
+    assert state is not None and (state.state, state.epoch) == ("published", 3)
+    assert rig.log.states == ["open", "published"]
+
+
+async def test_what_is_published_can_be_undone(rig: Rig) -> None:
+    await rig.generations.publish(COMMAND)
+    await rig.generations.undo(COMMAND, "cancelled")
+    assert rig.state == "undone"
+
+
+async def test_nothing_is_written_after_undone(rig: Rig) -> None:
+    await rig.generations.undo(COMMAND, "cancelled")
+    await rig.generations.open(COMMAND, 9)
+    assert not await rig.generations.publish(COMMAND)
+    await rig.generations.undo(COMMAND, "again")
+    assert rig.log.states == ["undone"]
+
+
+@pytest.mark.parametrize("first", ["undo", "publish"])
+async def test_publishing_and_undoing_at_once_end_undone_on_the_log_too(rig: Rig, first: str) -> None:
+    rig.log.read.clear()
+    changes = {
+        "undo": lambda: rig.generations.undo(COMMAND, "cancelled"),
+        "publish": lambda: rig.generations.publish(COMMAND),
+    }
+    tasks = [asyncio.create_task(changes.pop(first)()), *(asyncio.create_task(change()) for change in changes.values())]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(rig.log.states) == 1, "the second waits until the first is known"
+    rig.log.read.set()
+    await asyncio.gather(*tasks)
+    assert rig.log.states[-1] == rig.state == "undone"
+
+
+async def test_a_change_whose_caller_goes_is_known_before_the_next_is_decided(rig: Rig) -> None:
+    rig.log.read.clear()
+    undoing = asyncio.create_task(rig.generations.undo(COMMAND, "cancelled"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    undoing.cancel()
+    publishing = asyncio.create_task(rig.generations.publish(COMMAND))
+    await asyncio.gather(undoing, return_exceptions=True)
+    rig.log.read.set()
+    assert not await publishing
+    assert rig.log.states == ["undone"]

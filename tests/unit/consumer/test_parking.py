@@ -1,0 +1,180 @@
+"""What is parked is exactly what was set aside, and it is taken up whole."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer import parking as module
+from consumer.item import Item, item_of
+from consumer.parking import COPIES_AT_ONCE, Parking, _groups, _runs
+from headrace.kafka.follower import Follower
+from headrace.kafka.publisher import Publisher
+from headrace.kafka.records import RawRecord
+from headrace.settings import Settings
+from schemas.chunks import Chunk
+from schemas.events import Event, Place
+from schemas.parked import ParkedSpan, RequeuedThrough
+from tests.unit.consumer.made import JOB, PARTITION, Known, chunk, command, item, record, span
+
+
+def parked_items(results: list[Any], offsets: list[int]) -> list[Item]:
+    items = [item(chunk(), offset) for offset in offsets]
+    for each, result in zip(items, results, strict=True):
+        each.result, each.command = result, command("paused")
+    return items
+
+
+@given(st.data())
+def test_runs_cover_what_is_parked_and_no_other_record_of_the_job(data: st.DataObject) -> None:
+    """A batch may hold other jobs' records in between: those are not of this job, and gaps here."""
+    offsets = sorted(data.draw(st.sets(st.integers(0, 60), max_size=30)))
+    results = data.draw(
+        st.lists(st.sampled_from(["parked", "indexed", None]), min_size=len(offsets), max_size=len(offsets))
+    )
+    runs = _runs(parked_items(results, offsets))
+    covered = {o for run in runs for o in range(run[0].raw.offset, run[-1].raw.offset + 1)} & set(offsets)
+    assert covered == {o for o, result in zip(offsets, results, strict=True) if result == "parked"}
+    assert [each.raw.offset for run in runs for each in run] == sorted(covered)
+
+
+@given(st.lists(st.tuples(st.integers(0, 50_000), st.integers(0, 12_000)), min_size=1, max_size=12))
+def test_groups_hold_every_span_once_in_order_and_are_bounded(bounds: list[tuple[int, int]]) -> None:
+    spans = sorted((span(first, first + length) for first, length in bounds), key=lambda s: s.first_offset)
+    groups = _groups(spans)
+    assert [each for group in groups for each in group] == spans
+    for group in groups:
+        size = sum(each.last_offset - each.first_offset + 1 for each in group)
+        assert len(group) == 1 or size <= COPIES_AT_ONCE
+
+
+class Log:
+    """Partition 2 of `chunks`, and what is written to `parked`, as a publisher and a follower of both."""
+
+    def __init__(self, known: Known, records: list[RawRecord]) -> None:
+        self.known, self.records = known, records
+        self.fail_at: str | None = None
+        self.deeds: list[str] = []
+
+    async def publish(self, event: Event, *, partition: int) -> "asyncio.Future[Place]":
+        assert partition == PARTITION
+        self._did(event.TYPE)
+        offset = len(self.records)
+        if isinstance(event, ParkedSpan | RequeuedThrough):
+            self.known.tell(event)
+        else:
+            self.records.append(record(event, offset))
+        return self._delivered(offset)
+
+    async def send(self, event: Event, *, partition: int) -> Place:
+        return await (await self.publish(event, partition=partition))
+
+    async def tombstone(self, topic: str, key: str, *, partition: int) -> "asyncio.Future[Place]":
+        self._did("tombstone")
+        self.known.parked.apply(RawRecord(topic=topic, partition=partition, offset=0, key=key.encode(), value=None))
+        return self._delivered(0)
+
+    async def reached(self, topic: str, place: Place) -> None:
+        """All is applied at once."""
+
+    def stream_span(self, *where: Any, prefix: str) -> AsyncIterator[RawRecord]:
+        _, topic, partition, first, end = where
+        assert (topic, partition) == ("chunks", PARTITION)
+        return self._span(first, end)
+
+    async def _span(self, first: int, end: int) -> AsyncIterator[RawRecord]:
+        for each in self.records[first:end]:
+            yield each
+
+    def _did(self, what: str) -> None:
+        if what == self.fail_at:
+            raise ConnectionError(what)
+        self.deeds.append(what)
+
+    def _delivered(self, offset: int) -> "asyncio.Future[Place]":
+        future: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        future.set_result(Place(PARTITION, offset))
+        return future
+
+    @property
+    def copies(self) -> list[tuple[int, str]]:
+        """(original offset, text) of each copy."""
+        events = [item_event(each) for each in self.records]
+        return [(e.origin.offset, e.text) for e in events if e.origin]
+
+
+def item_event(raw: RawRecord) -> Chunk:
+    event = item_of(raw).event
+    assert isinstance(event, Chunk)
+    return event
+
+
+@pytest.fixture
+def known() -> Known:
+    return Known(command())
+
+
+@pytest.fixture
+def log(known: Known, monkeypatch: pytest.MonkeyPatch) -> Log:
+    mine = [record(chunk(f"text {o}"), o) for o in range(8)]
+    mine[4] = record(chunk("another's", job_id="other"), 4)
+    log = Log(known, mine)
+    monkeypatch.setattr(module, "stream_span", log.stream_span)
+    return log
+
+
+@pytest.fixture
+def parking(log: Log, known: Known) -> Parking:
+    return Parking(Settings(), cast(Publisher, log), cast(Follower, log), known.parked)
+
+
+async def test_takes_up_the_jobs_records_in_the_spans_and_only_those(parking: Parking, log: Log, known: Known) -> None:
+    for each in (span(0, 1), span(3, 5), span(5, 6)):
+        known.tell(each)
+    await parking.requeue(command())
+    assert log.copies == [(o, f"text {o}") for o in (0, 1, 3, 5, 6)]
+    assert known.parked.of(JOB) == []
+    assert known.parked.requeued_through(JOB) == len(log.records) - 1
+
+
+async def test_what_is_durable_before_what(parking: Parking, log: Log, known: Known) -> None:
+    known.tell(span(0, 1))
+    await parking.requeue(command())
+    assert log.deeds == ["chunk", "chunk", "requeued_through", "tombstone"]
+
+
+@pytest.mark.parametrize("gap", ["chunk", "requeued_through", "tombstone"])
+async def test_cut_off_in_any_gap_nothing_is_lost(parking: Parking, log: Log, known: Known, gap: str) -> None:
+    for each in (span(0, 1), span(3, 3)):
+        known.tell(each)
+    log.fail_at = gap
+    with pytest.raises(ConnectionError):
+        await parking.requeue(command())
+    assert known.parked.of(JOB), "spans stand until all their copies do"
+    log.fail_at = None
+    await parking.requeue(command())
+    assert {origin for origin, _ in log.copies} == {0, 1, 3}
+    assert known.parked.of(JOB) == []
+
+
+async def test_a_copy_of_a_copy_keeps_the_first_place(parking: Parking, log: Log, known: Known) -> None:
+    known.tell(span(0, 0))
+    await parking.requeue(command())
+    known.tell(span(8, 8))
+    await parking.requeue(command())
+    assert log.copies == [(0, "text 0"), (0, "text 0")]
+
+
+async def test_a_span_without_records_of_the_job_is_forgotten(parking: Parking, log: Log, known: Known) -> None:
+    known.tell(span(4, 4))
+    await parking.requeue(command())
+    assert (log.copies, log.deeds) == ([], ["tombstone"])
+
+
+async def test_parks_one_span_per_run_under_the_commands_revision(parking: Parking, known: Known) -> None:
+    items = parked_items(["parked", "parked", "superseded", "parked"], [0, 1, 2, 3])
+    await parking.park(items)
+    assert [(s.first_offset, s.last_offset, s.revision) for s in known.parked.of(JOB)] == [(0, 1, 1), (3, 3, 1)]

@@ -1,0 +1,141 @@
+"""A stall is told once it is worth telling, once, and ended once."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+
+from consumer import stalls as module
+from consumer.reports import Reports
+from consumer.stalls import GaveUp, Stalls
+from headrace.embedding.base import TextsRefused
+from headrace.errors import DependencyUnwell
+from tests.unit.consumer.made import command
+
+JOBS = [command()]
+
+
+class Clock:
+    """Time passes only where the code under test waits; `pauses` are its waits."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+class Told:
+    """Stalls told, as (reason, ended)."""
+
+    def __init__(self) -> None:
+        self.facts: list[tuple[str, bool]] = []
+        self.since: list[str] = []
+
+    async def stall(self, command: Any, *, dependency: str, reason: str, since: str, ended: bool) -> None:
+        self.facts.append((reason, ended))
+        self.since.append(since)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(module, "asyncio", clock)
+    return clock
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def stalls(told: Told, clock: Clock) -> Stalls:
+    return Stalls(cast(Reports, told))
+
+
+def failing(*errors: BaseException | None) -> Callable[[], Awaitable[str]]:
+    """A call that raises each in turn, then answers."""
+    left = list(errors)
+
+    async def call() -> str:
+        if left and (error := left.pop(0)) is not None:
+            raise error
+        return "well"
+
+    return call
+
+
+def unwell(reason: str = "down", **how: Any) -> DependencyUnwell:
+    return DependencyUnwell("OpenAI", reason, **how)
+
+
+async def test_a_hiccup_is_not_told(stalls: Stalls, told: Told, clock: Clock) -> None:
+    assert await stalls.retry(failing(unwell(), unwell()), JOBS) == "well"
+    assert told.facts == [] and len(clock.pauses) == 2
+
+
+async def test_a_stall_is_told_once_and_ended_once(stalls: Stalls, told: Told) -> None:
+    assert await stalls.retry(failing(*[unwell()] * 12), JOBS) == "well"
+    assert told.facts == [("down", False), ("down", True)]
+    assert len(set(told.since)) == 1
+
+
+async def test_a_new_reason_is_told_with_the_old_beginning(stalls: Stalls, told: Told) -> None:
+    await stalls.retry(failing(*[unwell()] * 8, unwell("slow"), unwell("slow")), JOBS)
+    assert told.facts == [("down", False), ("slow", False), ("slow", True)]
+    assert len(set(told.since)) == 1
+
+
+async def test_what_waiting_will_not_mend_is_told_at_once(stalls: Stalls, told: Told) -> None:
+    await stalls.retry(failing(unwell("key refused", lasting=True)), JOBS)
+    assert told.facts == [("key refused", False), ("key refused", True)]
+
+
+async def test_pauses_grow_to_a_bound_and_heed_what_was_asked_for(stalls: Stalls, clock: Clock) -> None:
+    await stalls.retry(failing(*[unwell()] * 10, unwell(retry_after_s=60)), JOBS)
+    assert clock.pauses[0] < 0.31
+    assert all(earlier < later * 1.3 for earlier, later in zip(clock.pauses, clock.pauses[1:-1], strict=False))
+    assert 11 < clock.pauses[-2] < 19 and clock.pauses[-1] == 60
+
+
+async def test_giving_up_leaves_the_stall_told(stalls: Stalls, told: Told) -> None:
+    with pytest.raises(GaveUp) as caught:
+        await stalls.retry(failing(*[unwell()] * 99), JOBS, lambda cause, waited_s: waited_s < 20)
+    assert caught.value.cause.reason == "down" and caught.value.waited_s >= 20
+    assert told.facts == [("down", False)]
+    await stalls.over(JOBS, "OpenAI")
+    await stalls.over(JOBS, "OpenAI")
+    assert told.facts == [("down", False), ("down", True)]
+
+
+async def test_an_answer_that_refuses_texts_ends_the_stall_too(stalls: Stalls, told: Told) -> None:
+    """Else the job shows as stalled until it is over."""
+    refused = TextsRefused({0: "bad"}, cast(Any, None))
+    with pytest.raises(TextsRefused):
+        await stalls.retry(failing(*[unwell()] * 8, refused), JOBS)
+    assert told.facts == [("down", False), ("down", True)]
+
+
+async def test_a_job_that_is_not_to_run_says_nothing_of_the_dependency(stalls: Stalls, told: Told) -> None:
+    held = GaveUp(DependencyUnwell("job", "not running"), 0)
+    with pytest.raises(GaveUp):
+        await stalls.retry(failing(*[unwell()] * 8, held), JOBS)
+    assert told.facts == [("down", False)]
+
+
+async def test_a_forgotten_stall_is_told_again(stalls: Stalls, told: Told) -> None:
+    for _ in range(2):
+        with pytest.raises(GaveUp):
+            await stalls.retry(failing(unwell(lasting=True)), JOBS, lambda cause, waited_s: False)
+    assert told.facts == [("down", False)]
+    stalls.forget("job")
+    with pytest.raises(GaveUp):
+        await stalls.retry(failing(unwell(lasting=True)), JOBS, lambda cause, waited_s: False)
+    assert told.facts == [("down", False)] * 2
