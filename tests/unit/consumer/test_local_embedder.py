@@ -1,0 +1,65 @@
+"""The model on this machine, as it is: near texts are near, and a text's vector does not hang on its company."""
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from headrace.embedding.local import LocalEmbedder
+from headrace.settings import Settings
+from schemas.kb import Embedding
+
+TEXTS = [
+    "How do I read a file line by line?",
+    "Iterating over the lines of an opened document",
+    "The cat sleeps on the warm windowsill",
+    "short",
+    "A kitten naps by the window in the sun. " * 12,
+]
+
+
+@pytest.fixture(scope="module")
+async def embedder() -> AsyncIterator[LocalEmbedder]:
+    embedding = Embedding(provider="local", model="all-MiniLM-L6-v2", dimensions=384)
+    embedder = LocalEmbedder(embedding, Settings.from_env())
+    yield embedder
+    await embedder.stop()
+
+
+async def test_near_in_meaning_is_near(embedder: LocalEmbedder) -> None:
+    file, lines, cat, _, kitten = (await embedder.embed(TEXTS)).vectors
+    strangers = max(file @ cat, file @ kitten, lines @ cat, lines @ kitten)
+    assert min(file @ lines, cat @ kitten) > strangers + 0.15
+
+
+async def test_vectors_are_unit_float32_in_order_and_tokens_are_counted(embedder: LocalEmbedder) -> None:
+    embedded = await embedder.embed(TEXTS)
+    assert embedded.vectors.shape == (5, 384) and embedded.vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(embedded.vectors, axis=1), 1, atol=1e-5)
+    assert embedded.tokens > sum(len(text.split()) for text in TEXTS)
+
+
+async def test_the_same_text_gives_the_same_vector_alone_and_in_a_batch(embedder: LocalEmbedder) -> None:
+    """The int8 model rounds by the whole batch: near, if not to the bit."""
+    together = (await embedder.embed(TEXTS * 4)).vectors
+    for index, text in enumerate(TEXTS):
+        alone = (await embedder.embed([text])).vectors[0]
+        for row in together[index :: len(TEXTS)]:
+            assert alone @ row > 0.98
+    np.testing.assert_array_equal((await embedder.embed(TEXTS)).vectors, (await embedder.embed(TEXTS)).vectors)
+
+
+async def test_a_long_text_counts_by_its_beginning(embedder: LocalEmbedder) -> None:
+    long = "The cat sleeps on the warm windowsill. " * 400
+    first, more = (await embedder.embed([long, long + "Tax law of maritime insurance."])).vectors
+    np.testing.assert_allclose(first, more, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", "日本語の文章", "🙂" * 50, "\x00", "a" * 50_000])
+async def test_any_text_has_a_finite_vector(embedder: LocalEmbedder, text: str) -> None:
+    (vector,) = (await embedder.embed([text])).vectors
+    assert np.isfinite(vector).all()
+
+
+async def test_no_text_no_vector(embedder: LocalEmbedder) -> None:
+    assert (await embedder.embed([])).vectors.shape == (0, 384)

@@ -1,0 +1,233 @@
+"""OpenAI's embedder against a server that speaks the API: what each answer means, and what it costs."""
+
+import base64
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+from aiohttp import web
+
+from headrace.embedding import openai as module
+from headrace.embedding.base import TextsRefused
+from headrace.embedding.openai import OpenAIEmbedder
+from headrace.errors import DependencyUnwell
+from headrace.settings import Secret, Settings
+from schemas.kb import Embedding
+from tests.fakes import openai_errors as errors
+from tests.fakes.openai_server import OpenAIServer, vector_of
+from tests.fakes.serving import LoopbackServer
+
+KEY = "sk-very-secret-4711"
+SMALL = Embedding(provider="openai", model="text-embedding-3-small", dimensions=1536)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[OpenAIServer]:
+    async with OpenAIServer(latency_s=0.0, api_key=KEY) as running:
+        yield running
+
+
+def made(url: str, key: str | None = KEY, embedding: Embedding = SMALL) -> OpenAIEmbedder:
+    return OpenAIEmbedder(embedding, Settings(openai_api_key=Secret(key) if key else None, openai_base_url=url))
+
+
+@pytest.fixture
+async def embedder(server: OpenAIServer) -> AsyncIterator[OpenAIEmbedder]:
+    embedder = made(server.url)
+    yield embedder
+    await embedder.stop()
+
+
+async def test_vectors_come_in_the_texts_order(embedder: OpenAIEmbedder, server: OpenAIServer) -> None:
+    texts = ["hello world", "b", "a"]
+    embedded = await embedder.embed(texts)
+    np.testing.assert_array_equal(embedded.vectors, np.stack([vector_of(text, 1536) for text in texts]))
+    assert embedded.vectors.dtype == np.float32
+    assert (embedded.tokens, embedded.calls) == (4, 1)
+
+
+async def test_other_dimensions_are_asked_for(server: OpenAIServer) -> None:
+    embedder = made(server.url, embedding=Embedding(provider="openai", model="text-embedding-3-large", dimensions=256))
+    assert (await embedder.embed(["a"])).vectors.shape == (1, 256)
+    await embedder.stop()
+
+
+async def test_large_requests_are_split_by_bytes(
+    embedder: OpenAIEmbedder, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_REQUEST_BYTES", 100)
+    texts = [letter * size for letter, size in zip("abcdefg", [40, 60, 1, 150, 100, 50, 51], strict=True)]
+    embedded = await embedder.embed([*texts, "ä" * 25])
+    assert [call.texts for call in server.log] == [2, 1, 1, 1, 1, 1, 1]
+    assert embedded.calls == 7 and len(embedded.vectors) == 8
+    np.testing.assert_array_equal(embedded.vectors[3], vector_of(texts[3], 1536))
+
+
+@pytest.mark.parametrize("bad", [{0}, {6}, {2, 3}, {0, 1, 2, 3, 4, 5}])
+async def test_a_refused_text_is_found_and_the_others_are_paid_for_once(
+    embedder: OpenAIEmbedder, server: OpenAIServer, bad: set[int]
+) -> None:
+    server.refused_marker = "unfit"
+    texts = [f"unfit {i}" if i in bad else f"good {i}" for i in range(7)]
+    with pytest.raises(TextsRefused) as caught:
+        await embedder.embed(texts)
+    assert set(caught.value.reasons) == bad
+    assert all("refuses this text" in reason for reason in caught.value.reasons.values())
+    good = [text for text in texts if text.startswith("good")]
+    np.testing.assert_array_equal(caught.value.others.vectors, np.stack([vector_of(text, 1536) for text in good]))
+    assert server.texts == dict.fromkeys(good, 1)
+    assert caught.value.others.tokens == server.tokens.total()
+
+
+async def test_a_text_that_is_refused_by_itself_leaves_nothing(embedder: OpenAIEmbedder, server: OpenAIServer) -> None:
+    server.refused_marker = "unfit"
+    with pytest.raises(TextsRefused) as caught:
+        await embedder.embed(["unfit"])
+    assert caught.value.others.vectors.shape == (0, 1536)
+
+
+async def test_an_empty_and_an_overlong_text_are_refused_by_themselves(embedder: OpenAIEmbedder) -> None:
+    with pytest.raises(TextsRefused) as caught:
+        await embedder.embed(["fine", "", "word " * 9_000])
+    assert set(caught.value.reasons) == {1, 2}
+
+
+@pytest.mark.parametrize("texts", [["a"], ["a", "b", "c"]])
+async def test_a_server_that_takes_no_text_at_all_is_no_fault_of_the_texts(
+    server: OpenAIServer, texts: list[str]
+) -> None:
+    """Nothing may be dead-lettered for a parameter that doesn't fit."""
+    embedder = made(server.url, embedding=Embedding(provider="openai", model="text-embedding-ada-002", dimensions=8))
+    with pytest.raises(DependencyUnwell, match="refuses every text") as caught:
+        await embedder.embed(texts)
+    assert caught.value.lasting
+    await embedder.stop()
+
+
+@pytest.mark.parametrize(
+    ("failure", "lasting", "says"),
+    [
+        (errors.invalid_key(), True, "OPENAI_API_KEY"),
+        (errors.insufficient_quota(), True, "quota"),
+        (errors.rate_limited(7), False, "429"),
+        (errors.server_error(), False, "500"),
+        (errors.server_error(503), False, "503"),
+        (errors.malformed(), False, "malformed"),
+        (errors.wrong_dimensions(), True, "dimensions"),
+        (errors.Failure(errors.ApiError.no_model("m")), True, "model"),
+        (errors.Failure(errors.ApiError(403, f"no access for {KEY}")), True, "403"),
+        (errors.Failure(errors.ApiError(409, f"conflict {KEY}")), False, "409"),
+    ],
+)
+async def test_every_failure_is_the_dependencys(
+    embedder: OpenAIEmbedder, server: OpenAIServer, failure: errors.Failure, lasting: bool, says: str
+) -> None:
+    server.fail(failure)
+    with pytest.raises(DependencyUnwell) as caught:
+        await embedder.embed(["a", "b"])
+    assert caught.value.dependency == "OpenAI"
+    assert (caught.value.lasting, says in caught.value.reason) == (lasting, True)
+    assert caught.value.retry_after_s == (7 if says == "429" else None)
+    assert KEY not in str(caught.value)
+    server.heal()
+    assert len((await embedder.embed(["a"])).vectors) == 1
+
+
+async def test_a_hang_ends_in_time(
+    embedder: OpenAIEmbedder, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_S", 0.2)
+    server.fail(errors.hang())
+    with pytest.raises(DependencyUnwell, match="no answer") as caught:
+        await embedder.embed(["a"])
+    assert not caught.value.lasting
+
+
+async def test_a_refused_connection_heals(server: OpenAIServer) -> None:
+    embedder = made(server.url)
+    await server.stop()
+    with pytest.raises(DependencyUnwell, match="can't be reached"):
+        await embedder.embed(["a"])
+    await server.start()
+    assert len((await embedder.embed(["a"])).vectors) == 1
+    await embedder.stop()
+
+
+@pytest.mark.parametrize("key", [None, "sk-schlüssel", "sk-new\nline", " "])
+async def test_a_key_that_is_none_says_so_and_shows_nothing(server: OpenAIServer, key: str | None) -> None:
+    embedder = made(server.url, key)
+    with pytest.raises(DependencyUnwell) as caught:
+        await embedder.embed(["a"])
+    assert not key or key.strip() == "" or key not in str(caught.value)
+    await embedder.stop()
+
+
+class OddServer(LoopbackServer):
+    """Answers as it is told."""
+
+    def __init__(self, status: int, answer: Any) -> None:
+        super().__init__()
+        self._status, self._answer = status, answer
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/v1/embeddings", self._embeddings)
+        return app
+
+    async def _embeddings(self, request: web.Request) -> web.Response:
+        if isinstance(self._answer, str):
+            return web.Response(text=self._answer, status=self._status, content_type="text/html")
+        return web.json_response(self._answer, status=self._status)
+
+
+def answered(*embeddings: Any) -> dict[str, Any]:
+    data = [{"object": "embedding", "index": i, "embedding": e} for i, e in enumerate(embeddings)]
+    return {"object": "list", "model": "m", "data": data, "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+
+
+NAN = base64.b64encode(np.full(1536, np.nan, dtype="<f4").tobytes()).decode()
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (200, "<html>please sign in</html>"),
+        (200, {}),
+        (200, {"data": None}),
+        (200, answered()),
+        (200, answered("no base64!")),
+        (200, answered("AAA=")),
+        (200, answered(None)),
+        (200, answered([0.1] * 1536, [0.1] * 1536)),
+        (200, answered(NAN)),
+        (502, "<html>bad gateway</html>"),
+        (400, "<html>bad request</html>"),
+        (400, {"error": {"message": f"strange {KEY}", "type": "x", "param": None, "code": None}}),
+    ],
+)
+async def test_an_odd_answer_is_the_dependencys_fault_and_shows_no_key(status: int, answer: Any) -> None:
+    async with OddServer(status, answer) as server:
+        embedder = made(f"http://127.0.0.1:{server.port}/v1")
+        with pytest.raises(DependencyUnwell) as caught:
+            await embedder.embed(["a"])
+        await embedder.stop()
+    assert KEY not in str(caught.value)
+
+
+async def test_a_compatible_servers_floats_are_taken() -> None:
+    async with OddServer(200, answered([0.5] * 1536)) as server:
+        embedder = made(f"http://127.0.0.1:{server.port}/v1")
+        embedded = await embedder.embed(["a"])
+        await embedder.stop()
+    np.testing.assert_array_equal(embedded.vectors, np.full((1, 1536), 0.5, dtype=np.float32))
+
+
+async def test_nothing_logged_holds_the_key(
+    embedder: OpenAIEmbedder, server: OpenAIServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.refused_marker = "unfit"
+    with caplog.at_level(logging.INFO), pytest.raises(TextsRefused):
+        await embedder.embed(["unfit"])
+    assert KEY not in caplog.text
