@@ -1,0 +1,281 @@
+"""The consumer cut off between two steps, fed with contradictions, or asked to stop while all else hangs."""
+# ruff: noqa: F401, F811 - fixtures are shared by importing them
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from headrace.kafka.publisher import Publisher
+from headrace.settings import Settings
+from headrace.vectors import Tenancy, VectorStore
+from schemas import identity
+from schemas.codec import now
+from schemas.facts import DeadLettered, Outcomes
+from schemas.kb import GenerationState, collection_name
+from tests.fakes.openai_errors import hang
+from tests.fakes.openai_server import OpenAIServer
+from tests.integration.test_consumer import (
+    caught_up,
+    consumer,
+    environment,
+    everything,
+    finished,
+    ids,
+    kb,
+    openai,
+    publisher,
+    reported,
+    store,
+    topics,
+)
+from tests.support.log import PlayedJob, read_all
+from tests.support.services import Service
+from tests.support.waiting import until
+
+STOP_S = 25.0
+
+
+async def tell_state(settings: Settings, publisher: Publisher, job: PlayedJob, state: str, reason: str | None) -> None:
+    event = GenerationState(
+        kb_id=job.kb_id, generation=job.generation, job_id=job.job_id, state=state, base=None,
+        collection=collection_name(job.definition.embedding), epoch=job.epoch, changed_at=now(), reason=reason,
+    )  # fmt: skip
+    await publisher.send(event, partition=identity.partition_for(job.kb_id, settings.partitions))
+
+
+async def test_a_failure_that_was_cut_off_before_it_was_told_is_told(
+    settings: Settings, publisher: Publisher, store: VectorStore, environment: dict[str, str], tmp_path: Path, kb: str
+) -> None:
+    """Else the job is never over, and no other can start in its knowledge base."""
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    await job.end(failure="no page could be fetched")
+    await tell_state(settings, publisher, job, "undone", "no page could be fetched")
+    service = Service("consumer", environment, tmp_path).start()
+    try:
+        fact = await finished(settings, job)
+        assert (fact.outcome, fact.reason) == ("failed", "no page could be fetched")
+    finally:
+        service.close()
+
+
+async def test_an_end_that_was_cut_off_is_not_for_a_pause_to_hold_up(
+    settings: Settings, publisher: Publisher, environment: dict[str, str], tmp_path: Path, kb: str
+) -> None:
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    await job.end()
+    await tell_state(settings, publisher, job, "published", None)
+    await job.command("paused")
+    service = Service("consumer", environment, tmp_path).start()
+    try:
+        assert (await finished(settings, job)).outcome == "completed"
+    finally:
+        service.close()
+
+
+async def test_a_second_end_changes_nothing_of_what_is_published(
+    settings: Settings, publisher: Publisher, consumer: Service, store: VectorStore, kb: str
+) -> None:
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    await job.page("http://site/1", ["one", "two"])
+    await job.end()
+    await finished(settings, job)
+    await job.end(digest="0" * 64, pages=7)
+    await job.end(failure="too late")
+    await caught_up(settings)
+    assert [s.state for s in await read_all(settings, GenerationState)] == ["open", "published"]
+    assert await ids(store, job) == everything(job)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"pages_end_offset": 10**12, "pages": 9}, {"pages_partition": 77}, {"digest": "0" * 64}]
+)
+async def test_an_end_that_names_another_manifest_fails_its_job_and_holds_up_nothing(
+    settings: Settings, publisher: Publisher, consumer: Service, kb: str, changes: dict[str, object]
+) -> None:
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    await job.page("http://site/1", ["one"])
+    await job.end(**changes)
+    fact = await finished(settings, job)
+    assert fact.outcome == "failed" and fact.reason and "manifest" in fact.reason
+    await caught_up(settings)
+
+
+async def test_a_named_chunk_of_base_that_is_gone_is_an_error_and_no_endless_round(
+    settings: Settings, publisher: Publisher, consumer: Service, store: VectorStore, kb: str
+) -> None:
+    first = PlayedJob(settings, publisher, kb)
+    await first.command("running")
+    await first.begin()
+    (lost,) = await first.page("http://site/1", ["lost"])
+    (kept,) = await first.page("http://site/2", ["kept"])
+    await first.end()
+    await finished(settings, first)
+    place = Tenancy(collection_name(first.definition.embedding), kb)
+    await store.delete_ids(place, [lost.chunk_id])
+    second = PlayedJob(settings, publisher, kb, generation=2, base=1)
+    await second.command("running")
+    await second.begin()
+    for url, chunk in (("http://site/1", lost), ("http://site/2", kept)):
+        await second.record(url, (chunk.chunk_id,))
+    await second.end()
+    fact = await finished(settings, second)
+    assert (fact.outcome, fact.chunks_visible, fact.chunks_missing) == ("completed_with_errors", 1, 1)
+    entries = [
+        e for event in await read_all(settings, Outcomes) if event.job_id == second.job_id for e in event.entries
+    ]
+    assert [entry.result for entry in entries] == ["done", "done"]
+
+
+async def test_a_missing_chunk_of_this_job_is_written_again(
+    settings: Settings, publisher: Publisher, consumer: Service, store: VectorStore, kb: str
+) -> None:
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    chunks = await job.page("http://site/1", [f"text {i}" for i in range(5)])
+
+    async def written() -> bool:
+        return await ids(store, job) == everything(job)
+
+    await until(written)
+    await caught_up(settings)
+    place = Tenancy(collection_name(job.definition.embedding), kb)
+    await store.delete_ids(place, [chunk.chunk_id for chunk in chunks[:2]])
+    await job.end()
+    fact = await finished(settings, job)
+    assert (fact.outcome, fact.chunks_visible, fact.chunks_missing) == ("completed", 5, 0)
+
+
+async def test_records_that_contradict_themselves_stall_nothing(
+    settings: Settings, publisher: Publisher, consumer: Service, kb: str
+) -> None:
+    """Weaviate refuses a whole request for one id that is no UUID: that would look like an outage."""
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    good = job.chunk("http://site/0", "good")
+    for changed in ({"chunk_id": "no-uuid"}, {"text_hash": "f" * 64}, {"kb_id": "other"}, {"ordinal": 2**40}):
+        await publisher.send(msgspec.structs.replace(good, **changed), partition=job.partition)
+    await job.page("http://site/1", ["one"])
+    await job.end()
+    assert (await finished(settings, job)).outcome == "completed"
+    assert [letter.stage for letter in await read_all(settings, DeadLettered)] == ["judge"] * 4
+
+
+class BlackHole:
+    """A server that takes connections and never says a word."""
+
+    def __init__(self) -> None:
+        self.touched, self._over = asyncio.Event(), asyncio.Event()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._swallow, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        self._over.set()
+        self._server.close()
+
+    async def _swallow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.touched.set()
+        await self._over.wait()
+        writer.close()
+
+
+@pytest.fixture
+async def black_hole() -> AsyncIterator[BlackHole]:
+    hole = BlackHole()
+    await hole.start()
+    yield hole
+    await hole.stop()
+
+
+async def stops(service: Service) -> float:
+    started = time.monotonic()
+    code = await asyncio.to_thread(service.terminate, STOP_S + 10)
+    assert code == 0, service.said()[-3000:]
+    return time.monotonic() - started
+
+
+async def test_stops_in_time_while_the_embedding_api_hangs(
+    settings: Settings, publisher: Publisher, consumer: Service, openai: OpenAIServer, kb: str
+) -> None:
+    openai.fail(hang())
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    await job.page("http://site/1", ["one"])
+
+    async def asked() -> bool:
+        return openai.calls > 0
+
+    await until(asked)
+    assert await stops(consumer) < STOP_S
+    openai.heal()
+    consumer.start()
+    await job.end()
+    assert (await finished(settings, job)).outcome == "completed"
+
+
+async def test_stops_in_time_while_weaviate_hangs(
+    settings: Settings, publisher: Publisher, topics: None, environment: dict[str, str], tmp_path: Path,
+    black_hole: BlackHole, kb: str,
+) -> None:  # fmt: skip
+    deaf = {"WEAVIATE_URL": f"http://127.0.0.1:{black_hole.port}"}
+    service = Service("consumer", environment | deaf, tmp_path).start()
+    try:
+        job = PlayedJob(settings, publisher, kb)
+        await job.command("running")
+        await job.begin()
+        await job.page("http://site/1", ["one"])
+        async with asyncio.timeout(30):
+            await black_hole.touched.wait()
+        assert await stops(service) < STOP_S
+    finally:
+        service.close()
+
+
+async def test_stops_at_once_before_kafka_ever_answered(
+    environment: dict[str, str], tmp_path: Path, black_hole: BlackHole
+) -> None:
+    deaf = {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{black_hole.port}"}
+    service = Service("consumer", environment | deaf, tmp_path).start()
+    try:
+        async with asyncio.timeout(30):
+            await black_hole.touched.wait()
+        assert await stops(service) < STOP_S
+    finally:
+        service.close()
+
+
+async def test_what_is_parked_outlives_a_kill_in_the_middle_of_taking_it_up(
+    settings: Settings, publisher: Publisher, consumer: Service, store: VectorStore, openai: OpenAIServer, kb: str
+) -> None:
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    paused = await job.command("paused")
+    await reported(settings, job, "holding", paused)
+    for page in range(20):
+        await job.page(f"http://site/{page}", [f"text {page} {i}" for i in range(50)])
+    await job.end()
+    await caught_up(settings)
+    resumed = await job.command("running")
+    await reported(settings, job, "running", resumed)
+    consumer.kill()
+    consumer.start()
+    fact = await finished(settings, job, within_s=60)
+    assert (fact.outcome, fact.chunks_visible) == ("completed", 1000)
+    assert await ids(store, job) == everything(job)
