@@ -67,7 +67,7 @@ class Keeper:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def command_changed(self, command: JobCommand) -> None:
-        if command.partition in self._partitions:
+        if command.partition in self._partitions and not self._over(command):
             self._pursue(command)
 
     def step_aside(self, command: JobCommand, dependency: str) -> None:
@@ -88,9 +88,12 @@ class Keeper:
             self._start(command, self._parking.requeue(command))
 
     def _over(self, command: JobCommand) -> bool:
-        """An undone generation is looked after all the same: `undone` must be told under the current revision."""
+        """Published: later generations may stand on its chunks, so no command of the job has any effect.
+
+        An undone one is looked after all the same: `undone` must be told under the current revision.
+        """
         state = self._generations.state(command)
-        return state is not None and state.state == "published" and command.desired != "cancelled"
+        return state is not None and state.state == "published"
 
     def _pursue(self, command: JobCommand) -> None:
         self._judge.stalled.discard(command.job_id)

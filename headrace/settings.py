@@ -1,7 +1,6 @@
 """Settings from the environment; `SETTINGS` is their one list, shown by `headrace settings`."""
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -141,8 +140,3 @@ class Settings:
     @property
     def producer_group(self) -> str:
         return self.topic_prefix + "producer"
-
-    @property
-    def run_dir(self) -> Path:
-        """Scratch files of services, outside what is kept."""
-        return Path(tempfile.gettempdir())

@@ -129,9 +129,9 @@ class VectorStore:
             try:
                 failed = (await tenant.data.insert_many(objects)).errors
             except WeaviateInsertManyAllFailedError as exc:
-                if len(objects) > 1 or _is_unwell(str(exc)):
+                if _is_unwell(str(exc)):
                     raise
-                return {0: str(exc)[:300]}
+                return {index: str(exc)[:300] for index in range(len(objects))}
             reasons = {index: error.message for index, error in failed.items()}
             if any(_is_unwell(reason) for reason in reasons.values()):
                 raise DependencyUnwell("Weaviate", f"refuses writes: {next(iter(reasons.values()))[:300]}")

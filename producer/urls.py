@@ -30,7 +30,8 @@ def canonical(url: str, base: str | None = None) -> str:
     href = _parse(url, base).partition("#")[0]
     scheme, _, rest = href.partition(":")
     if scheme not in ("http", "https"):
-        raise UrlError(f"only http and https can be crawled, not {scheme}: {_quoted(url)}")
+        shown = "" if "@" in rest else f": {_quoted(url)}"  # what stands before an @ may be a password
+        raise UrlError(f"only http and https can be crawled, not {scheme}{shown}")
     if "@" in rest.split("/", 3)[2]:
         raise UrlError(f"a URL must not carry a user name or password: {scheme}://…@{_host_of(rest)}")
     if "?" in href:

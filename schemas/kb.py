@@ -182,7 +182,7 @@ def _check_source(source: Source) -> None:
     if not source.urls:
         raise InvalidDefinition("source.urls is empty: name at least one http or https URL")
     for url in source.urls:
-        if "@" in url.partition("//")[2].partition("/")[0]:  # before anything repeats the URL
+        if "@" in url.partition(":")[2].lstrip("/").partition("/")[0]:  # before anything repeats the URL
             raise InvalidDefinition("source.urls: credentials in a URL are not accepted")
         try:
             parts = urlsplit(url)

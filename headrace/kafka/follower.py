@@ -193,14 +193,18 @@ async def stream_span(bootstrap_servers: str, topic: str, partition: int, first:
 
 
 async def end_offset(bootstrap_servers: str, topic: str, partition: int, *, prefix: str) -> int:
-    """The offset after the partition's last committed record."""
+    """The offset after the partition's last committed record. Waits while the broker is away."""
     tp = TopicPartition(prefix + topic, partition)
-    consumer = _reader(bootstrap_servers)
-    await _started(consumer)
-    try:
-        return int((await consumer.end_offsets([tp]))[tp])
-    finally:
-        await consumer.stop()
+    while True:
+        consumer = _reader(bootstrap_servers)
+        await _started(consumer)
+        try:
+            return int((await consumer.end_offsets([tp]))[tp])
+        except KafkaError as exc:
+            log.warning("can't read the end of %s/%d yet: %r; trying again", topic, partition, exc)
+            await asyncio.sleep(RECONNECT_S)
+        finally:
+            await consumer.stop()
 
 
 def _reader(bootstrap_servers: str) -> AIOKafkaConsumer:
