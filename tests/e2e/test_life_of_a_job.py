@@ -5,6 +5,8 @@ import random
 
 import pytest
 
+from headrace.embedded.kafka_tools import KafkaInstallation
+from headrace.embedded.progress import SilentReporter
 from tests.e2e.conftest import House
 from tests.fakes.site import FakeSite
 from tests.support.api import Json, gather
@@ -188,6 +190,19 @@ async def test_status_and_consumer_groups_tell_the_same(house: House) -> None:
     assert (offsets["committed"], offsets["end"]) == await asyncio.to_thread(described, offsets["partition"])
     assert offsets["lag"] == 0
     group.close()
+    described_by_kafka = await _consumer_groups_describe(house)
+    assert described_by_kafka[offsets["partition"]] == (offsets["committed"], offsets["end"], offsets["lag"])
+
+
+async def _consumer_groups_describe(house: House) -> dict[int, tuple[int, int, int]]:
+    """Partition to current offset, log end offset and lag, as Kafka's own tool prints them."""
+    kafka = KafkaInstallation.prepare(house.settings.cache_dir, SilentReporter())
+    arguments = ["--describe", "--group", house.settings.consumer_group]
+    result = await asyncio.to_thread(
+        kafka.run_tool, "consumer-groups", arguments, bootstrap_servers=house.settings.bootstrap_servers
+    )
+    rows = [line.split() for line in result.stdout.splitlines() if house.settings.topic("chunks") in line]
+    return {int(row[2]): (int(row[3]), int(row[4]), int(row[5])) for row in rows if row[3] != "-"}
 
 
 async def test_the_projection_is_disposable(house: House) -> None:
