@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from headrace.embedded.errors import PortTaken
 #: Below Linux' range for outgoing connections (32768 and up), so that no client socket takes a port between
 #: the moment it is found free and the moment the server binds it.
 _RANDOM_PORTS = range(15_000, 32_000)
+_CLOSING_S = 5.0
 _LISTEN_STATE = "0A"  # include/net/tcp_states.h: TCP_LISTEN
 
 
@@ -54,11 +56,23 @@ def require_free(port: int, *, server: str, setting: str) -> None:
     if is_free(port):
         return
     holder = holder_of(port)
+    if holder is None and _frees_itself(port):
+        return
     who = f"process {holder.pid} ({holder.command})" if holder else "a process of another user"
     raise PortTaken(
         f"Port {port}, which {server} wants, is taken by {who}. "
         f"Stop that process, or choose another port with {setting}=<port>."
     )
+
+
+def _frees_itself(port: int) -> bool:
+    """Whether a socket that held the port without listening, because it is about to close, lets go within `_CLOSING_S`."""
+    give_up_at = time.monotonic() + _CLOSING_S
+    while time.monotonic() < give_up_at:
+        if is_free(port):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def holder_of(port: int) -> PortHolder | None:

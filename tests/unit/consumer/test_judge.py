@@ -155,6 +155,10 @@ class TestReconsidering:
         known = Known(RUNNING)
         assert await self.at_settling(known, item(chunk()), lambda: known.command("paused")) is None
 
+    async def test_a_cancel_meanwhile_leaves_nothing_to_park(self) -> None:
+        known = Known(PAUSED)
+        assert await self.at_settling(known, item(chunk()), lambda: known.command("cancelled")) == "superseded"
+
     async def test_a_refusal_stands(self) -> None:
         known = Known(RUNNING)
         each = item(chunk(ordinal=-1))
