@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 
+from headrace.embedding import Embedded
 from headrace.embedding.openai import OpenAIEmbedder
 from headrace.settings import Secret, Settings
 from schemas.kb import Embedding
@@ -36,8 +37,10 @@ class Backwards(LoopbackServer):
         return web.json_response({"object": "list", "model": body["model"], "data": data[::-1], "usage": usage})
 
 
-async def embedded(server: Backwards, texts: list[str], **profile: Any) -> Any:
-    embedding = Embedding(**{"provider": "openai", "model": "text-embedding-3-small", "dimensions": 1536} | profile)
+async def embedded(
+    server: Backwards, texts: list[str], *, model: str = "text-embedding-3-small", dimensions: int = 1536
+) -> Embedded:
+    embedding = Embedding(provider="openai", model=model, dimensions=dimensions)
     settings = Settings(openai_api_key=Secret("sk-test"), openai_base_url=f"http://127.0.0.1:{server.port}/v1")
     embedder = OpenAIEmbedder(embedding, settings)
     try:
