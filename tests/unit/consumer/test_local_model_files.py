@@ -7,7 +7,7 @@ import pytest
 
 from headrace.embedded.artifacts import MiniLmFiles, fetch_minilm
 from headrace.embedded.errors import DownloadFailed
-from headrace.embedded.progress import Reporter
+from headrace.embedded.progress import Reporter, SilentReporter
 from headrace.embedding import local as module
 from headrace.embedding.local import LocalEmbedder
 from headrace.errors import DependencyUnwell
@@ -42,7 +42,7 @@ async def embedder() -> AsyncIterator[LocalEmbedder]:
 async def test_the_cached_model_is_loaded_once_and_nothing_is_downloaded(
     embedder: LocalEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch_minilm(CACHE, module.SilentReporter())  # other tests need it there too
+    fetch_minilm(CACHE, SilentReporter())  # other tests need it there too
     monkeypatch.setenv("HEADRACE_MAVEN_REPOSITORY", "http://127.0.0.1:1/nowhere")
     fetching = Fetching()
     monkeypatch.setattr(module, "fetch_minilm", fetching)
