@@ -26,6 +26,9 @@ class Judge:
     def note(self, item: Item) -> None:
         """By partition: a `crawl_begin` on a wrong one is refused, and its offset there means nothing here."""
         if isinstance(item.event, CrawlBegin):
+            command = self._commands.get(item.event.job_id)
+            if command is not None and _misfit(item, item.event, command):
+                return  # it is refused, and must not make the owner's records stale
             key = item.event.job_id, item.raw.partition
             self._epochs[key] = max(item.epoch, self._epochs.get(key, -1))
 

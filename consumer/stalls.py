@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 15.0
+LONGEST_ASKED_S = 60.0
+"""A Retry-After beyond this is not waited for in one piece: the answer may change, and so may the command."""
 SAY_AFTER_S = 1.5
 """A hiccup shorter than this is no stall worth telling."""
 
@@ -52,11 +54,12 @@ class Stalls:
                 result = await call()
             except DependencyUnwell as exc:
                 unwell, waited_s = exc.dependency, time.monotonic() - started
-                if exc.lasting or waited_s > SAY_AFTER_S:
+                asked_s = min(LONGEST_ASKED_S, exc.retry_after_s or 0)
+                if exc.lasting or waited_s + asked_s > SAY_AFTER_S:
                     await self._tell(jobs, exc)
                 if not keep_trying(exc, waited_s):
                     raise GaveUp(exc, waited_s) from exc
-                await asyncio.sleep(max(exc.retry_after_s or 0, pause * random.uniform(0.8, 1.2)))
+                await asyncio.sleep(max(asked_s, pause * random.uniform(0.8, 1.2)))
                 pause = min(LONGEST_PAUSE_S, pause * 2)
             except GaveUp:
                 raise  # the dependency was not even asked

@@ -66,7 +66,7 @@ def require_free(port: int, *, server: str, setting: str) -> None:
 
 
 def _frees_itself(port: int) -> bool:
-    """Whether a socket that holds the port without listening lets go within `_CLOSING_S`, as one about to close does."""
+    """Whether a socket that holds the port without listening lets go of it within `_CLOSING_S`."""
     give_up_at = time.monotonic() + _CLOSING_S
     while time.monotonic() < give_up_at:
         if is_free(port):
