@@ -40,7 +40,6 @@ class Publisher:
         self._config = BASE_CONFIG | {
             "bootstrap.servers": bootstrap_servers,
             "client.id": source,
-            "on_delivery": self._delivered,
         }
         self._reported: list[tuple[asyncio.Future[Place], KafkaError | None, Message]] = []
         self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
@@ -120,9 +119,6 @@ class Publisher:
                 future.set_exception(KafkaException(error))
             else:
                 future.set_result(Place(message.partition() or 0, message.offset() or 0))
-
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        raise AssertionError("every record has its own delivery callback")
 
 
 async def wait_all(futures: Iterable["asyncio.Future[Any]"]) -> None:
