@@ -125,13 +125,10 @@ class Writer:
 
     def _transact(self, outgoing: Sequence[Outgoing]) -> list[Written]:
         reported: list[Message] = []
-        failed: list[KafkaError] = []
 
         def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is None:
+            if error is None:  # else the commit raises it
                 reported.append(message)
-            else:
-                failed.append(error)
 
         try:
             self._producer.begin_transaction()
