@@ -5,13 +5,13 @@ from typing import Any
 
 from headrace.embedding.base import Vectors
 from headrace.kafka.records import RawRecord
-from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, PageEnd
+from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, PageEnd, RepairEnd
 from schemas.codec import UndecodableRecord, decode
 from schemas.commands import JobCommand
 from schemas.events import Place
 from schemas.facts import Outcome, Result
 
-JobRecord = CrawlBegin | Chunk | PageEnd | CrawlEnd
+JobRecord = CrawlBegin | Chunk | PageEnd | CrawlEnd | RepairEnd
 
 
 @dataclass(slots=True)
@@ -40,8 +40,8 @@ class Item:
 
     @property
     def epoch(self) -> int:
-        """The offset of the `crawl_begin` that this record belongs to."""
-        if self.event is None or isinstance(self.event, CrawlBegin):
+        """The offset of the `crawl_begin` that this record belongs to; its own place for one that belongs to none."""
+        if self.event is None or isinstance(self.event, CrawlBegin | RepairEnd):
             return self.place.offset
         return self.event.epoch
 
@@ -98,5 +98,5 @@ def item_of(raw: RawRecord) -> Item:
         item = Item(raw, None)
         item.refuse("decode", str(exc))
         return item
-    assert isinstance(event, CrawlBegin | Chunk | PageEnd | CrawlEnd)
+    assert isinstance(event, JobRecord)
     return Item(raw, event)

@@ -49,7 +49,7 @@ class Judge:
         assert item.command is not None
         command = self._commands.get(item.command.job_id) or item.command
         return (
-            command.desired == "cancelled"
+            command.desired in ("cancelled", "rolled_back")
             or (self._ended(command) and not isinstance(item.event, CrawlEnd))
             or self._stale(item, command)
         )
@@ -65,7 +65,7 @@ class Judge:
 
     def cancelled(self, job_id: str) -> bool:
         command = self._commands.get(job_id)
-        return command is not None and command.desired == "cancelled"
+        return command is not None and command.desired in ("cancelled", "rolled_back")
 
     def may_embed(self, job_id: str) -> bool:
         command = self._commands.get(job_id)

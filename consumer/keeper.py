@@ -98,7 +98,7 @@ class Keeper:
     def _pursue(self, command: JobCommand) -> None:
         self._judge.stalled.discard(command.job_id)
         self._stalls.forget(command.job_id)
-        duty = {"running": self._run, "paused": self._hold, "cancelled": self._undo}[command.desired]
+        duty = {"running": self._run, "paused": self._hold}.get(command.desired, self._undo)
         self._start(command, duty(command))
 
     def _start(self, command: JobCommand, duty):  # type: ignore[no-untyped-def]

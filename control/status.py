@@ -58,7 +58,7 @@ class Facts:
 def status_of(facts: Facts) -> Status:
     if facts.finished == "failed":
         return "failed"
-    if facts.desired == "cancelled":
+    if facts.desired in ("cancelled", "rolled_back"):
         return _cancelled(facts)
     if facts.finished:
         return facts.finished

@@ -16,10 +16,9 @@ from headrace.kafka.follower import end_offset, stream_span
 from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
 from producer.frontier import Entry, Frontier
-from producer.tally import is_error
 from schemas.codec import UndecodableRecord, decode
 from schemas.identity import manifest_digest, page_key
-from schemas.pages import PageRecord
+from schemas.pages import PageRecord, is_error
 
 BREATH: Final = 200
 """Records decoded between two looks at the event loop: about 5 ms."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from schemas.facts import CrawlCounts
-from schemas.pages import PageRecord
+from schemas.pages import PageRecord, is_error
 
 
 @dataclass
@@ -42,8 +42,3 @@ class Tally:
             chunks_published=self.chunks,
             bytes_fetched=self.bytes,
         )
-
-
-def is_error(page: PageRecord) -> bool:
-    """A page that should have been read and could not be; one kept behind the limit was never asked for."""
-    return page.state == "failed" or (page.state == "kept" and page.attempt > 0)

@@ -1,4 +1,4 @@
-"""The job's stream: `crawl_begin`, then `chunk` and `page_end` per page, then `crawl_end`.
+"""The job's stream: `crawl_begin`, then `chunk` and `page_end` per page, then `crawl_end`; later perhaps `repair_end`.
 
 `epoch` is the offset of the writer's `crawl_begin` in the job's partition, so a later owner's epoch is higher
 without asking anyone. Readers drop records of lower epochs. `crawl_begin` itself can't carry it: a reader takes
@@ -11,12 +11,15 @@ from schemas.events import Event, Int64, Place
 
 
 class _JobRecord(Event, frozen=True, kw_only=True):
+    """`origin` is where a copy's original stands; `retry_of` is the dead letter that a copy tries again."""
+
     TOPIC: ClassVar[str] = "chunks"
 
     job_id: str
     kb_id: str
     generation: Int64
     origin: Place | None = None
+    retry_of: Place | None = None
 
     def key(self) -> str:
         return self.job_id
@@ -68,6 +71,8 @@ class CrawlEnd(_JobRecord, frozen=True, kw_only=True):
     """The manifest is complete: `pages` records up to `pages_end_offset` of `pages_partition`.
 
     `digest` is `identity.manifest_digest` of all their chunk ids. `failure` says why nothing can be published.
+    `scope_revision` is that of the command it was crawled under. `proof_round` counts how often missing chunks
+    were requeued before this copy.
     """
 
     TYPE: ClassVar[str] = "crawl_end"
@@ -79,5 +84,15 @@ class CrawlEnd(_JobRecord, frozen=True, kw_only=True):
     digest: str
     frontier_emptied: bool
     errors: Int64
+    scope_revision: Int64 = 1
+    proof_round: Int64 = 0
     failure: str | None = None
     ended_at: str
+
+
+class RepairEnd(_JobRecord, frozen=True, kw_only=True):
+    """Behind the retried copies of a job's dead letters: a published generation is proven again here."""
+
+    TYPE: ClassVar[str] = "repair_end"
+
+    requested_at: str

@@ -16,12 +16,13 @@ from schemas.events import Event
 
 EVENT_TYPES: tuple[type[Event], ...] = (
     commands.JobCommand,
-    chunks.CrawlBegin, chunks.Chunk, chunks.PageEnd, chunks.CrawlEnd,
+    chunks.CrawlBegin, chunks.Chunk, chunks.PageEnd, chunks.CrawlEnd, chunks.RepairEnd,
     pages.PageRecord,
     parked.ParkedSpan, parked.RequeuedThrough,
     kb.KbDefined, kb.GenerationState,
     facts.CommandIssued, facts.CommandRefused, facts.CrawlReport, facts.Outcomes, facts.IndexReport, facts.Stall,
-    facts.DeadLettered, facts.JobFinished,
+    facts.DeadLettered, facts.DeadLetterRetried, facts.JobFinished, facts.ReviewNeeded, facts.RecordsLost,
+    facts.Vacuumed,
 )  # fmt: skip
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]

@@ -3,14 +3,17 @@
 from typing import ClassVar, Literal
 
 from schemas.events import Event, Int64
+from schemas.identity import SLUG
 from schemas.kb import Definition
 
-Desired = Literal["running", "paused", "cancelled"]
+Desired = Literal["running", "paused", "cancelled", "rolled_back"]
+"""cancelled: undo the generation unless it is published by then. rolled_back: undo it, published or not."""
 
 ALLOWED: dict[Desired, frozenset[Desired]] = {
-    "running": frozenset({"running", "paused", "cancelled"}),
-    "paused": frozenset({"paused", "running", "cancelled"}),
-    "cancelled": frozenset({"cancelled"}),
+    "running": frozenset({"running", "paused", "cancelled", "rolled_back"}),
+    "paused": frozenset({"paused", "running", "cancelled", "rolled_back"}),
+    "cancelled": frozenset({"cancelled", "rolled_back"}),
+    "rolled_back": frozenset({"rolled_back"}),
 }
 
 
@@ -18,6 +21,9 @@ class JobCommand(Event, frozen=True, kw_only=True):
     """`partition` is the job's partition in every topic keyed by job, computed once at start.
 
     `base` is the generation that was published at start, or None. A successor has revision + 1.
+    `scope_revision` is the revision that last changed what is crawled (`source`, `crawl.respect_robots`): pages and a
+    `crawl_end` of an older one don't count. `extractor` is the version of the extraction at start (`pages.EXTRACTOR`).
+    `approved` is the manifest digest that a person let pass the guard against vanishing.
     Every revision keeps the start's `idempotency_key` and `request_digest` (of its body), so compaction keeps them too.
     """
 
@@ -32,6 +38,9 @@ class JobCommand(Event, frozen=True, kw_only=True):
     desired: Desired
     revision: Int64
     definition: Definition
+    scope_revision: Int64 = 1
+    extractor: Int64 = 1
+    approved: str | None = None
     issued_at: str
     issued_by: str
     reason: str | None = None
@@ -44,6 +53,8 @@ class JobCommand(Event, frozen=True, kw_only=True):
 
 def refusal(current: JobCommand | None, successor: JobCommand) -> str | None:
     """Why `successor` may not follow `current`, or None where it may. The one judge of commands in every service."""
+    if misfit := _misfit(successor):
+        return misfit
     if current is None:  # compaction may have removed the revisions before it
         return None if successor.revision >= 1 else f"revision {successor.revision} is below 1"
     if successor == current:
@@ -52,6 +63,23 @@ def refusal(current: JobCommand | None, successor: JobCommand) -> str | None:
         return f"revision {successor.revision} does not follow {current.revision}"
     if successor.desired not in ALLOWED[current.desired]:
         return f"a {current.desired} job can't become {successor.desired}"
-    fixed = ("job_id", "kb_id", "generation", "base", "partition")
+    fixed = ("job_id", "kb_id", "generation", "base", "partition", "extractor")
     changed = [name for name in fixed if getattr(current, name) != getattr(successor, name)]
+    kept = ("embedding", "chunking")
+    changed += [name for name in kept if getattr(current.definition, name) != getattr(successor.definition, name)]
     return f"{', '.join(changed)} of a job never change" if changed else None
+
+
+def _misfit(command: JobCommand) -> str | None:
+    """What of a command no service could work with, whatever stood before it."""
+    if not SLUG.match(command.kb_id):
+        return f"kb_id {command.kb_id[:80]!r} is not a slug"
+    embedding, chunking = command.definition.embedding, command.definition.chunking
+    open_ends = {
+        "embedding.provider": embedding.provider,
+        "embedding.model": embedding.model,
+        "embedding.dimensions": embedding.dimensions,
+        "chunking.max_tokens": chunking.max_tokens,
+    }
+    missing = [name for name, value in open_ends.items() if value is None]
+    return f"{', '.join(missing)} must be given: a command holds every default" if missing else None

@@ -24,7 +24,7 @@ class CommandIssued(_JobFact, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "command_issued"
 
-    action: Literal["start", "pause", "resume", "cancel", "restore"]
+    action: Literal["start", "pause", "resume", "cancel", "approve", "rollback", "restore"]
     desired: Desired
     revision: Int64
     issued_at: str
@@ -144,6 +144,69 @@ class Stall(_JobFact, frozen=True, kw_only=True):
     reason: str
     since: str
     ended: bool = False
+
+
+class ReviewNeeded(_JobFact, frozen=True, kw_only=True):
+    """The consumer's proof found that publishing would lose much: a person approves the manifest `digest`, or cancels.
+
+    pages_before: pages with content in the published generation. pages_vanished: those without any in this one.
+    `revision` is the command that it answers.
+    """
+
+    TYPE: ClassVar[str] = "review_needed"
+
+    revision: Int64
+    digest: str
+    pages_before: Int64
+    pages_vanished: Int64
+    pages_failed: Int64
+    max_vanished_share: float
+    reason: str
+    reported_at: str
+
+
+class RecordsLost(_JobFact, frozen=True, kw_only=True):
+    """The log of `chunks` starts beyond records that were still needed: `first` up to `end` (excluded) are gone.
+
+    unread: the group had not read them. parked: they were set aside. Their pages are fetched again.
+    """
+
+    TYPE: ClassVar[str] = "records_lost"
+
+    partition: Int64
+    first: Int64
+    end: Int64
+    needed: Literal["unread", "parked"]
+    worker: str
+    reported_at: str
+
+
+class DeadLetterRetried(_JobFact, frozen=True, kw_only=True):
+    """A copy of the dead letter's record stands on `chunks` again, at `copy`."""
+
+    TYPE: ClassVar[str] = "dead_letter_retried"
+
+    dead_letter: Place
+    place: Place
+    copy: Place
+    retried_at: str
+    retried_by: str
+
+
+class Vacuumed(Event, frozen=True, kw_only=True):
+    """Chunks that only generations below `below` showed are deleted."""
+
+    TYPE: ClassVar[str] = "vacuumed"
+    TOPIC: ClassVar[str] = "events"
+
+    kb_id: str
+    below: Int64
+    objects_deleted: Int64
+    worker: str
+    vacuumed_at: str
+
+    def key(self) -> str:
+        return self.kb_id
 
 
 class DeadLettered(Event, frozen=True, kw_only=True):

@@ -73,6 +73,7 @@ class KbDefined(Event, frozen=True, kw_only=True):
     """Control's record of a KB. A deleted KB stays, so that its generation numbers are never used again.
 
     Generations up to `deleted_through` went with a deletion: no search sees them and no job builds on them.
+    Those below `vacuumed_below` can't be searched any more: chunks that only they show are being deleted, or are gone.
     """
 
     TYPE: ClassVar[str] = "kb_defined"
@@ -83,6 +84,7 @@ class KbDefined(Event, frozen=True, kw_only=True):
     last_generation: Int64 = 0
     deleted: bool = False
     deleted_through: Int64 = 0
+    vacuumed_below: Int64 = 0
     updated_at: str
     updated_by: str
 
@@ -91,7 +93,12 @@ class KbDefined(Event, frozen=True, kw_only=True):
 
 
 class GenerationState(Event, frozen=True, kw_only=True):
-    """The consumer's record of a generation: open, then published or undone; undone is final."""
+    """The consumer's record of a generation: open, then published or undone; undone is final.
+
+    `not_indexed`: chunks that its manifest names and that could not be indexed; a refresh sends them again.
+    `recrawl`: records of its job were lost. A crawl whose epoch is not above it begins anew; pages that lost chunks
+    have no record by then. -1: none was ever asked for.
+    """
 
     TYPE: ClassVar[str] = "generation_state"
     TOPIC: ClassVar[str] = "kbs"
@@ -103,6 +110,8 @@ class GenerationState(Event, frozen=True, kw_only=True):
     base: Int64 | None
     collection: str
     epoch: Int64 = 0
+    recrawl: Int64 = -1
+    not_indexed: tuple[str, ...] = ()
     changed_at: str
     reason: str | None = None
 

@@ -12,6 +12,10 @@ PageState = Literal["fetched", "unchanged", "redirected", "kept", "gone", "skipp
 gone: 404, 410 or no longer linked. skipped: robots, noindex, a type without text. failed: an error, nothing known."""
 
 
+EXTRACTOR = 1
+"""Version of extraction and chunking: raised when the same bytes come to give other chunks."""
+
+
 class ChunkRef(msgspec.Struct, frozen=True):
     """A chunk in a manifest: its object's id and the generation that wrote it."""
 
@@ -24,7 +28,9 @@ class PageRecord(Event, frozen=True, kw_only=True):
 
     `links` are those in scope; `links_truncated` when they would not fit into one record. `page_end_offset` is where
     the page's `page_end` stands in the job's partition of `chunks`: behind a newer owner's `crawl_begin`, its chunks
-    are dropped by readers.
+    are dropped by readers. `scope_revision` is that of the command under which the page was judged.
+
+    A tombstone forgets the page: its chunks were lost before they were indexed, and it is fetched again.
     """
 
     TYPE: ClassVar[str] = "page"
@@ -52,7 +58,13 @@ class PageRecord(Event, frozen=True, kw_only=True):
     links: tuple[str, ...] = ()
     links_truncated: bool = False
     page_end_offset: Int64 | None = None
+    scope_revision: Int64 = 1
     fetched_at: str
 
     def key(self) -> str:
         return page_key(self.kb_id, self.generation, self.url)
+
+
+def is_error(page: PageRecord) -> bool:
+    """A page that should have been read and could not be; one kept behind the limit was never asked for."""
+    return page.state == "failed" or (page.state == "kept" and page.attempt > 0)

@@ -11,6 +11,7 @@ import pytest
 import schemas
 from schemas.codec import decode
 from schemas.commands import ALLOWED, Desired, JobCommand, refusal
+from schemas.kb import Embedding
 
 EXAMPLE = Path(schemas.__file__).parent / "examples" / "job_command.v1.json"
 STATES: tuple[Desired, ...] = get_args(Desired)
@@ -34,6 +35,10 @@ def command(**changed: Any) -> JobCommand:
         ("cancelled", "running", False),
         ("cancelled", "paused", False),
         ("cancelled", "cancelled", True),
+        ("running", "rolled_back", True),
+        ("cancelled", "rolled_back", True),
+        ("rolled_back", "running", False),
+        ("rolled_back", "cancelled", False),
     ],
 )
 def test_transitions(now: Desired, then: Desired, allowed: bool) -> None:
@@ -44,7 +49,7 @@ def test_transitions(now: Desired, then: Desired, allowed: bool) -> None:
 def test_the_table_of_transitions_is_whole() -> None:
     assert set(ALLOWED) == set(STATES)
     pairs = itertools.product(STATES, STATES)
-    assert [refusal(command(desired=a), command(desired=b, revision=3)) for a, b in pairs].count(None) == 7
+    assert [refusal(command(desired=a), command(desired=b, revision=3)) for a, b in pairs].count(None) == 11
 
 
 @pytest.mark.parametrize("revision", [-1, 0, 1, 2, 4, 5, 100])
@@ -82,3 +87,21 @@ def test_settings_may_change_while_a_job_lives() -> None:
     crawl = msgspec.structs.replace(now.definition.crawl, delay_s=5.0)
     definition = msgspec.structs.replace(now.definition, crawl=crawl)
     assert refusal(now, msgspec.structs.replace(now, revision=3, definition=definition)) is None
+
+
+def test_what_vectors_and_chunks_are_made_of_never_changes() -> None:
+    now = command(revision=2)
+    embedding = msgspec.structs.replace(now.definition.embedding, model="another")
+    definition = msgspec.structs.replace(now.definition, embedding=embedding)
+    found = refusal(now, msgspec.structs.replace(now, revision=3, definition=definition))
+    assert found == "embedding of a job never change"
+
+
+def test_a_default_left_open_is_refused() -> None:
+    definition = msgspec.structs.replace(command().definition, embedding=Embedding())
+    found = refusal(None, msgspec.structs.replace(command(), definition=definition))
+    assert found is not None and found.startswith("embedding.provider, embedding.model, embedding.dimensions must be")
+
+
+def test_a_kb_id_that_is_no_slug_is_refused() -> None:
+    assert refusal(None, command(kb_id="../up")) == "kb_id '../up' is not a slug"

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from producer.checkpoint import Manifest, links_of, mark_visited
 from producer.frontier import Entry, Frontier
-from producer.tally import Tally, is_error
+from producer.tally import Tally
 from schemas.identity import manifest_digest
-from schemas.pages import ChunkRef, PageRecord
+from schemas.pages import ChunkRef, PageRecord, is_error
 
 
 def page(

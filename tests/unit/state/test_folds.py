@@ -14,10 +14,10 @@ from headrace.state.parked import Parked
 from schemas.codec import encode, headers_for
 from schemas.commands import Desired, JobCommand
 from schemas.events import Event
-from schemas.kb import Definition, GenerationState, KbDefined, Source
+from schemas.kb import Definition, GenerationState, KbDefined, Source, resolve
 from schemas.parked import ParkedSpan, RequeuedThrough
 
-DEFINITION = Definition(source=Source(urls=("https://docs.example.org/",)))
+DEFINITION = resolve(Definition(source=Source(urls=("https://docs.example.org/",))), openai_available=False)
 NOW = "2026-11-24T09:15:00.000Z"
 
 
