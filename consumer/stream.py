@@ -38,7 +38,7 @@ def make_app(settings: Settings) -> faust.App:
         consumer_auto_offset_reset="earliest",
         stream_wait_empty=False,  # our own drain is bounded, Faust's is not
         stream_buffer_maxsize=16_384,  # at least 2.5 x events/s: the fetcher sleeps a second when it is full
-        broker_session_timeout=10.0,  # takeover after a kill: about 11 s
+        broker_session_timeout=settings.session_s,  # takeover after a kill: a second more
         broker_heartbeat_interval=1.0,
         broker_rebalance_timeout=30.0,  # above the drain
         broker_request_timeout=20.0,  # above the session

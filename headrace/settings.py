@@ -101,6 +101,10 @@ class Settings:
     )
     embed_batch: int = _setting("HEADRACE_EMBED_BATCH", 256, int, "most records in one batch of the consumer")
     embed_window: int = _setting("HEADRACE_EMBED_WINDOW", 8, int, "batches embedded side by side")
+    session_s: float = _setting(
+        "HEADRACE_SESSION_S", 10.0, float,
+        "how long a producer or consumer may be silent before others take over what it owns",
+    )  # fmt: skip
     pause_on_stop: bool = _setting(
         "HEADRACE_PAUSE_ON_STOP",
         False,

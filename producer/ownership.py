@@ -1,8 +1,9 @@
 """Who owns which jobs: the producers' consumer group on `commands`, used for its assignment alone.
 
-Nothing is read and nothing committed through it. An owner that dies is replaced when its session ends, 10 to 11 s
-later; one that stops leaves the group at once. One that only seems dead (stopped, cut off) may write for a moment
-after it was replaced: its epoch is lower by then, and readers drop what it writes.
+Nothing is read and nothing committed through it. An owner that dies is replaced when its session ends,
+`HEADRACE_SESSION_S` and up to a second later; one that stops leaves the group at once. One that only seems dead
+(stopped, cut off) may write for a moment after it was replaced: its epoch is lower by then, and readers drop what it
+writes.
 """
 
 import asyncio
@@ -17,7 +18,6 @@ from headrace.settings import Settings
 
 log = logging.getLogger(__name__)
 
-SESSION_MS: Final = 10_000
 HEARTBEAT_MS: Final = 1_000
 REBALANCE_MS: Final = 30_000
 """How long the group waits for a member that is still stopping its crawls; that takes 2 s."""
@@ -42,7 +42,7 @@ class Ownership:
             "bootstrap_servers": settings.bootstrap_servers,
             "group_id": settings.producer_group,
             "enable_auto_commit": False,
-            "session_timeout_ms": SESSION_MS,
+            "session_timeout_ms": round(settings.session_s * 1000),
             "heartbeat_interval_ms": HEARTBEAT_MS,
             "rebalance_timeout_ms": REBALANCE_MS,
             "max_poll_interval_ms": NEVER_MS,  # nothing is ever polled

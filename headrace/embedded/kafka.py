@@ -7,6 +7,7 @@ import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -41,7 +42,6 @@ _SERVER_SETTINGS = {
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": "PLAINTEXT",
-    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
     "offsets.topic.replication.factor": "1",
     "transaction.state.log.replication.factor": "1",
     "transaction.state.log.min.isr": "1",
@@ -70,6 +70,15 @@ _SERVER_SETTINGS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A further port for clients, who are told to come back to `advertised_port`: that of a proxy, say."""
+
+    name: str
+    port: int
+    advertised_port: int
+
+
 class EmbeddedKafka:
     """A broker of our own: `prepare`, `start`, `stop`; may be started again after `stop` or `kill`.
 
@@ -89,6 +98,8 @@ class EmbeddedKafka:
     ) -> None:
         self.data_dir = data_dir
         self.port = port
+        self.listeners: tuple[Listener, ...] = ()
+        """Beside `port`; taken up at the next start."""
         self._owner_dir = owner_dir or data_dir
         self._cache_dir = cache_dir
         self._reporter = reporter
@@ -160,10 +171,15 @@ class EmbeddedKafka:
         """The controller's port may differ from start to start: nobody but this process talks to it."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         (controller_port,) = ports.free_ports(1)
+        clients = (Listener("PLAINTEXT", self.port, self.port), *self.listeners)
+        listens = [f"{each.name}://{LOOPBACK}:{each.port}" for each in clients]
         settings = _SERVER_SETTINGS | {
             "log.dirs": str(self.data_dir / "log"),
-            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{LOOPBACK}:{controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port}",
+            "listeners": ",".join([*listens, f"CONTROLLER://{LOOPBACK}:{controller_port}"]),
+            "advertised.listeners": ",".join(f"{c.name}://{LOOPBACK}:{c.advertised_port}" for c in clients),
+            "listener.security.protocol.map": ",".join(
+                ["CONTROLLER:PLAINTEXT", *(f"{c.name}:PLAINTEXT" for c in clients)]
+            ),
             "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
         }
         properties = self.data_dir / "server.properties"
