@@ -1,50 +1,33 @@
 """A generation's `pages` records, read back from the log: the crawl's checkpoint, and its manifest.
 
-The fold is the one that every reader uses: per URL the record of the highest epoch, and of those the last. A record
-that an owner wrote after it had lost the job stands in the log like any other; see `Manifest.late`.
+The fold is the one that every reader uses (headrace/state/manifest.py). A record that an owner wrote after it had lost
+the job stands in the log like any other; see `Manifest.late`.
 """
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
 
 import msgspec
 
-from headrace.kafka.follower import end_offset, stream_span
-from headrace.kafka.records import RawRecord
+from headrace.kafka.follower import end_offset
 from headrace.settings import Settings
+from headrace.state.manifest import PageFold, fold_pages
 from producer.frontier import Entry, Frontier
-from schemas.codec import UndecodableRecord, decode
-from schemas.identity import manifest_digest, page_key
+from schemas.identity import manifest_digest
 from schemas.pages import PageRecord, is_error
-
-BREATH: Final = 200
-"""Records decoded between two looks at the event loop: about 5 ms."""
-
-
-class Logged(msgspec.Struct, frozen=True):
-    """A record and where it stands in its partition."""
-
-    offset: int
-    page: PageRecord
 
 
 @dataclass
-class Manifest:
+class Manifest(PageFold):
     """The pages of one generation up to `end`, an offset of their partition."""
 
-    generation: int
-    end: int
-    pages: dict[str, Logged] = field(default_factory=dict)
+    end: int = 0
     epochs: set[int] = field(default_factory=set)
 
     def fold(self, offset: int, page: PageRecord) -> None:
         self.epochs.add(page.epoch)
-        known = self.pages.get(page.url)
-        if known is None or page.epoch >= known.page.epoch:
-            self.pages[page.url] = Logged(offset, page)
+        super().fold(offset, _interned(page))
 
     def visited(self) -> list[PageRecord]:
         """Pages that were asked for, as against those of base that the end of a crawl accounts for; by depth."""
@@ -93,32 +76,11 @@ class Checkpoint:
 
     async def read(self, *generations: int) -> list[Manifest]:
         """What the log holds of each at this moment, in one pass. Waits while Kafka is away."""
-        bootstrap, prefix = self._settings.bootstrap_servers, self._settings.topic_prefix
-        end = await end_offset(bootstrap, "pages", self._partition, prefix=prefix)
-        manifests = {page_key(self._kb_id, each, "").encode(): Manifest(each, end) for each in generations}
-        stream = stream_span(bootstrap, "pages", self._partition, 0, end, prefix=prefix)
-        async for manifest, raw in _belonging(stream, manifests):
-            try:
-                page = decode("pages", raw.headers, raw.value)
-            except UndecodableRecord:  # this record is bad, and none of ours: it names no page
-                continue
-            assert isinstance(page, PageRecord)
-            manifest.fold(raw.offset, _interned(page))
-        return list(manifests.values())
-
-
-async def _belonging(
-    stream: AsyncIterator[RawRecord], manifests: dict[bytes, Manifest]
-) -> AsyncIterator[tuple[Manifest, RawRecord]]:
-    """Told by the key alone: a partition holds many KBs and generations."""
-    read = 0
-    async for raw in stream:
-        read += 1
-        if read % BREATH == 0:
-            await asyncio.sleep(0)
-        for prefix, manifest in manifests.items():
-            if raw.value is not None and raw.key is not None and raw.key.startswith(prefix):
-                yield manifest, raw
+        bootstrap = self._settings.bootstrap_servers
+        end = await end_offset(bootstrap, "pages", self._partition, prefix=self._settings.topic_prefix)
+        manifests = [Manifest(each, end=end) for each in generations]
+        await fold_pages(self._settings, self._kb_id, self._partition, end, manifests)
+        return manifests
 
 
 def _interned(page: PageRecord) -> PageRecord:

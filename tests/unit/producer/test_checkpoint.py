@@ -21,7 +21,7 @@ def page(
 
 
 def manifest(*pages: PageRecord) -> Manifest:
-    folded = Manifest(2, len(pages))
+    folded = Manifest(2, end=len(pages))
     for offset, each in enumerate(pages):
         folded.fold(offset, each)
     return folded

@@ -1,0 +1,75 @@
+"""A generation's `pages` records, folded as every reader folds them.
+
+Per URL the record of the highest epoch, and of those the last; a tombstone forgets all that stood before it. A record
+that an owner wrote after it had lost the job stands in the log like any other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from headrace.kafka.follower import stream_span
+from headrace.kafka.records import RawRecord
+from headrace.settings import Settings
+from schemas.codec import UndecodableRecord, decode
+from schemas.identity import page_key
+from schemas.pages import PageRecord
+
+log = logging.getLogger(__name__)
+
+BREATH: Final = 200
+"""Records looked at between two looks at the event loop: about 5 ms."""
+
+
+class Logged(msgspec.Struct, frozen=True):
+    """A record and where it stands in its partition."""
+
+    offset: int
+    page: PageRecord
+
+
+@dataclass
+class PageFold:
+    """The pages of one generation, by URL."""
+
+    generation: int
+    pages: dict[str, Logged] = field(default_factory=dict)
+
+    def fold(self, offset: int, page: PageRecord) -> None:
+        known = self.pages.get(page.url)
+        if known is None or page.epoch >= known.page.epoch:
+            self.pages[page.url] = Logged(offset, page)
+
+    def forget(self, url: str) -> None:
+        self.pages.pop(url, None)
+
+
+async def fold_pages(settings: Settings, kb_id: str, partition: int, end: int, folds: Sequence[PageFold]) -> None:
+    """Folds what stands before offset `end`, for each generation at once. Waits while Kafka is away."""
+    prefixes = {page_key(kb_id, each.generation, "").encode(): each for each in folds}
+    read = 0
+    async for raw in stream_span(settings.bootstrap_servers, "pages", partition, 0, end, prefix=settings.topic_prefix):
+        read += 1
+        if read % BREATH == 0:
+            await asyncio.sleep(0)
+        for prefix, each in prefixes.items():
+            if raw.key is not None and raw.key.startswith(prefix):
+                _fold(each, raw, raw.key[len(prefix) :])
+
+
+def _fold(into: PageFold, raw: RawRecord, url: bytes) -> None:
+    """Whose it is, the key alone tells: a partition holds many KBs and generations."""
+    if raw.value is None:
+        into.forget(url.decode(errors="replace"))
+        return
+    try:
+        page = decode("pages", raw.headers, raw.value)
+    except UndecodableRecord as exc:  # this record is bad, and none of ours: it names no page
+        log.warning("pages %d/%d is passed over: %s", raw.partition, raw.offset, exc)
+        return
+    assert isinstance(page, PageRecord)
+    into.fold(raw.offset, page)
