@@ -8,7 +8,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo up down test test-containers bench lint format schemas lock clean
+.PHONY: help env demo up down test test-containers faults bench lint format schemas lock clean
 
 help: ## this list
 	@echo "Headrace turns web sites into searchable knowledge bases. Begin with:  make demo"; echo
@@ -42,6 +42,14 @@ test: $(STAMP) ## every test, against a real Kafka and a real Weaviate (PYTEST_A
 
 test-containers: $(STAMP) ## the integration tests and docker-compose.yml on containers
 	@docker/test-containers.sh $(PYTEST_ARGS)
+
+# RUNS seeds from SEED on; a failing one is replayed alone with `make faults SEED=<seed> RUNS=1`.
+SEED ?= 1
+RUNS ?= 20
+
+faults: $(STAMP) ## random faults against real processes: RUNS=200 SEED=1 (docs/faults.md)
+	@$(BIN)/python -m headrace.embedded
+	@$(BIN)/python -m tests.faults --seed $(SEED) --runs $(RUNS)
 
 bench: $(STAMP) ## what is measured, each beside its baseline
 	@$(BIN)/python -m bench

@@ -1,0 +1,44 @@
+"""The fault harness: `python -m tests.faults --seed 1 --runs 200`. See docs/faults.md."""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import uvloop
+
+from tests.faults.series import Result, print_failure, print_table, progress, run_series
+
+
+def main() -> int:
+    chosen = _arguments()
+    directory = chosen.out or Path(tempfile.mkdtemp(prefix="headrace-faults-"))
+    seeds, began, shown = range(chosen.seed, chosen.seed + chosen.runs), time.monotonic(), 0
+
+    def told(result: Result, seed: int) -> None:
+        nonlocal shown
+        for failure in result.failures[shown:]:
+            print_failure(failure)
+        shown = len(result.failures)
+        progress(result, len(seeds), began)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        result = runner.run(run_series(seeds, lanes=chosen.lanes, directory=directory, told=told))
+    print_table(result)
+    return 1 if result.failures else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="real processes under random faults; checks that nothing is lost")
+    parser.add_argument("--seed", type=int, default=1, help="the first run's seed")
+    parser.add_argument("--runs", type=int, default=20, help="how many runs, each with the next seed")
+    parser.add_argument("--lanes", type=int, default=min(2, os.cpu_count() or 1), help="runs side by side")
+    parser.add_argument("--out", type=Path, help="where timelines and logs go; default: a new temporary directory")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""What the log says, kept in memory by knowledge base: the facts that everything else is held against."""
+
+from collections import defaultdict
+
+from headrace.kafka.follower import Follower
+from headrace.kafka.records import RawRecord
+from headrace.settings import Settings
+from headrace.state.kbs import KnowledgeBases
+from schemas.codec import UndecodableRecord, decode
+from schemas.commands import JobCommand
+from schemas.facts import CrawlReport, IndexReport, JobFinished
+
+
+class Ledger:
+    """Follows one lane's topics past every wire: `start`, `catch_up`, `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.kbs = KnowledgeBases()
+        self.commands: dict[str, dict[str, JobCommand]] = defaultdict(dict)
+        self.finished: dict[str, JobFinished] = {}
+        self.crawled: dict[str, CrawlReport] = {}
+        self.indexed: dict[str, IndexReport] = {}
+        self.dead_letters: list[RawRecord] = []
+        self._follower = Follower(
+            settings.bootstrap_servers,
+            {
+                "kbs": self.kbs.apply,
+                "commands": self._fact,
+                "events": self._fact,
+                "dead-letters": self.dead_letters.append,
+            },
+            prefix=settings.topic_prefix,
+        )
+
+    async def start(self) -> None:
+        self._follower.start()
+        await self._follower.catch_up()
+
+    async def catch_up(self) -> None:
+        await self._follower.catch_up()
+
+    async def stop(self) -> None:
+        await self._follower.stop()
+
+    def _fact(self, raw: RawRecord) -> None:
+        try:
+            event = decode(raw.topic, raw.headers, raw.value)
+        except UndecodableRecord:  # an event type of a newer version: not one of those looked at here
+            return
+        match event:
+            case JobCommand():
+                self.commands[event.kb_id][event.job_id] = event
+            case JobFinished():
+                self.finished[event.job_id] = event
+            case CrawlReport():
+                self.crawled[event.job_id] = event
+            case IndexReport():
+                self.indexed[event.job_id] = event

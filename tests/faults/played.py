@@ -1,0 +1,120 @@
+"""What happened in a run, as the harness saw it: what it asked for, what it was told, and when."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.faults.fakes import FaultSite
+from tests.faults.model import Version
+from tests.faults.schedule import Deed
+
+OVER = frozenset({"completed", "completed_with_errors", "cancelled", "failed"})
+
+
+@dataclass
+class Job:
+    """`last`: the last deed that was accepted. `asked`: the last asked for at `asked_s`, whether taken or not."""
+
+    generation: int
+    job_id: str
+    version: Version
+    started_s: float
+    last: Deed | None = None
+    asked: Deed | None = None
+    asked_s: float = 0.0
+
+
+@dataclass
+class Span:
+    """The job was told to be paused from `from_s` until the harness asked for something else."""
+
+    job: Job
+    paused_s: float
+    from_s: float
+    until_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Searched:
+    at_s: float
+    generation: int
+    provisional: bool
+    hits: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """doc_hash of everything visible at the published generation, which was the same before and after."""
+
+    at_s: float
+    generation: int
+    visible: tuple[str, ...]
+
+
+@dataclass
+class Kb:
+    kb_id: str
+    site: FaultSite
+    jobs: list[Job] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    searched: list[Searched] = field(default_factory=list)
+    listed: list[Listed] = field(default_factory=list)
+    told: dict[str, str] = field(default_factory=dict)
+    """Job id to the terminal status that was told of it."""
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        from tests.faults.model import MAX_TOKENS, OVERLAP_TOKENS
+
+        return {
+            "source": {"urls": [self.site.url], "allow_addresses": ["127.0.0.0/8"]},
+            "embedding": {"provider": "openai", "dimensions": 8},
+            "chunking": {"max_tokens": MAX_TOKENS, "overlap_tokens": OVERLAP_TOKENS},
+            "publish": {"max_vanished_share": 1.0},
+        }
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    worker: str
+    kind: str
+    from_s: float
+    until_s: float
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An invariant that did not hold."""
+
+    invariant: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.detail}"
+
+
+class Timeline:
+    """Everything in order, on `time.monotonic`'s clock; and how often each thing was done."""
+
+    def __init__(self) -> None:
+        self.began_s = time.monotonic()
+        self.lines: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.disturbances: list[Disturbance] = []
+        self.broken: list[Broken] = []
+
+    def say(self, text: str) -> None:
+        stamp = time.strftime("%H:%M:%S")
+        self.lines.append(f"{time.monotonic() - self.began_s:8.3f} {stamp} {text}")
+
+    def count(self, what: str) -> None:
+        self.counts[what] += 1
+
+    def breaks(self, invariant: str, detail: str) -> None:
+        self.broken.append(Broken(invariant, detail))
+        self.say(f"BROKEN {invariant}: {detail}")
+
+    def write(self, path: Path) -> None:
+        path.write_text("\n".join(self.lines) + "\n")

@@ -1,0 +1,244 @@
+"""The invariants, checked once every job has come to a stable end."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from tests.faults.lane import EMBED_BATCH, EMBED_WINDOW, Lane
+from tests.faults.ledger import Ledger
+from tests.faults.life import Asking
+from tests.faults.model import Content, crawl
+from tests.faults.played import Job, Kb, Span, Timeline
+from tests.faults.watch import Row, rows_of, visible_at
+from tests.support.offsets import group_offsets
+
+Json = dict[str, Any]
+COMPLETED = frozenset({"completed", "completed_with_errors"})
+SETTLE_S = 15.0
+LOSING = frozenset({"kill", "freeze", "cut", "mute", "slow"})
+"""Faults of a consumer that may cost one window: what was embedded, or asked for, and not yet written."""
+
+
+class Verifier:
+    def __init__(self, lane: Lane, ledger: Ledger, kbs: list[Kb], timeline: Timeline) -> None:
+        self._lane, self._ledger, self._kbs, self._timeline = lane, ledger, kbs, timeline
+        self._asking = Asking(lane.api)
+
+    async def verify(self) -> None:
+        """What doesn't hold is noted in the timeline."""
+        await self._ledger.catch_up()
+        await self._offsets()
+        if self._ledger.dead_letters:
+            self._breaks("no dead letters", f"{len(self._ledger.dead_letters)} records: {self._ledger.dead_letters[0]}")
+        for kb in [kb for kb in self._kbs if kb.jobs]:
+            await self._kb(kb)
+
+    async def leave_nothing_paused(self) -> None:
+        """Jobs that were left paused are cancelled, and must leave no trace either."""
+        for kb in self._kbs:
+            job = kb.jobs[-1] if kb.jobs else None
+            if job is None or (await self._asking.status(kb.kb_id) or {}).get("status") != "paused":
+                continue
+            code, answer = await self._asking.answered("POST", f"/kb/{kb.kb_id}/cancel")
+            self._timeline.count("cancel of a paused job")
+            deadline, status = time.monotonic() + SETTLE_S, ""
+            while status != "cancelled" and time.monotonic() < deadline:
+                status = (await self._asking.status(kb.kb_id) or {}).get("status", "")
+                await asyncio.sleep(0.05)
+            if status != "cancelled":
+                self._breaks("status truthful", f"{kb.kb_id}: cancelled while paused ({code} {answer}), is {status}")
+            await self._no_trace(kb, await rows_of(self._lane.store, kb), {job.generation})
+
+    def _breaks(self, invariant: str, detail: str) -> None:
+        self._timeline.breaks(invariant, detail)
+
+    async def _kb(self, kb: Kb) -> None:
+        statuses = await self._statuses(kb)
+        contents = await self._contents(kb)
+        for job in kb.jobs:
+            self._status(kb, job, statuses[job.job_id], contents[job.generation])
+        published = max(
+            (job.generation for job in kb.jobs if statuses[job.job_id]["status"] in COMPLETED), default=None
+        )
+        rows = await rows_of(self._lane.store, kb)
+        await self._index(kb, rows, published, contents)
+        cancelled = {job.generation for job in kb.jobs if statuses[job.job_id]["status"] in ("cancelled", "failed")}
+        await self._no_trace(kb, rows, cancelled)
+        self._searches(kb, contents)
+        self._listings(kb, contents)
+        inputs = frozenset().union(*(content.embedded for content in contents.values()))
+        self._paused(kb, inputs)
+        self._paid(kb, inputs, [job for job in kb.jobs if job.generation in cancelled])
+
+    async def _statuses(self, kb: Kb) -> dict[str, Json]:
+        _, answer = await self._asking.answered("GET", f"/kb/{kb.kb_id}/jobs")
+        return {job["job_id"]: job for job in answer["jobs"]}
+
+    async def _contents(self, kb: Kb) -> dict[int, Content]:
+        contents: dict[int, Content] = {}
+        for job in kb.jobs:
+            command = self._ledger.commands[kb.kb_id][job.job_id]
+            base = contents.get(command.base, Content()) if command.base is not None else Content()
+            contents[job.generation] = await crawl(job.version, base)
+        return contents
+
+    async def _offsets(self) -> None:
+        """The group has committed all there is, and every status says so."""
+        offsets = group_offsets(self._lane.settings)
+        deadline = time.monotonic() + SETTLE_S
+        try:
+            while True:
+                committed, ends = await asyncio.to_thread(lambda: (offsets.committed(), offsets.ends()))
+                wrong = {p: (committed.get(p, 0), end) for p, end in ends.items() if committed.get(p, 0) != end}
+                wrong |= await self._told_otherwise(committed)
+                if not wrong:
+                    return
+                if time.monotonic() > deadline:
+                    break
+                await asyncio.sleep(0.2)
+        finally:
+            offsets.close()
+        self._breaks("progress is the committed offsets", f"(committed, told or end) {wrong}")
+
+    async def _told_otherwise(self, committed: dict[int, int]) -> dict[Any, Any]:
+        wrong: dict[Any, Any] = {}
+        for kb in [kb for kb in self._kbs if kb.jobs]:
+            now = await self._asking.status(kb.kb_id)
+            told = now["offsets"] if now else {"partition": None, "committed": None}
+            if told["committed"] != committed.get(told["partition"]):
+                wrong[kb.kb_id] = (committed.get(told["partition"]), told["committed"])
+        return wrong
+
+    def _status(self, kb: Kb, job: Job, now: Json, content: Content) -> None:
+        status, where = now["status"], f"{kb.kb_id}/{job.generation}"
+        completed = "completed_with_errors" if content.errors else "completed"
+        allowed = {completed} | {"cancel": {"cancelled"}, "pause": {"paused"}}.get(job.last or "", set())
+        if status not in allowed:
+            self._breaks("status truthful", f"{where}: after {job.last} it is {status}, reason {now['reason']}")
+        if untrue := self._untrue(kb, job, status):
+            self._breaks("status truthful", f"{where} is {status}, but {untrue}")
+        counts = now["metrics"]
+        if status in COMPLETED and (counts["chunks_processed"] != counts["chunks_total"] or now["progress"] != 100):
+            self._breaks("progress", f"{where} is {status} at {now['progress']} %: {counts}")
+
+    def _untrue(self, kb: Kb, job: Job, status: str) -> str | None:
+        """What on the log contradicts the status."""
+        state = self._ledger.kbs.generation(kb.kb_id, job.generation)
+        revision = self._ledger.commands[kb.kb_id][job.job_id].revision
+        finished, crawled = self._ledger.finished.get(job.job_id), self._ledger.crawled.get(job.job_id)
+        indexed = self._ledger.indexed.get(job.job_id)
+        if status in COMPLETED:
+            if state is None or state.state != "published":
+                return f"its generation is {state and state.state}"
+            return None if finished and finished.outcome == status else f"the log says {finished}"
+        if status == "cancelled":
+            if state is None or state.state != "undone":
+                return f"its generation is {state and state.state}"
+            undone = indexed is not None and (indexed.state, indexed.revision) == ("undone", revision)
+            return None if undone else f"the consumer says {indexed}"
+        if status == "paused":
+            held = indexed is not None and (indexed.state, indexed.revision) == ("holding", revision)
+            at_rest = crawled is not None and crawled.state != "crawling" and crawled.revision == revision
+            return None if held and at_rest else f"the log says {crawled} and {indexed}"
+        return None
+
+    async def _index(self, kb: Kb, rows: list[Row], published: int | None, contents: dict[int, Content]) -> None:
+        if published is None:
+            return
+        state = self._ledger.kbs.published(kb.kb_id)
+        if state is None or state.generation != published:
+            self._breaks("index equals model", f"{kb.kb_id}: {published} completed, the log has {state} published")
+            return
+        visible = visible_at(rows, published, self._ledger.kbs.undone(kb.kb_id))
+        if difference := _difference(visible, contents[published].hashes):
+            self._breaks("index equals model", f"{kb.kb_id} at {published}: {difference}")
+
+    async def _no_trace(self, kb: Kb, rows: list[Row], cancelled: set[int]) -> None:
+        born = Counter(row[1] for row in rows if row[1] in cancelled)
+        retired = Counter(row[2] for row in rows if row[2] in cancelled)
+        if born or retired:
+            self._breaks("nothing of the cancelled", f"{kb.kb_id}: born {dict(born)}, retired {dict(retired)}")
+
+    def _searches(self, kb: Kb, contents: dict[int, Content]) -> None:
+        for seen in kb.searched:
+            content = contents.get(seen.generation)
+            strange = seen.hits - content.texts if content else seen.hits
+            if strange:
+                when = seen.at_s - self._timeline.began_s
+                url, text = next(iter(strange))
+                detail = (
+                    f"{kb.kb_id} at {when:.3f}: {len(strange)} of {len(seen.hits)} hits are not of {seen.generation}"
+                )
+                self._breaks("no half refresh in a search", f"{detail}: {url} {text[:60]!r}")
+                return
+
+    def _listings(self, kb: Kb, contents: dict[int, Content]) -> None:
+        for seen in kb.listed:
+            if difference := _difference(seen.visible, contents[seen.generation].hashes):
+                when = seen.at_s - self._timeline.began_s
+                self._breaks(
+                    "no half refresh in the index", f"{kb.kb_id} at {when:.3f}, {seen.generation}: {difference}"
+                )
+                return
+
+    def _paused(self, kb: Kb, inputs: frozenset[str]) -> None:
+        for span in kb.spans:
+            until_s = span.until_s or time.monotonic()
+            for asked in self._lane.openai.asked:
+                if span.from_s < asked.at_s < until_s and not inputs.isdisjoint(asked.texts):
+                    if self._could_not_know(asked.worker, span, asked.at_s):
+                        self._timeline.count("embeddings by a worker that slept through a pause")
+                        continue
+                    when = asked.at_s - self._timeline.began_s
+                    told = span.from_s - self._timeline.began_s
+                    detail = f"{kb.kb_id}: paused told at {told:.3f}, {asked.worker} embeds at {when:.3f}"
+                    self._breaks("paused means paused", detail)
+                    return
+
+    def _could_not_know(self, worker: str, span: Span, at_s: float) -> bool:
+        """A worker that was frozen or cut off between the pause and the call is told nothing, and stops nothing."""
+        return any(
+            each.worker == worker and each.kind in LOSING and each.from_s < at_s and each.until_s > span.paused_s
+            for each in self._timeline.disturbances
+        )
+
+    def _paid(self, kb: Kb, inputs: frozenset[str], cancelled: list[Job]) -> None:
+        """A text of a cancelled generation went with it, and may be paid for again; else once, but for crashes."""
+        times: Counter[str] = Counter()
+        for asked in self._lane.openai.asked:
+            if asked.readable:
+                times.update(inputs.intersection(asked.texts))
+        again = sum(max(0, count - 1 - self._wiped(kb, text, cancelled)) for text, count in times.items())
+        losing = [each for each in self._timeline.disturbances if _is_losing(each.worker, each.kind)]
+        bound = EMBED_BATCH * EMBED_WINDOW * len(losing)
+        self._timeline.counts["texts embedded"] += times.total()
+        self._timeline.counts["texts embedded again"] += again
+        if again > bound:
+            self._breaks(
+                "no text paid for twice", f"{kb.kb_id}: {again} texts again, {len(losing)} crashes allow {bound}"
+            )
+
+    def _wiped(self, kb: Kb, text: str, cancelled: list[Job]) -> int:
+        """In how many cancelled jobs' time the text was embedded."""
+        return sum(any(text in asked.texts for asked in self._asked_during(kb, job)) for job in cancelled)
+
+    def _asked_during(self, kb: Kb, job: Job) -> Iterable[Any]:
+        later = [other.started_s for other in kb.jobs if other.started_s > job.started_s]
+        until_s = min(later, default=float("inf"))
+        return (asked for asked in self._lane.openai.asked if job.started_s <= asked.at_s < until_s)
+
+
+def _is_losing(worker: str, kind: str) -> bool:
+    return worker.startswith("consumer") and kind in LOSING
+
+
+def _difference(found: Iterable[str], wanted: frozenset[str]) -> str:
+    """Empty where they are the same."""
+    counted = Counter(found)
+    missing, extra = len(wanted - counted.keys()), len(counted.keys() - wanted)
+    twice = sum(1 for count in counted.values() if count > 1)
+    if not (missing or extra or twice):
+        return ""
+    return f"{missing} missing, {extra} too many, {twice} twice, of {len(wanted)}"

@@ -1,0 +1,101 @@
+"""Eyes that look on all the while: one that searches and asks for the status, and one that lists the whole index."""
+
+import asyncio
+import random
+import time
+
+from headrace.errors import DependencyUnwell
+from headrace.vectors import Tenancy, VectorStore, live_ids
+from schemas.kb import collection_name, parse_definition, resolve
+from tests.fakes.site_pages import WORDS
+from tests.faults.ledger import Ledger
+from tests.faults.life import Asking, note_paused
+from tests.faults.played import OVER, Kb, Listed, Searched, Timeline
+
+SEARCH_EVERY_S = 0.12
+LIST_EVERY_S = 0.15
+HITS = 40
+
+
+def place_of(kb: Kb) -> Tenancy:
+    embedding = resolve(parse_definition(kb.definition), openai_available=True).embedding
+    return Tenancy(collection_name(embedding), kb.kb_id)
+
+
+class Watcher:
+    def __init__(self, kbs: list[Kb], asking: Asking, store: VectorStore, ledger: Ledger, timeline: Timeline) -> None:
+        self._kbs, self._asking, self._store = kbs, asking, store
+        self._ledger, self._timeline = ledger, timeline
+        self._die = random.Random(1)
+
+    async def search(self) -> None:
+        """For ever: each answer is noted, to be judged at the end of the run."""
+        while True:
+            for kb in [kb for kb in self._kbs if kb.jobs]:
+                await self._look(kb)
+                await self._search(kb)
+            await asyncio.sleep(SEARCH_EVERY_S)
+
+    async def list(self) -> None:
+        """For ever: the whole of what is visible at the published generation."""
+        while True:
+            for kb in [kb for kb in self._kbs if kb.jobs]:
+                await self._list(kb)
+            await asyncio.sleep(LIST_EVERY_S)
+
+    async def _look(self, kb: Kb) -> None:
+        asked_s = time.monotonic()
+        now = await self._asking.status(kb.kb_id)
+        if now is None:
+            return
+        note_paused(kb, now, asked_s)
+        told = kb.told.get(now["job_id"])
+        if told and told != now["status"]:
+            self._timeline.breaks("status truthful", f"{kb.kb_id}: a job that was {told} is {now['status']}")
+        if now["status"] in OVER:
+            kb.told[now["job_id"]] = now["status"]
+
+    async def _search(self, kb: Kb) -> None:
+        query = " ".join(self._die.sample(WORDS, 6))
+        body = {"query": query, "k": HITS, "mode": "keyword"}
+        code, answer = await self._asking.once("POST", f"/kb/{kb.kb_id}/search", body)
+        if code != 200 or answer["generation"] is None:
+            return
+        hits = frozenset((hit["url"], hit["text"]) for hit in answer["hits"])
+        kb.searched.append(Searched(time.monotonic(), answer["generation"], answer["provisional"], hits))
+        self._timeline.count("searches")
+
+    async def _list(self, kb: Kb) -> None:
+        published = self._ledger.kbs.published(kb.kb_id)
+        if published is None:
+            return
+        try:
+            rows = await rows_of(self._store, kb)
+        except DependencyUnwell:
+            return
+        if self._ledger.kbs.published(kb.kb_id) == published:
+            visible = visible_at(rows, published.generation, self._ledger.kbs.undone(kb.kb_id))
+            kb.listed.append(Listed(time.monotonic(), published.generation, tuple(sorted(visible))))
+            self._timeline.count("listings")
+
+
+Row = tuple[str, int, int, str]
+"""chunk id, born, retired, doc_hash."""
+
+
+async def rows_of(store: VectorStore, kb: Kb) -> list[Row]:
+    """Everything that Weaviate holds of a knowledge base. Raises DependencyUnwell."""
+    tenant = await store.tenant(place_of(kb))
+    if tenant is None:
+        return []
+    names = ["born", "retired", "doc_hash"]
+    return [
+        (str(o.uuid), int(o.properties["born"]), int(o.properties["retired"]), str(o.properties["doc_hash"]))
+        async for o in tenant.iterator(return_properties=names, cache_size=5_000)
+    ]
+
+
+def visible_at(rows: list[Row], generation: int, undone: frozenset[int]) -> list[str]:
+    """doc_hash of each visible object; one that is twice there shows twice."""
+    live = live_ids([row[:3] for row in rows], generation, undone)
+    return [row[3] for row in rows if row[0] in live]
