@@ -15,7 +15,8 @@ from schemas.events import Place
 class Told:
     """The newest facts of a job. `started_at` is the time of its start command.
 
-    `ended_at`: the offset of the `crawl_end` that took effect. The end of a job is told before that record is acked.
+    `ended_at`: the offset of the first `crawl_end` that took effect; a second one reopens nothing. The end of a job is
+    told before that record is acked.
     """
 
     crawl: facts.CrawlReport | None = None
@@ -108,7 +109,7 @@ def told(cursor: DuckDBPyConnection, job_id: str) -> Told:
         {"job": job_id},
     ).fetchone()
     ended = cursor.execute(
-        "SELECT max(record_offset) FROM outcomes WHERE job_id = $job AND type = 'crawl_end' AND result = 'done'",
+        "SELECT min(record_offset) FROM outcomes WHERE job_id = $job AND type = 'crawl_end' AND result = 'done'",
         {"job": job_id},
     ).fetchone()
     index = _first(rows, "index_report", facts.IndexReport)
