@@ -1,27 +1,27 @@
 """The projection's file: rows and the offsets that they reach to, written in one transaction.
 
-A record below its partition's stored offset is passed over, so nothing is ever applied twice. Every method runs on
-one thread; one process owns the file.
+Every method runs on one thread; one process owns the file.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
 
-from control.folds import SCHEMA_VERSION, TABLES, VIEWS, Rows, rows_of
-from control.metrics import APPLIED, APPLY_SECONDS, PASSED_OVER
-from headrace.kafka.records import RawRecord
-from schemas.codec import UndecodableRecord
+from control.folds import SCHEMA_VERSION, TABLES, VIEWS, Batch, Partition
+from control.metrics import APPLY_SECONDS
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.bool_(): "BOOLEAN"}
+
+# Chunk ids are UUIDs, but the log may hold any text. As UUIDs they take half the time to write and to count.
+_AS_UUID = "coalesce(try_cast(chunk_id AS UUID), md5(chunk_id)::UUID)"
 
 
 class ProjectionLocked(RuntimeError):
@@ -29,11 +29,10 @@ class ProjectionLocked(RuntimeError):
 
 
 class ProjectionFile:
-    """`open`, `claim`, then `apply` and `read`; `close`."""
+    """`open`, `claim`, then `write` and `read`; `close`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._offsets: dict[tuple[str, int], int] = {}
 
     def open(self) -> None:
         """Raises ProjectionLocked. A file that can't be read is set aside."""
@@ -49,7 +48,7 @@ class ProjectionFile:
             self._set_aside(f"it can't be read: {str(exc).splitlines()[0]}")
             self._connection = self._connect()
 
-    def claim(self, log_identity: str) -> dict[tuple[str, int], int]:
+    def claim(self, log_identity: str) -> dict[Partition, int]:
         """The stored offsets of a file that is of this log and schema; otherwise of a new, empty one."""
         wanted = (SCHEMA_VERSION, log_identity)
         found = self._connection.execute("SELECT schema_version, log FROM identity").fetchone()
@@ -60,28 +59,27 @@ class ProjectionFile:
         if found is None:
             self._create(wanted)
         stored = self._connection.execute('SELECT topic, "partition", next_offset FROM applied').fetchall()
-        self._offsets = {(topic, partition): next_offset for topic, partition, next_offset in stored}
-        return dict(self._offsets)
+        return {(topic, partition): next_offset for topic, partition, next_offset in stored}
 
-    def apply(self, batch: Sequence[RawRecord]) -> set[str]:
+    def write(self, batch: Batch) -> set[str]:
         """Writes one batch; gives the ids of the jobs that it touched."""
-        if not batch:
+        if not batch.offsets:
             return set()
         began = time.monotonic()
-        rows, touched = self._fold(batch)
         self._connection.execute("BEGIN")
         try:
-            for table, found in rows.items():
-                self._insert(table, found)
+            for name, table in batch.tables.items():
+                self._insert(name, table)
             self._connection.executemany(
-                "INSERT OR REPLACE INTO applied VALUES (?, ?, ?)", [(t, p, o) for (t, p), o in self._offsets.items()]
+                "INSERT OR REPLACE INTO applied VALUES (?, ?, ?)",
+                [(topic, partition, offset) for (topic, partition), offset in batch.offsets.items()],
             )
             self._connection.execute("COMMIT")
         except Exception:  # disk, file or program: whichever, nothing half written may stand
             self._after_failure()
             raise
         APPLY_SECONDS.observe(time.monotonic() - began)
-        return touched
+        return self._touched(batch)
 
     def read(self, query: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Runs `query` with a cursor of its own."""
@@ -92,32 +90,22 @@ class ProjectionFile:
         if hasattr(self, "_connection"):
             self._connection.close()
 
-    def _fold(self, batch: Sequence[RawRecord]) -> tuple[Rows, set[str]]:
-        rows: Rows = {table: [] for table in TABLES}
-        job_column = {table: schema.get_field_index("job_id") for table, schema in TABLES.items()}
-        for raw in batch:
-            place = (raw.topic, raw.partition)
-            if raw.offset < self._offsets.get(place, 0):
-                continue
-            self._offsets[place] = raw.next_offset
-            APPLIED.labels(raw.topic).inc()
-            try:
-                for table, row in rows_of(raw):
-                    rows[table].append(row)
-            except UndecodableRecord as exc:
-                PASSED_OVER.labels(raw.topic).inc()
-                log.warning("%s %d/%d is passed over: %s", raw.topic, raw.partition, raw.offset, exc)
-        touched = {row[job_column[table]] for table, found in rows.items() for row in found}
-        return {table: found for table, found in rows.items() if found}, touched - {None}
-
-    def _insert(self, table: str, rows: list[tuple[Any, ...]]) -> None:
-        schema = TABLES[table]
-        columns = [
-            pa.array(column, type=field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)
-        ]
-        self._connection.register("batch", pa.Table.from_arrays(columns, schema=schema))
-        self._connection.execute(f"INSERT INTO {table} SELECT * FROM batch")
+    def _insert(self, name: str, table: pa.Table) -> None:
+        self._connection.register("batch", table)
+        columns = f"* REPLACE ({_AS_UUID} AS chunk_id)" if "chunk_id" in table.column_names else "*"
+        self._connection.execute(f"INSERT INTO {name} SELECT {columns} FROM batch")
         self._connection.unregister("batch")
+
+    def _touched(self, batch: Batch) -> set[str]:
+        """A tombstone doesn't say whose page it was; the page's own record does."""
+        named = {each for table in batch.tables.values() if "job_id" in table.column_names
+                 for each in table["job_id"].unique().to_pylist()}  # fmt: skip
+        if "forgotten" in batch.tables:
+            rows = self._connection.execute(
+                "SELECT DISTINCT job_id FROM pages SEMI JOIN forgotten USING (kb_id, generation)"
+            ).fetchall()
+            named.update(job_id for (job_id,) in rows)
+        return named - {None}
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(str(self._path), config={"threads": 2, "preserve_insertion_order": False})
@@ -127,7 +115,7 @@ class ProjectionFile:
     def _create(self, identity: tuple[int, str]) -> None:
         self._connection.execute("BEGIN")
         for table, schema in TABLES.items():
-            columns = ", ".join(f'"{field.name}" {_SQL_TYPES[field.type]}' for field in schema)
+            columns = ", ".join(f'"{field.name}" {_sql_type(field)}' for field in schema)
             self._connection.execute(f"CREATE TABLE {table} ({columns})")
         for view, select in VIEWS.items():
             self._connection.execute(f"CREATE VIEW {view} AS {select}")
@@ -159,3 +147,7 @@ class ProjectionFile:
 def _holder(exc: duckdb.Error) -> str:
     text = str(exc)
     return text[text.rfind("(PID") :].split(")", maxsplit=1)[0].strip("(") if "(PID" in text else "unknown"
+
+
+def _sql_type(field: pa.Field) -> str:
+    return "UUID" if field.name == "chunk_id" else _SQL_TYPES[field.type]

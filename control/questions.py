@@ -59,11 +59,10 @@ _TOLD = """
     ORDER BY type, revision DESC, rank DESC, position DESC"""
 
 _TALLY = """
-WITH page AS (
-    SELECT url, arg_max(state, position) AS state, max(position) AS position
-    FROM pages WHERE job_id = $job GROUP BY url),
+WITH page AS MATERIALIZED (
+    SELECT url, state, "partition", position FROM newest_pages WHERE job_id = $job),
 named AS (
-    SELECT DISTINCT c.url, c.chunk_id FROM page_chunks c JOIN page p ON c.url = p.url AND c.position = p.position
+    SELECT DISTINCT p.url, c.chunk_id FROM page_chunks c JOIN page p USING ("partition", position)
     WHERE c.job_id = $job AND c.born = $generation),
 decided AS (
     SELECT chunk_id,
@@ -72,7 +71,7 @@ decided AS (
         bool_or(result = 'dead_lettered' AND passed) AS failed,
         bool_or(reused AND passed) AS reused,
         bool_or(result IN ('indexed', 'duplicate', 'dead_lettered')) AS final,
-        arg_max(result, (position, number)) AS newest
+        arg_max(result, (position, record_offset)) AS newest
     FROM (SELECT *, $committed IS NULL OR record_offset < $committed AS passed FROM outcomes WHERE job_id = $job)
     WHERE chunk_id IS NOT NULL GROUP BY chunk_id),
 chunk AS (
@@ -151,7 +150,7 @@ def page_rows(
 ) -> list[dict[str, Any]]:
     """The job's pages in the order of their URLs, from behind `after`."""
     query = """
-        SELECT url, state, status, reason, title, depth, chunks, bytes, duration_ms, told_at AS fetched_at
+        SELECT url, state, status, reason, title, depth, chunks, bytes, duration_ms, fetched_at
         FROM newest_pages
         WHERE job_id = $job AND ($state IS NULL OR state = $state) AND ($after IS NULL OR url > $after)
         ORDER BY url LIMIT $limit"""

@@ -11,6 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 CHUNK_NAMESPACE = uuid.UUID("6f1d2c1a-52a8-5c2e-9f0b-6b1f8f0f6a77")
 """Namespace of every chunk id; drawn once, never to change."""
@@ -91,6 +92,18 @@ def manifest_digest(ids: Iterable[str]) -> str:
 
 def page_key(kb_id: str, generation: int, url: str) -> str:
     return f"{kb_id}/{generation}/{url}"
+
+
+class PageKey(NamedTuple):
+    kb_id: str
+    generation: int
+    url: str
+
+
+def parse_page_key(key: str) -> PageKey:
+    """What `page_key` was made of. Raises ValueError."""
+    kb_id, generation, url = key.split("/", maxsplit=2)
+    return PageKey(kb_id, int(generation), url)
 
 
 def generation_key(kb_id: str, generation: int) -> str:

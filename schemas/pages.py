@@ -16,7 +16,7 @@ EXTRACTOR = 1
 """Version of extraction and chunking: raised when the same bytes come to give other chunks."""
 
 
-class ChunkRef(msgspec.Struct, frozen=True):
+class ChunkRef(msgspec.Struct, frozen=True, gc=False):
     """A chunk in a manifest: its object's id and the generation that wrote it."""
 
     id: str

@@ -1,20 +1,24 @@
 """The projection gives the same answers however the log was read: order across topics, batches, repetitions."""
 
 import itertools
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from control import questions
+from control import folds, questions
 from control.file import ProjectionFile, ProjectionLocked
 from headrace.kafka.records import RawRecord
+from headrace.state.manifest import PageFold
 from schemas.codec import encode, headers_for
 from schemas.events import Event, Place
 from schemas.facts import CrawlCounts, CrawlReport, IndexReport, Outcome, Outcomes, Stall
+from schemas.identity import page_key, parse_page_key
 from schemas.pages import ChunkRef, PageRecord
 
 JOB: dict[str, Any] = {"job_id": "j", "kb_id": "docs", "generation": 2}
@@ -22,30 +26,52 @@ CHUNKS = [f"c{n}" for n in range(6)]
 URLS = ["u0", "u1", "u2"]
 
 
-def in_memory() -> ProjectionFile:
-    file = ProjectionFile(Path(":memory:"))
-    file.open()
-    file.claim("log")
-    return file
+class Filed:
+    """A projection's file, and the folder that fills it."""
+
+    def __init__(self, path: Path = Path(":memory:")) -> None:
+        self.path = path
+        self.file = ProjectionFile(path)
+        self.file.open()
+        self.offsets = self.file.claim("log")
+        self._folder = folds.Folder(self.offsets)
+
+    def apply(self, batch: Sequence[RawRecord]) -> set[str]:
+        return self.file.write(self._folder.fold(batch))
+
+    def tally(self, committed: int | None = None) -> questions.Tally:
+        return self.file.read(lambda cursor: questions.tally(cursor, "j", 2, committed))
+
+    def pages(self) -> dict[str, str]:
+        rows = self.file.read(lambda cursor: questions.page_rows(cursor, "j", state=None, after=None, limit=100))
+        return {row["url"]: row["state"] for row in rows}
+
+    def again(self) -> "Filed":
+        self.file.close()
+        return Filed(self.path)
 
 
-def answers(file: ProjectionFile) -> Any:
+def answers(filed: Filed) -> Any:
+    read = filed.file.read
     return [
-        file.read(lambda cursor: questions.told(cursor, "j")),
-        file.read(lambda cursor: questions.page_rows(cursor, "j", state=None, after=None, limit=100)),
-        *(file.read(lambda cursor, c=c: questions.tally(cursor, "j", 2, c)) for c in (None, 0, 10)),
-    ]
+        read(lambda cursor: questions.told(cursor, "j")),
+        read(lambda cursor: questions.page_rows(cursor, "j", state=None, after=None, limit=100)),
+        [(e["offset"], e["type"]) for reports in ("all", "changes")
+         for e in read(lambda cursor, r=reports: questions.trail(cursor, "j", after=None, limit=100, reports=r))],
+        *(filed.tally(committed) for committed in (None, 0, 10)),
+    ]  # fmt: skip
 
 
-def records(topic: str, partition: int, events: Sequence[Event]) -> list[RawRecord]:
+def records(topic: str, partition: int, events: Sequence[Event | str]) -> list[RawRecord]:
+    """A string is the key of a tombstone."""
     return [
         RawRecord(
             topic=topic,
             partition=partition,
             offset=2 * n,
-            key=b"k",
-            value=encode(e),
-            headers=tuple(headers_for(e, "t")),
+            key=(e if isinstance(e, str) else e.key()).encode(),
+            value=None if isinstance(e, str) else encode(e),
+            headers=() if isinstance(e, str) else tuple(headers_for(e, "t")),
         )
         for n, e in enumerate(events)
     ]
@@ -81,19 +107,22 @@ stalls = st.builds(
     st.sampled_from(["Weaviate", "OpenAI"]), st.booleans(),
 )  # fmt: skip
 pages = st.builds(
-    lambda url, state, refs: PageRecord(
-        **JOB, epoch=0, attempt=1, url=url, state=state, fetched_at="t",
+    lambda url, state, epoch, refs: PageRecord(
+        **JOB, epoch=epoch, attempt=1, url=url, state=state, fetched_at="t",
         chunks=tuple(ChunkRef(i, born) for i, born in refs)),
-    st.sampled_from(URLS), st.sampled_from(["fetched", "unchanged", "failed"]),
+    st.sampled_from(URLS), st.sampled_from(["fetched", "unchanged", "failed"]), st.integers(0, 2),
     st.lists(st.tuples(st.sampled_from(CHUNKS), st.sampled_from([1, 2])), max_size=4),
 )  # fmt: skip
+
+
+tombstones = st.sampled_from([page_key("docs", 2, url) for url in URLS])
 
 
 @st.composite
 def readings(draw: Any) -> tuple[list[RawRecord], list[list[RawRecord]]]:
     """A log, topic after topic; and the same log as some reader may get it, in batches, with repetitions."""
     events = records("events", 1, draw(st.lists(st.one_of(outcomes, crawls, indexes, stalls), max_size=12)))
-    manifest = records("pages", 0, draw(st.lists(pages, max_size=8)))
+    manifest = records("pages", 0, draw(st.lists(st.one_of(pages, pages, tombstones), max_size=8)))
     queues, mixed = [list(events), list(manifest)], []
     while any(queues):
         queue = draw(st.sampled_from([q for q in queues if q]))
@@ -106,17 +135,47 @@ def readings(draw: Any) -> tuple[list[RawRecord], list[list[RawRecord]]]:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(readings())
-def test_order_batches_and_repetitions_do_not_show(reading: tuple[list[RawRecord], list[list[RawRecord]]]) -> None:
+@given(readings(), st.data())
+def test_order_batches_repetitions_and_restarts_do_not_show(
+    reading: tuple[list[RawRecord], list[list[RawRecord]]], data: st.DataObject
+) -> None:
     straight, batches = reading
-    one, other = in_memory(), in_memory()
-    one.apply(straight)
-    for batch in batches:
-        other.apply(batch)
-    assert answers(one) == answers(other)
-    tally = answers(one)[2]
-    assert tally.indexed + tally.duplicate + tally.failed == tally.processed <= tally.chunks
-    one.close(), other.close()
+    with tempfile.TemporaryDirectory() as directory:
+        one, other = Filed(Path(directory, "one")), Filed(Path(directory, "other"))
+        one.apply(straight)
+        for batch in batches:
+            if data.draw(st.booleans(), label="restart"):
+                other = other.again()
+            other.apply(batch)
+        assert answers(one) == answers(other)
+        tally = one.tally()
+        assert tally.indexed + tally.duplicate + tally.failed == tally.processed <= tally.chunks
+        assert one.pages() == newest([r for r in straight if r.topic == "pages"])
+        one.file.close(), other.file.close()
+
+
+def newest(manifest: Sequence[RawRecord]) -> dict[str, str]:
+    """URL to state, as the topic's other readers fold it."""
+    fold = PageFold(generation=2)
+    for raw in manifest:
+        if raw.value is None:
+            fold.forget(parse_page_key((raw.key or b"").decode()).url)
+        else:
+            fold.fold(raw.offset, msgspec.json.decode(raw.value, type=PageRecord))
+    return {url: logged.page.state for url, logged in fold.pages.items()}
+
+
+def test_batches_written_together_are_as_those_written_apart() -> None:
+    log = [*records("events", 1, [outcome(1, "c0", "indexed"), outcome(2, "c1", "parked")]),
+           *records("pages", 0, [page("u0", "c0"), page("u1", "c1")])]  # fmt: skip
+    apart, together, folder = Filed(), Filed(), folds.Folder({})
+    for raw in log:
+        apart.apply([raw])
+    first, *others = [folder.fold([raw]) for raw in log]
+    for each in others:
+        first = first.with_next(each)
+    assert together.file.write(first) == {"j"} and first.records == 4
+    assert answers(apart) == answers(together)
 
 
 def outcome(offset: int, chunk_id: str, result: Any, **more: Any) -> Outcomes:
@@ -124,17 +183,15 @@ def outcome(offset: int, chunk_id: str, result: Any, **more: Any) -> Outcomes:
     return Outcomes(**JOB, partition=1, group_generation=1, worker="w", entries=(entry,), decided_at="t")
 
 
-def page(url: str, *ids: str, state: Any = "fetched", born: int = 2) -> PageRecord:
+def page(url: str, *ids: str, state: Any = "fetched", born: int = 2, epoch: int = 0) -> PageRecord:
     chunks = tuple(ChunkRef(i, born) for i in ids)
-    return PageRecord(**JOB, epoch=0, attempt=1, url=url, state=state, fetched_at="t", chunks=chunks)
+    return PageRecord(**JOB, epoch=epoch, attempt=1, url=url, state=state, fetched_at="t", chunks=chunks)
 
 
 def told(events: Sequence[Event], manifest: Sequence[Event], committed: int | None = None) -> questions.Tally:
-    file = in_memory()
-    file.apply([*records("events", 1, events), *records("pages", 0, manifest)])
-    tally = file.read(lambda cursor: questions.tally(cursor, "j", 2, committed))
-    file.close()
-    return tally
+    filed = Filed()
+    filed.apply([*records("events", 1, events), *records("pages", 0, manifest)])
+    return filed.tally(committed)
 
 
 def test_only_what_the_group_has_committed_past_counts() -> None:
@@ -166,27 +223,63 @@ def test_chunks_of_earlier_generations_are_not_this_jobs_work() -> None:
     assert (tally.chunks, tally.documents, tally.documents_processed) == (0, 1, 1)
 
 
-def test_garbage_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
-    file = in_memory()
-    garbage = RawRecord(topic="events", partition=0, offset=7, key=None, value=b"\xff{")
-    assert file.apply([garbage, *records("pages", 0, [page("u0", "c0")])]) == {"j"}
+def test_a_newer_owners_page_stands_wherever_an_older_owners_record_comes() -> None:
+    filed = Filed()
+    filed.apply(records("pages", 0, [page("u0", "c0", epoch=5), page("u0", "c1", epoch=3, state="failed")]))
+    assert filed.pages() == {"u0": "fetched"}
+    assert filed.tally().chunks == 1
+
+
+def test_a_forgotten_page_is_none_until_it_is_fetched_again() -> None:
+    filed = Filed()
+    log = records("pages", 0, [page("u0", "c0", epoch=5), page("u1", "c1"), page_key("docs", 2, "u0"),
+                               page("u0", "c2", epoch=4)])  # fmt: skip
+    filed.apply(log[:2])
+    assert filed.apply(log[2:3]) == {"j"}
+    assert filed.pages() == {"u1": "fetched"}
+    assert (filed.tally().documents, filed.tally().chunks) == (1, 1)
+    filed.apply(log[3:])
+    assert filed.pages() == {"u0": "fetched", "u1": "fetched"}
+    assert filed.tally().chunks == 2
+
+
+@pytest.mark.parametrize("key", [b"\xff", b"docs", b"docs/two/u0", b"docs/" + b"9" * 30 + b"/u0"])
+def test_a_tombstone_of_no_page_is_passed_over(key: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    filed = Filed()
+    tombstone = RawRecord(topic="pages", partition=0, offset=0, key=key, value=None)
+    assert filed.apply([tombstone]) == set()
     assert "passed over" in caplog.text
 
 
+def test_garbage_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    filed = Filed()
+    garbage = RawRecord(topic="events", partition=0, offset=7, key=None, value=b"\xff{")
+    assert filed.apply([garbage, *records("pages", 0, [page("u0", "c0")])]) == {"j"}
+    assert "passed over" in caplog.text
+
+
+@pytest.mark.parametrize("part", folds._PARTS.values())
+def test_parts_of_events_are_as_the_schema_has_them(part: msgspec.json.Decoder[Any]) -> None:
+    whole = {PageRecord.TYPE: PageRecord, Outcomes.TYPE: Outcomes}[part.type.TYPE]
+    fields = {field.name: (field.type, field.default) for field in msgspec.structs.fields(whole)}
+    for field in msgspec.structs.fields(part.type):
+        if field.name != "entries":
+            assert (field.type, field.default) == fields[field.name], field.name
+    entries = {field.name: (field.type, field.default) for field in msgspec.structs.fields(Outcome)}
+    for field in msgspec.structs.fields(folds._Outcome):
+        assert (field.type, field.default) == entries[field.name], field.name
+
+
 def test_a_file_goes_on_where_it_stood(tmp_path: Path) -> None:
-    path = tmp_path / "p.duckdb"
     events = records("events", 1, [outcome(1, "c0", "indexed"), outcome(2, "c1", "indexed")])
-    first = ProjectionFile(path)
-    first.open()
-    assert first.claim("log") == {}
+    first = Filed(tmp_path / "p.duckdb")
+    assert first.offsets == {}
     first.apply(events[:1])
-    first.close()
-    second = ProjectionFile(path)
-    second.open()
-    assert second.claim("log") == {("events", 1): 1}
+    second = first.again()
+    assert second.offsets == {("events", 1): 1}
     second.apply(events)
-    assert second.read(lambda cursor: questions.tally(cursor, "j", 2, None)).batches == 2
-    second.close()
+    assert second.tally().batches == 2
+    second.file.close()
 
 
 @pytest.mark.parametrize("fault", ["corrupt", "other log", "other version"])
