@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.faults.series import Result, print_failure, print_table, progress, run_series
+from tests.faults.series import Result, print_failure, print_meetings, print_table, progress, run_series
 
 
 def main() -> int:
@@ -28,6 +28,7 @@ def main() -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         result = runner.run(run_series(seeds, lanes=chosen.lanes, directory=directory, told=told))
     print_table(result)
+    print_meetings(result)
     return 1 if result.failures else 0
 
 

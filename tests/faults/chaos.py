@@ -37,8 +37,9 @@ class Chaos:
 
     async def _befall(self, fault: Fault) -> None:
         await asyncio.sleep(fault.at_s)
-        self._timeline.count(fault.kind + (f" {fault.worker.partition('-')[0]}" if fault.worker else "")
-                             + (f"/{fault.wire}" if fault.wire else ""))  # fmt: skip
+        self._timeline.count(_name(fault))
+        for kb in self._kbs:
+            self._timeline.met[_name(fault), kb.status] += 1
         self._timeline.say(f"{fault}")
         from_s = time.monotonic()
         await self._do(fault)
@@ -105,6 +106,11 @@ class Chaos:
             return
         if code not in (0, -signal.SIGTERM):  # the latter: asked before it had come so far as to listen
             self._timeline.breaks("no crash", f"{worker.name} stopped with code {code}: {_last_words(worker)}")
+
+
+def _name(fault: Fault) -> str:
+    service = fault.worker.partition("-")[0]
+    return " ".join(word for word in (fault.kind, service, fault.wire and f"from {fault.wire}") if word)
 
 
 def _last_words(worker: Worker) -> str:

@@ -6,6 +6,7 @@ beginning.
 
 import asyncio
 import os
+import random
 import secrets
 import signal
 from collections.abc import Mapping
@@ -26,8 +27,8 @@ SESSION_S = 3.0
 EMBED_BATCH = 8
 EMBED_WINDOW = 3
 STOP_S = 30.0
-FIRST_PORT = 11_000
-LANE_PORTS = 100
+LANE_PORTS = 30
+FIRST_PORTS = range(10_000, 14_900, 2 * LANE_PORTS)
 """Ports that must be known before the broker starts lie below those that `free_ports` draws from."""
 
 
@@ -90,7 +91,8 @@ class Lane:
 
     def __init__(self, number: int, directory: Path) -> None:
         self.number, self.directory = number, directory
-        ports = (port for port in range(FIRST_PORT + LANE_PORTS * number, 2**16) if is_free(port))
+        first = random.choice(FIRST_PORTS)
+        ports = (port for port in range(first, first + 2 * LANE_PORTS) if is_free(port))
         self.http_port = next(ports)
         self.workers = {name: Worker(f"L{number}", name, next(ports), next(ports)) for name in WORKERS}
         self.openai = WatchedOpenAI()

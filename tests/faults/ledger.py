@@ -1,6 +1,6 @@
 """What the log says, kept in memory by knowledge base: the facts that everything else is held against."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from headrace.kafka.follower import Follower
 from headrace.kafka.records import RawRecord
@@ -9,6 +9,7 @@ from headrace.state.kbs import KnowledgeBases
 from schemas.codec import UndecodableRecord, decode
 from schemas.commands import JobCommand
 from schemas.facts import CrawlReport, IndexReport, JobFinished
+from schemas.parked import ParkedSpan
 
 
 class Ledger:
@@ -21,12 +22,15 @@ class Ledger:
         self.crawled: dict[str, CrawlReport] = {}
         self.indexed: dict[str, IndexReport] = {}
         self.dead_letters: list[RawRecord] = []
+        self.parked: Counter[str] = Counter()
+        """Spans by knowledge base."""
         self._follower = Follower(
             settings.bootstrap_servers,
             {
                 "kbs": self.kbs.apply,
                 "commands": self._fact,
                 "events": self._fact,
+                "parked": self._fact,
                 "dead-letters": self.dead_letters.append,
             },
             prefix=settings.topic_prefix,
@@ -43,6 +47,8 @@ class Ledger:
         await self._follower.stop()
 
     def _fact(self, raw: RawRecord) -> None:
+        if raw.value is None:
+            return
         try:
             event = decode(raw.topic, raw.headers, raw.value)
         except UndecodableRecord:  # an event type of a newer version: not one of those looked at here
@@ -56,3 +62,5 @@ class Ledger:
                 self.crawled[event.job_id] = event
             case IndexReport():
                 self.indexed[event.job_id] = event
+            case ParkedSpan():
+                self.parked[event.kb_id] += 1

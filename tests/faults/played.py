@@ -24,6 +24,7 @@ class Job:
     last: Deed | None = None
     asked: Deed | None = None
     asked_s: float = 0.0
+    ended_s: float = float("inf")
 
 
 @dataclass
@@ -63,6 +64,8 @@ class Kb:
     listed: list[Listed] = field(default_factory=list)
     told: dict[str, str] = field(default_factory=dict)
     """Job id to the terminal status that was told of it."""
+    status: str = "none"
+    """The newest that was told."""
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -102,6 +105,8 @@ class Timeline:
         self.began_s = time.monotonic()
         self.lines: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.met: Counter[tuple[str, str]] = Counter()
+        """How often a fault began while a job had a status."""
         self.disturbances: list[Disturbance] = []
         self.broken: list[Broken] = []
 

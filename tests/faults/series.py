@@ -19,6 +19,8 @@ from tests.faults.schedule import draw
 RUNS_PER_TOPICS = 15
 """A lane begins anew, with new topics and processes, after so many runs: what services keep of old jobs stays small."""
 RUN_S = 300.0
+STATUSES = ("queued", "running", "stalled", "pausing", "paused", "resuming", "cancelling", "cancelled", "completed",
+            "completed_with_errors")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Result:
     runs: int = 0
     seconds: list[float] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    met: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -94,6 +97,7 @@ class _LaneRuns:
         self._result.runs += 1
         self._result.seconds.append(seconds)
         self._result.counts.update(run.timeline.counts)
+        self._result.met.update(run.timeline.met)
         if run.timeline.broken:
             where = self._directory / "failed" / f"seed-{seed}"
             run.write(where)
@@ -126,6 +130,14 @@ def print_table(result: Result) -> None:
           f"{sum(result.seconds) / max(1, len(result.seconds)):.1f} s a run in its lane\n")  # fmt: skip
     for name, count in sorted(result.counts.items()):
         print(f"  {name:<52} {count:7d}")
+
+
+def print_meetings(result: Result) -> None:
+    """How often each fault began while a job was in each state: the interleavings."""
+    shown = [status for status in STATUSES if any(seen == status for _, seen in result.met)]
+    print("\n  a fault began while a job was" + " " * 9 + "".join(f"{status[:9]:>10}" for status in shown))
+    for fault in sorted({fault for fault, _ in result.met}):
+        print(f"  {fault:<36}  " + "".join(f"{result.met[fault, status] or '':>10}" for status in shown))
 
 
 def progress(result: Result, total: int, began: float) -> None:

@@ -34,6 +34,22 @@ class Verifier:
             self._breaks("no dead letters", f"{len(self._ledger.dead_letters)} records: {self._ledger.dead_letters[0]}")
         for kb in [kb for kb in self._kbs if kb.jobs]:
             await self._kb(kb)
+            self._timeline.counts["spans parked"] += self._ledger.parked[kb.kb_id]
+        self._timeline.counts["jobs at work on one partition at a time"] += self._neighbours()
+
+    def _neighbours(self) -> int:
+        """Jobs that ran while another had records on the same partition."""
+        jobs = [(self._ledger.commands[kb.kb_id][job.job_id].partition, kb, job) for kb in self._kbs for job in kb.jobs]
+        return sum(
+            any(
+                kb is not other_kb
+                and where == there
+                and one.started_s < other.ended_s
+                and other.started_s < one.ended_s
+                for there, other_kb, other in jobs
+            )
+            for where, kb, one in jobs
+        )
 
     async def leave_nothing_paused(self) -> None:
         """Jobs that were left paused are cancelled, and must leave no trace either."""

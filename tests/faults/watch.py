@@ -48,11 +48,13 @@ class Watcher:
         now = await self._asking.status(kb.kb_id)
         if now is None:
             return
+        kb.status = now["status"]
         note_paused(kb, now, asked_s)
         told = kb.told.get(now["job_id"])
         if told and told != now["status"]:
             self._timeline.breaks("status truthful", f"{kb.kb_id}: a job that was {told} is {now['status']}")
         if now["status"] in OVER:
+            _ended(kb, now["job_id"])
             kb.told[now["job_id"]] = now["status"]
 
     async def _search(self, kb: Kb) -> None:
@@ -77,6 +79,12 @@ class Watcher:
             visible = visible_at(rows, published.generation, self._ledger.kbs.undone(kb.kb_id))
             kb.listed.append(Listed(time.monotonic(), published.generation, tuple(sorted(visible))))
             self._timeline.count("listings")
+
+
+def _ended(kb: Kb, job_id: str) -> None:
+    for job in kb.jobs:
+        if job.job_id == job_id:
+            job.ended_s = min(job.ended_s, time.monotonic())
 
 
 Row = tuple[str, int, int, str]
