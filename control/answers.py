@@ -96,6 +96,18 @@ class StallAnswer(Answer, frozen=True, kw_only=True):
     since: str
 
 
+class ReviewAnswer(Answer, frozen=True, kw_only=True):
+    """Publishing would lose pages: approve, or cancel. `digest` names the manifest that is meant."""
+
+    pages_before: int
+    pages_vanished: int
+    pages_failed: int
+    max_vanished_share: float
+    reason: str
+    digest: str
+    since: str
+
+
 class StatusAnswer(Answer, frozen=True, kw_only=True):
     """`progress` is in percent, and 100 only when the job is completed."""
 
@@ -118,6 +130,7 @@ class StatusAnswer(Answer, frozen=True, kw_only=True):
     rate_chunks_per_s: float | None
     eta_s: float | None
     stalls: list[StallAnswer]
+    review: ReviewAnswer | None
     started_at: str | None
     finished_at: str | None
     commanded_at: str
@@ -179,10 +192,18 @@ class GenerationAnswer(Answer, frozen=True, kw_only=True):
     changed_at: str
     reason: str | None
     searched: bool
+    searchable: bool
 
 
 class GenerationList(Answer, frozen=True, kw_only=True):
     generations: list[GenerationAnswer]
+
+
+class VacuumAnswer(Answer, frozen=True, kw_only=True):
+    """Generations below `vacuumed_below` can't be searched any more; the consumer deletes what only they showed."""
+
+    kb_id: str
+    vacuumed_below: int
 
 
 class Hit(Answer, frozen=True, kw_only=True):

@@ -52,6 +52,15 @@ ROUTES: tuple[Route, ...] = (
           body=requests.Change, problems=(404, 409)),
     Route("POST", f"{PREFIX}/kb/{{kb}}/cancel", handlers.cancel, "Cancel the job and undo what it wrote",
           answers.Accepted, 202, body=requests.Change, problems=(404, 409)),
+    Route("POST", f"{PREFIX}/kb/{{kb}}/approve", handlers.approve,
+          "Publish a refresh that waits for a review", answers.Accepted, 202, body=requests.Change,
+          problems=(404, 409)),
+    Route("POST", f"{PREFIX}/kb/{{kb}}/rollback", handlers.rollback,
+          "Undo the newest published generation; the one before is searched again", answers.Accepted, 202,
+          body=requests.Rollback, problems=(404, 409, 422)),
+    Route("POST", f"{PREFIX}/kb/{{kb}}/vacuum", handlers.vacuum,
+          "Delete what only old generations show; they can't be searched or gone back to after", answers.VacuumAnswer,
+          202, body=requests.Vacuum, problems=(404, 409, 422)),
     Route("GET", f"{PREFIX}/kb/{{kb}}/status", handlers.status, "Status of the newest job", answers.StatusAnswer,
           query={"after": "wait until producer and consumer answer this command revision",
                  "wait_s": f"how long at most, up to {handlers.WAIT_S} seconds"}, problems=(404, 422)),
@@ -60,7 +69,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{PREFIX}/kb/{{kb}}/generations", handlers.generations, "Generations, newest first",
           answers.GenerationList, problems=(404,)),
     Route("POST", f"{PREFIX}/kb/{{kb}}/search", handlers.search, "Search", answers.SearchAnswer,
-          body=SearchRequest, body_required=True, problems=(400, 404, 422)),
+          body=SearchRequest, body_required=True, problems=(400, 404, 410, 422)),
     *(
         route
         for base in (f"{PREFIX}/jobs/{{job}}", f"{PREFIX}/kb/{{kb}}/jobs/{{job}}")

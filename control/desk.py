@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
 
 import msgspec
 
@@ -95,7 +95,7 @@ class Desk:
             return await self._begin(known or self.known(kb_id), origin)
 
     async def change(self, kb_id: str, action: Action, *, by: str, reason: str | None) -> JobCommand:
-        """Pauses, resumes or cancels the KB's newest job. A repetition gives the command that stands."""
+        """Pauses, resumes, cancels or approves the KB's newest job. A repetition gives the command that stands."""
         async with self._decision():
             jobs = self._books.jobs(kb_id)
             known = self._books.kbs.get(kb_id)
@@ -116,6 +116,43 @@ class Desk:
             await self._write(*changed, job_partition=job.command.partition)
             COMMANDS.labels(action).inc()
             return changed[0]
+
+    async def rollback(self, kb_id: str, wanted: int | None, *, by: str, reason: str | None) -> JobCommand:
+        """Undoes the newest published generation. `wanted` names it, so that a repetition undoes no second one."""
+        async with self._decision():
+            known = self.known(kb_id)
+            published = self._books.kbs.published_all(kb_id)
+            named = {wanted, *(state.generation for state in published[:1])}
+            changed = rules.rollback(
+                known,
+                await self._jobs(kb_id, also=named),
+                published=published,
+                wanted=wanted,
+                origin=Origin(now(), by, reason),
+            )
+            if isinstance(changed, JobCommand):
+                return changed
+            await self._write(*changed, job_partition=changed[0].partition)
+            COMMANDS.labels("rollback").inc()
+            return changed[0]
+
+    async def vacuum(self, kb_id: str, *, keep: int, below: int | None, by: str) -> KbDefined:
+        """Raises the KB's floor; the consumer deletes what only generations below it showed."""
+        async with self._decision():
+            known = self.known(kb_id)
+            vacuumed = rules.vacuum(
+                known,
+                await self._jobs(kb_id),
+                published=self._books.kbs.published_all(kb_id),
+                keep=keep,
+                below=below,
+                at=now(),
+                by=by,
+            )
+            if vacuumed.vacuumed_below == known.vacuumed_below:
+                return known
+            await self._write(vacuumed)
+            return vacuumed
 
     def keeps(self, command: JobCommand, wanted: Definition) -> bool:
         """Whether the job keeps an embedding or chunking that `wanted` would change."""
@@ -155,7 +192,7 @@ class Desk:
             job_id=new_job_id(),
             partitions=self._partitions,
             published=published,
-            published_definition=of.definition if of else None,
+            published_by=of,
             openai_available=self._openai_available,
             origin=origin,
         )
@@ -163,9 +200,14 @@ class Desk:
         COMMANDS.labels("start").inc()
         return events[1]
 
-    async def _jobs(self, kb_id: str) -> list[Job]:
-        """Only the newest can be active: a start is refused while one is."""
-        return [await self._job_of(command) for command in self._books.jobs(kb_id)[:1]]
+    async def _jobs(self, kb_id: str, *, also: Container[int | None] = ()) -> list[Job]:
+        """Those that can be active: the newest, since a start is refused while one is, and those rolled back.
+
+        And those of the generations in `also`.
+        """
+        commands = self._books.jobs(kb_id)
+        wanted = [c for c in commands if c is commands[0] or c.desired == "rolled_back" or c.generation in also]
+        return [await self._job_of(command) for command in wanted]
 
     @contextlib.asynccontextmanager
     async def _decision(self) -> AsyncIterator[None]:

@@ -278,6 +278,14 @@ def _told(event: Event) -> tuple[str, str, int, str]:
         case facts.Stall():
             state = "ended" if event.ended else "open"
             return f"{event.service} {event.dependency}", state, 0, event.since
+        case facts.ReviewNeeded():
+            return "", "needed", 0, event.reported_at
+        case facts.RecordsLost():
+            return f"{event.partition} {event.first}", event.needed, 0, event.reported_at
+        case facts.DeadLetterRetried():
+            return f"{event.place.partition} {event.place.offset}", "retried", 0, event.retried_at
+        case facts.Vacuumed():
+            return event.kb_id, "vacuumed", event.below, event.vacuumed_at
         case facts.JobFinished():
             return "", event.outcome, 0, event.finished_at
         case facts.CommandIssued():
@@ -285,5 +293,5 @@ def _told(event: Event) -> tuple[str, str, int, str]:
         case facts.CommandRefused():
             return "", "refused", 0, event.refused_at
         case facts.DeadLettered():
-            return "", event.stage, 0, event.dead_lettered_at
+            return f"{event.place.partition} {event.place.offset}", event.stage, 0, event.dead_lettered_at
     return "", "", 0, ""

@@ -76,6 +76,26 @@ async def cancel(engine: Engine, request: web.Request) -> answers.Accepted:
     return await _change(engine, request, "cancel")
 
 
+async def approve(engine: Engine, request: web.Request) -> answers.Accepted:
+    return await _change(engine, request, "approve")
+
+
+async def rollback(engine: Engine, request: web.Request) -> answers.Accepted:
+    kb_id = requests.kb_id(request)
+    asked = await requests.of_type(request, requests.Rollback)
+    command = await engine.desk.rollback(kb_id, asked.generation, by=BY, reason=asked.reason)
+    return _accepted(command)
+
+
+async def vacuum(engine: Engine, request: web.Request) -> answers.VacuumAnswer:
+    kb_id = requests.kb_id(request)
+    asked = await requests.of_type(request, requests.Vacuum)
+    if asked.keep is not None and asked.below is not None:
+        raise Invalid("give keep or below, not both", code="invalid-body")
+    kb = await engine.desk.vacuum(kb_id, keep=asked.keep or 1, below=asked.below, by=BY)
+    return answers.VacuumAnswer(kb_id=kb_id, vacuumed_below=kb.vacuumed_below)
+
+
 async def status(engine: Engine, request: web.Request) -> answers.StatusAnswer:
     kb_id = requests.kb_id(request)
     after = requests.number(request, "after", low=1, high=2**31)
@@ -146,6 +166,7 @@ async def generations(engine: Engine, request: web.Request) -> answers.Generatio
             answers.GenerationAnswer(
                 generation=s.generation, job_id=s.job_id, state=s.state, base=s.base, collection=s.collection,
                 changed_at=s.changed_at, reason=s.reason, searched=published is not None and s is published,
+                searchable=s.state != "undone" and s.generation >= kb.vacuumed_below,
             )
             for s in reversed(engine.books.kbs.generations(kb.kb_id)) if s.generation > kb.deleted_through
         ]
@@ -166,13 +187,17 @@ async def _change(engine: Engine, request: web.Request, action: Action) -> answe
     reason = (await requests.of_type(request, requests.Change)).reason
     by = "shutdown" if reason == "shutdown" else BY
     command = await engine.desk.change(kb_id, action, by=by, reason=reason)
+    return _accepted(command, note=_kept(engine, command) if action == "resume" else None)
+
+
+def _accepted(command: JobCommand, note: str | None = None) -> answers.Accepted:
     return answers.Accepted(
-        kb_id=kb_id,
+        kb_id=command.kb_id,
         job_id=command.job_id,
         generation=command.generation,
         desired=command.desired,
         revision=command.revision,
-        note=_kept(engine, command) if action == "resume" else None,
+        note=note,
     )
 
 

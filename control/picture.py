@@ -5,6 +5,7 @@ from control.offsets import PartitionOffsets
 from control.progress import cost_usd, progress_percent, remaining_s
 from control.status import OVER, Facts, phase_of, status_of
 from schemas.commands import JobCommand
+from schemas.facts import ReviewNeeded
 
 
 def build(
@@ -17,6 +18,7 @@ def build(
     published: int | None,
 ) -> answers.StatusAnswer:
     status = status_of(facts)
+    review = told.review if status == "needs_review" else None
     crawl = crawl_answer(told)
     return answers.StatusAnswer(
         kb_id=command.kb_id,
@@ -48,10 +50,23 @@ def build(
             answers.StallAnswer(service=s.service, dependency=s.dependency, reason=s.reason, since=s.since)
             for s in told.stalls
         ],
+        review=review_answer(review) if review else None,
         started_at=told.started_at,
         finished_at=finished_at(status, told),
         commanded_at=command.issued_at,
         commanded_by=command.issued_by,
+    )
+
+
+def review_answer(review: ReviewNeeded) -> answers.ReviewAnswer:
+    return answers.ReviewAnswer(
+        pages_before=review.pages_before,
+        pages_vanished=review.pages_vanished,
+        pages_failed=review.pages_failed,
+        max_vanished_share=review.max_vanished_share,
+        reason=review.reason,
+        digest=review.digest,
+        since=review.reported_at,
     )
 
 
@@ -63,8 +78,12 @@ def finished_at(status: str, told: questions.Told) -> str | None:
 
 def reason(command: JobCommand, told: questions.Told) -> str | None:
     """Why it is as it is: what the end says, else what it waits for, else what the crawl says, else the command."""
+    if command.desired == "rolled_back":
+        return "rolled back" + (f": {command.reason}" if command.reason else "")
     if told.finished and told.finished.reason:
         return told.finished.reason
+    if told.review and told.review.revision == command.revision and not told.finished:
+        return told.review.reason
     if told.stalls and not told.finished:
         return f"{told.stalls[0].dependency}: {told.stalls[0].reason}"
     if told.crawl and told.crawl.reason:

@@ -5,6 +5,7 @@ Problem
 ├── Forbidden       403  a browser was sent here by another site
 ├── NotFound        404
 ├── Conflict        409  it makes no sense now; the detail says why
+├── Gone            410  it was there, and was vacuumed
 ├── Unsupported     415  the body is not application/json
 ├── Invalid         422  it is read, and something in it can't be used
 └── Unavailable     503  a service this needs is away; trying again helps
@@ -62,6 +63,10 @@ class NotFound(Problem):
 
 class Conflict(Problem):
     status, title = 409, "Conflict"
+
+
+class Gone(Problem):
+    status, title = 410, "Gone"
 
 
 class Unsupported(Problem):

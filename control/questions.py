@@ -24,6 +24,7 @@ class Told:
     index: facts.IndexReport | None = None
     finished: facts.JobFinished | None = None
     stalls: tuple[facts.Stall, ...] = ()
+    review: facts.ReviewNeeded | None = None
     started_at: str | None = None
     ended_at: int | None = None
 
@@ -118,6 +119,7 @@ def told(cursor: DuckDBPyConnection, job_id: str) -> Told:
         index=index,
         finished=_first(rows, "job_finished", facts.JobFinished),
         stalls=tuple(stall for stall in stalls if not stall.ended and not _outlived(stall, index)),
+        review=_first(rows, "review_needed", facts.ReviewNeeded),
         started_at=start[0] if start else None,
         ended_at=ended[0] if ended else None,
     )

@@ -1,7 +1,7 @@
 """Reading requests: bodies, parameters, and who may send them."""
 
 import ipaddress
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,9 +17,23 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of pause, resume and cancel; it may be left out."""
+    """The body of pause, resume, cancel and approve; it may be left out."""
 
     reason: str | None = None
+
+
+class Rollback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`generation` is the newest published one: named, a repeated request undoes no second one."""
+
+    generation: int | None = None
+    reason: str | None = None
+
+
+class Vacuum(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`keep` published generations (1 without either), or all from `below` on."""
+
+    keep: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    below: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 def kb_id(request: web.Request) -> str:

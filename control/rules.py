@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,19 +13,26 @@ from schemas.events import Event
 from schemas.facts import CommandIssued
 from schemas.identity import partition_for
 from schemas.kb import Definition, GenerationState, KbDefined
+from schemas.pages import EXTRACTOR
 
-Action = Literal["pause", "resume", "cancel"]
+Action = Literal["pause", "resume", "cancel", "approve"]
 
-DESIRED: dict[Action, Desired] = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
+DESIRED: dict[Action, Desired] = {
+    "pause": "paused", "resume": "running", "cancel": "cancelled", "approve": "running",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job's newest valid command, and how it ended. `end` is None while nothing terminal is known of it."""
+    """A job's newest valid command, and how it ended. `end` is None while nothing terminal is known of it.
+
+    `review` is the digest of the manifest that waits for a person.
+    """
 
     command: JobCommand
     end: Literal["completed", "failed", "cancelled"] | None = None
     undoing: bool = False
+    review: str | None = None
 
     @property
     def active(self) -> bool:
@@ -44,23 +51,27 @@ class Origin:
 
 
 def job_end(
-    command: JobCommand, *, outcome: str | None, undone_revision: int | None, generation: GenerationState | None
+    command: JobCommand,
+    *,
+    outcome: str | None,
+    undone_revision: int | None,
+    generation: GenerationState | None,
+    review: str | None = None,
 ) -> Job:
     """Whether and how a job is over.
 
     `outcome` is that of its JobFinished; `undone_revision` is the newest command that an `undone` IndexReport answers.
-    A cancelled job is over once its absence is proven, not once its generation is marked.
+    A cancelled or rolled back job is over once its absence is proven, not once its generation is marked.
     """
     state = generation.state if generation else None
+    undoing = command.desired == "rolled_back" or (command.desired == "cancelled" and state != "published")
     if outcome == "failed":
         return Job(command, "failed")
-    if outcome is not None and not (command.desired == "cancelled" and state == "undone"):
-        return Job(command, "completed")
-    if command.desired == "cancelled" and undone_revision == command.revision:
+    if undoing and undone_revision == command.revision:
         return Job(command, "cancelled")
-    if state == "published":
+    if not undoing and (outcome is not None or state == "published"):
         return Job(command, "completed")
-    return Job(command, undoing=command.desired == "cancelled" or state == "undone")
+    return Job(command, undoing=undoing or state == "undone", review=review)
 
 
 def define(kb_id: str, known: KbDefined | None, definition: Definition, *, at: str, by: str) -> KbDefined:
@@ -70,6 +81,7 @@ def define(kb_id: str, known: KbDefined | None, definition: Definition, *, at: s
         definition=definition,
         last_generation=known.last_generation if known else 0,
         deleted_through=known.deleted_through if known else 0,
+        vacuumed_below=known.vacuumed_below if known else 0,
         updated_at=at,
         updated_by=by,
     )
@@ -94,11 +106,11 @@ def start(
     job_id: str,
     partitions: int,
     published: GenerationState | None,
-    published_definition: Definition | None,
+    published_by: JobCommand | None,
     openai_available: bool,
     origin: Origin,
 ) -> tuple[KbDefined, JobCommand, CommandIssued]:
-    """What one transaction writes to start a job. `published_definition` is that of the published generation's job."""
+    """What one transaction writes to start a job. `published_by` is the command of the published generation's job."""
     for job in jobs:
         if job.active:
             raise Conflict(f"job {job.command.job_id} of {known.kb_id} is {_word(job)}", code="job-active")
@@ -107,11 +119,12 @@ def start(
         job_id=job_id,
         kb_id=known.kb_id,
         generation=known.last_generation + 1,
-        base=published.generation if published and builds_on(definition, published_definition) else None,
+        base=published.generation if published and _builds_on_job(definition, published_by) else None,
         partition=partition_for(job_id, partitions),
         desired="running",
         revision=1,
         definition=definition,
+        extractor=EXTRACTOR,
         issued_at=origin.issued_at,
         issued_by=origin.issued_by,
         reason=origin.reason,
@@ -130,27 +143,113 @@ def change(
     `definition` is the KB's current one: resume takes it up, save what must not change within a generation.
     """
     command, desired = job.command, DESIRED[action]
+    if action == "approve":
+        return _approve(job, origin)
     if job.end is not None and not (action == "cancel" and job.end == "cancelled"):
         raise Conflict(f"job {command.job_id} is {job.end}; there is nothing to {action}", code="job-over")
     if command.desired == desired:
         return None
-    if command.desired == "cancelled":
+    if command.desired in ("cancelled", "rolled_back"):
         raise Conflict(f"job {command.job_id} is being cancelled, which is final", code="job-cancelled")
     if job.undoing:
         raise Conflict(f"job {command.job_id} has failed and its generation is being undone", code="job-over")
     taken = command.definition
     if action == "resume" and definition is not None:
         taken = within_generation(taken, resolved(definition, openai_available=openai_available))
-    successor = msgspec.structs.replace(
+    successor = _successor(command, origin, desired=desired, definition=taken)
+    if _crawls_differently(command.definition, taken):
+        successor = msgspec.structs.replace(successor, scope_revision=successor.revision)
+    return successor, audit(successor, action)
+
+
+def _approve(job: Job, origin: Origin) -> tuple[JobCommand, CommandIssued] | None:
+    """A person lets the manifest under review be published; what is found after another crawl needs another word."""
+    command = job.command
+    if job.review is not None and job.active and command.desired == "running":
+        successor = _successor(command, origin, approved=job.review)
+        return successor, audit(successor, "approve")
+    if job.active and command.approved is not None:
+        return None
+    raise Conflict(f"job {command.job_id} does not wait for a review; there is nothing to approve", code="no-review")
+
+
+def rollback(
+    known: KbDefined,
+    jobs: Sequence[Job],
+    *,
+    published: Sequence[GenerationState],
+    wanted: int | None,
+    origin: Origin,
+) -> tuple[JobCommand, CommandIssued] | JobCommand:
+    """What undoes the newest published generation; the command that does already, or did, where `wanted` names it.
+
+    `jobs` holds the newest job, those being rolled back, and that of the newest published generation; `published` the
+    published generations, newest first.
+    """
+    by_generation = {job.command.generation: job for job in jobs}
+    under_way = next((job for job in jobs if job.command.desired == "rolled_back" and job.active), None)
+    asked = by_generation.get(wanted) if wanted is not None else under_way
+    if asked is not None and asked.command.desired == "rolled_back":
+        return asked.command
+    for job in jobs:
+        if job.active:
+            raise Conflict(f"job {job.command.job_id} of {known.kb_id} is {_word(job)}", code="job-active")
+    newest = published[0].generation if published else None
+    if newest is None or (wanted is not None and wanted != newest):
+        raise Conflict(f"the newest published generation of {known.kb_id} is {newest}", code="not-the-newest")
+    if len(published) < 2:
+        raise Conflict(
+            f"generation {newest} is the only published one of {known.kb_id}: there is none to go back to",
+            code="nothing-before",
+        )
+    if published[1].generation < known.vacuumed_below:
+        raise Conflict(f"generation {published[1].generation} was vacuumed: it can't be gone back to", code="vacuumed")
+    successor = _successor(by_generation[newest].command, origin, desired="rolled_back")
+    return successor, audit(successor, "rollback")
+
+
+def vacuum(
+    known: KbDefined,
+    jobs: Sequence[Job],
+    *,
+    published: Sequence[GenerationState],
+    keep: int,
+    below: int | None,
+    at: str,
+    by: str,
+) -> KbDefined:
+    """The KB's record with its floor raised to `below`, or to the oldest of `keep` published generations.
+
+    `published` holds the published generations, newest first. A floor never sinks.
+    """
+    if not published:
+        raise Conflict(f"{known.kb_id} has no published generation; there is nothing to vacuum", code="not-published")
+    floor = below if below is not None else published[min(keep, len(published)) - 1].generation
+    if floor > published[0].generation:
+        raise Conflict(
+            f"below {floor} lies generation {published[0].generation}, which searches see; it can't be vacuumed",
+            code="still-searched",
+        )
+    for job in jobs:
+        if job.active and (job.undoing or (job.command.base or floor) < floor):
+            raise Conflict(f"job {job.command.job_id} of {known.kb_id} is {_word(job)}", code="job-active")
+    return msgspec.structs.replace(known, vacuumed_below=max(known.vacuumed_below, floor), updated_at=at, updated_by=by)
+
+
+def _successor(command: JobCommand, origin: Origin, **changed: Any) -> JobCommand:
+    return msgspec.structs.replace(
         command,
-        desired=desired,
         revision=command.revision + 1,
-        definition=taken,
         issued_at=origin.issued_at,
         issued_by=origin.issued_by,
         reason=origin.reason,
+        **changed,
     )
-    return successor, audit(successor, action)
+
+
+def _crawls_differently(before: Definition, after: Definition) -> bool:
+    """Whether pages could be found, or left out, that were not before."""
+    return (before.source, before.crawl.respect_robots) != (after.source, after.crawl.respect_robots)
 
 
 def restore(command: JobCommand, *, origin: Origin) -> tuple[JobCommand, CommandIssued]:
@@ -177,6 +276,10 @@ def builds_on(definition: Definition, published: Definition | None) -> bool:
     )
 
 
+def _builds_on_job(definition: Definition, job: JobCommand | None) -> bool:
+    return job is not None and job.extractor == EXTRACTOR and builds_on(definition, job.definition)
+
+
 def within_generation(running: Definition, wanted: Definition) -> Definition:
     """`wanted` with the embedding and chunking of `running`: a generation has one profile and one way of cutting."""
     return msgspec.structs.replace(wanted, embedding=running.embedding, chunking=running.chunking)
@@ -192,7 +295,10 @@ def same_request(command: JobCommand, kb_id: str, digest: str | None) -> None:
         )
 
 
-def audit(command: JobCommand, action: Literal["start", "pause", "resume", "cancel", "restore"]) -> CommandIssued:
+def audit(
+    command: JobCommand,
+    action: Literal["start", "pause", "resume", "cancel", "approve", "rollback", "restore"],
+) -> CommandIssued:
     return CommandIssued(
         job_id=command.job_id,
         kb_id=command.kb_id,
@@ -218,5 +324,9 @@ def partition_of(event: Event, *, job_partition: int | None, partitions: int) ->
 
 def _word(job: Job) -> str:
     if job.undoing:
-        return "being cancelled" if job.command.desired == "cancelled" else "being undone"
+        return {"cancelled": "being cancelled", "rolled_back": "being rolled back"}.get(
+            job.command.desired, "being undone"
+        )
+    if job.review is not None:
+        return "waiting for a review"
     return "paused" if job.command.desired == "paused" else "active"

@@ -9,7 +9,7 @@ from weaviate.exceptions import WeaviateBaseError
 
 from control.answers import Hit, SearchAnswer
 from control.books import Books
-from control.problems import Invalid, NotFound
+from control.problems import Gone, Invalid, NotFound
 from headrace.embedding import Embedder, embedder_for
 from headrace.embedding.base import TextsRefused
 from headrace.errors import DependencyUnwell
@@ -72,6 +72,12 @@ class Searcher:
         )
 
     def _named(self, kb_id: str, wanted: int) -> GenerationState:
+        kb = self._books.kbs.get(kb_id)
+        if kb is not None and kb.deleted_through < wanted < kb.vacuumed_below:
+            raise Gone(
+                f"generation {wanted} of {kb_id} was vacuumed; the oldest that can be searched is {kb.vacuumed_below}",
+                code="vacuumed-generation",
+            )
         found = next((s for s in self._standing(kb_id) if s.generation == wanted), None)
         if found is None:
             raise NotFound(f"{kb_id} has no generation {wanted}", code="unknown-generation")

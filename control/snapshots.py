@@ -129,6 +129,7 @@ class Snapshots:
             outcome=told.finished.outcome if told.finished else None,
             undone_revision=told.index.revision if told.index and undone else None,
             generation=self._books.kbs.generation(command.kb_id, command.generation),
+            review=told.review.digest if told.review and told.review.revision == command.revision else None,
         )
 
     def _interesting(self, job_id: str) -> bool:
@@ -194,6 +195,7 @@ class Snapshots:
             generation=state.state if state else None,
             finished=told.finished.outcome if told.finished else None,
             waits_for=frozenset(stall.dependency for stall in told.stalls),
+            review_revision=told.review.revision if told.review else None,
         )
         rate = pace_of(pace, tally.processed)
         return build(command, facts, told, tally, offsets, rate, published.generation if published else None)

@@ -3,15 +3,15 @@
 | desired | facts, the first row that fits | status |
 |---|---|---|
 | any | finished: failed | failed |
-| cancelled | consumer `undone` answers the current revision | cancelled |
+| cancelled, rolled_back | consumer `undone` answers the current revision | cancelled |
 | cancelled | finished, and its generation not undone: it was published before the cancel | completed… |
-| cancelled | else | cancelling |
+| cancelled, rolled_back | else | cancelling |
 | any | finished: completed, completed_with_errors | the same |
 | paused | producer and consumer hold, both answering the current revision | paused |
 | paused | else | pausing |
 | running | no report answers the current revision, which is not the first | resuming |
 | running | the producer has not reported yet, in the first revision | queued |
-| running | a person must decide | needs_review |
+| running | the consumer asked for a review under the current revision | needs_review |
 | running | a dependency is unwell | stalled |
 | running | else | running |
 """
@@ -28,8 +28,6 @@ Status = Literal[
 Phase = Literal["crawling", "indexing", "publishing", "done"]
 
 OVER: frozenset[Status] = frozenset({"cancelled", "completed", "completed_with_errors", "failed"})
-REVIEW = "review"
-"""A consumer's Stall that names this as its dependency waits for a person, not for a service."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,10 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """All that decides a status. `waits_for` names the dependencies of open stalls."""
+    """All that decides a status. `waits_for` names the dependencies of open stalls.
+
+    `review_revision` is the command under which a review was asked for last.
+    """
 
     desired: Desired
     revision: int
@@ -53,6 +54,7 @@ class Facts:
     generation: Literal["open", "published", "undone"] | None = None
     finished: Literal["completed", "completed_with_errors", "failed"] | None = None
     waits_for: frozenset[str] = frozenset()
+    review_revision: int | None = None
 
 
 def status_of(facts: Facts) -> Status:
@@ -87,7 +89,7 @@ def consumer_holds(facts: Facts) -> bool:
 def _cancelled(facts: Facts) -> Status:
     if _answers(facts.index, facts.revision, "undone"):
         return "cancelled"
-    if facts.finished and facts.generation != "undone":
+    if facts.desired == "cancelled" and facts.finished and facts.generation != "undone":
         return facts.finished
     return "cancelling"
 
@@ -98,7 +100,7 @@ def _running(facts: Facts) -> Status:
         return "resuming"
     if facts.crawl is None and facts.revision == 1:
         return "queued"
-    if REVIEW in facts.waits_for:
+    if facts.review_revision == facts.revision:
         return "needs_review"
     return "stalled" if facts.waits_for else "running"
 

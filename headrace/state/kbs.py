@@ -33,11 +33,13 @@ class KnowledgeBases:
 
     def published(self, kb_id: str) -> GenerationState | None:
         """The generation that searches see: the highest published one that no deletion took, or None."""
+        return next(iter(self.published_all(kb_id)), None)
+
+    def published_all(self, kb_id: str) -> list[GenerationState]:
+        """Those published that no deletion took, newest first."""
         kb = self._kbs.get(kb_id)
         floor = kb.deleted_through if kb else 0
-        return next(
-            (s for s in reversed(self.generations(kb_id)) if s.state == "published" and s.generation > floor), None
-        )
+        return [s for s in reversed(self.generations(kb_id)) if s.state == "published" and s.generation > floor]
 
     def undone(self, kb_id: str) -> frozenset[int]:
         return frozenset(state.generation for state in self.generations(kb_id) if state.state == "undone")

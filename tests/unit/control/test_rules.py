@@ -10,7 +10,8 @@ from control.problems import Conflict, Invalid
 from control.rules import Job, Origin
 from schemas.commands import JobCommand, refusal
 from schemas.identity import partition_for
-from schemas.kb import Chunking, Definition, Embedding, GenerationState, KbDefined, Source
+from schemas.kb import Chunking, Crawl, Definition, Embedding, GenerationState, KbDefined, Publish, Source
+from schemas.pages import EXTRACTOR
 
 DEFINITION = Definition(source=Source(urls=("https://example.org/",)))
 KB = KbDefined(kb_id="docs", definition=DEFINITION, last_generation=6, updated_at="t", updated_by="t")
@@ -34,7 +35,7 @@ def state(of: str, generation: int = 6) -> GenerationState:
 
 def started(jobs: list[Job] | None = None, **known: Any) -> tuple[KbDefined, JobCommand, Any]:
     values: dict[str, Any] = {
-        "job_id": "new", "partitions": 6, "published": None, "published_definition": None, "openai_available": False,
+        "job_id": "new", "partitions": 6, "published": None, "published_by": None, "openai_available": False,
         "origin": ORIGIN,
     }  # fmt: skip
     return rules.start(known.pop("kb", KB), jobs or [], **values | known)
@@ -64,8 +65,13 @@ def test_openai_is_the_default_where_a_key_is_set() -> None:
 )
 def test_base_is_the_published_generation_of_the_same_profile(changed: dict[str, Any], base: int | None) -> None:
     before = msgspec.structs.replace(LOCAL, **changed)
-    _, new, _ = started(published=state("published", 5), published_definition=before)
+    _, new, _ = started(published=state("published", 5), published_by=command(definition=before))
     assert new.base == base
+
+
+def test_what_another_extractor_made_is_no_base() -> None:
+    _, new, _ = started(published=state("published", 5), published_by=command(extractor=EXTRACTOR - 1))
+    assert (new.base, new.extractor) == (None, EXTRACTOR)
 
 
 def test_without_the_published_job_known_there_is_no_base() -> None:
@@ -142,6 +148,125 @@ def test_resume_takes_the_definition_as_it_is_now_save_embedding_and_chunking() 
     assert (after.definition.embedding, after.definition.chunking) == (LOCAL.embedding, LOCAL.chunking)
 
 
+@pytest.mark.parametrize(
+    ("changed", "scope_revision"),
+    [
+        ({"source": Source(urls=("https://example.org/",), max_pages=3)}, 4),
+        ({"crawl": Crawl(respect_robots=False)}, 4),
+        ({"crawl": Crawl(delay_s=3)}, 1),
+        ({"publish": Publish(max_vanished_share=1)}, 1),
+    ],
+)
+def test_another_scope_is_crawled_anew(changed: dict[str, Any], scope_revision: int) -> None:
+    wanted = msgspec.structs.replace(DEFINITION, **changed)
+    after, _ = change(Job(command(desired="paused")), "resume", wanted)
+    assert after.scope_revision == scope_revision
+
+
+def test_approve_names_the_manifest_that_was_seen() -> None:
+    after, issued = change(Job(command(), review="abc"), "approve")
+    assert (after.approved, after.desired, after.revision, issued.action) == ("abc", "running", 4, "approve")
+    assert refusal(command(), after) is None
+    assert change(Job(after), "approve") is None
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Job(command()),
+        Job(command(desired="paused"), review="abc"),
+        Job(command(), "completed"),
+        Job(command(approved="abc"), "completed"),
+        Job(command(desired="cancelled"), undoing=True, review="abc"),
+    ],
+)
+def test_without_a_review_there_is_nothing_to_approve(job: Job) -> None:
+    with pytest.raises(Conflict, match="nothing to approve"):
+        change(job, "approve")
+
+
+def test_a_job_that_waits_for_a_review_says_so() -> None:
+    with pytest.raises(Conflict, match="waiting for a review"):
+        started([Job(command(), review="abc")])
+
+
+OLD, NEW = Job(command(generation=5, job_id="old"), "completed"), Job(command(), "completed")
+BOTH = [state("published", 6), state("published", 5)]
+
+
+def rollback(*jobs: Job, wanted: int | None = None, kb: KbDefined = KB, published: Any = BOTH) -> Any:
+    return rules.rollback(kb, jobs or (NEW, OLD), published=published, wanted=wanted, origin=ORIGIN)
+
+
+@pytest.mark.parametrize("wanted", [None, 6])
+def test_rollback_undoes_the_newest_published_generation(wanted: int | None) -> None:
+    after, issued = rollback(wanted=wanted)
+    assert (after.generation, after.desired, after.revision, issued.action) == (6, "rolled_back", 4, "rollback")
+    assert refusal(command(), after) is None
+
+
+def test_a_generation_whose_cancel_came_too_late_can_be_rolled_back() -> None:
+    cancelled = command(desired="cancelled")
+    after, _ = rollback(Job(cancelled, "completed"))
+    assert refusal(cancelled, after) is None
+
+
+def test_a_repeated_rollback_undoes_no_second_generation() -> None:
+    under_way = Job(command(desired="rolled_back"), undoing=True)
+    left = [state("published", 5), state("published", 4)]
+    assert rollback(under_way, published=left) == under_way.command
+    assert rollback(under_way, wanted=6, published=left) == under_way.command
+    done = Job(command(desired="rolled_back"), "cancelled")
+    assert rollback(done, OLD, wanted=6, published=left) == done.command
+    after, _ = rollback(done, OLD, published=left)
+    assert after.generation == 5
+
+
+@pytest.mark.parametrize(
+    ("jobs", "changed", "why"),
+    [
+        ((Job(command(generation=7)), NEW), {}, "active"),
+        ((Job(command(desired="rolled_back"), undoing=True), OLD), {"wanted": 5}, "rolled back"),
+        ((), {"wanted": 5}, "newest published generation"),
+        ((), {"published": []}, "newest published generation"),
+        ((), {"published": BOTH[:1]}, "none to go back to"),
+        ((), {"kb": msgspec.structs.replace(KB, vacuumed_below=6)}, "vacuumed"),
+    ],
+)
+def test_what_can_not_be_rolled_back(jobs: Any, changed: dict[str, Any], why: str) -> None:
+    with pytest.raises(Conflict, match=why):
+        rollback(*jobs, **changed)
+
+
+def vacuum(*jobs: Job, keep: int = 1, below: int | None = None, kb: KbDefined = KB, published: Any = BOTH) -> int:
+    return rules.vacuum(kb, jobs, published=published, keep=keep, below=below, at="t", by="t").vacuumed_below
+
+
+def test_vacuum_raises_the_floor_and_never_lowers_it() -> None:
+    assert [vacuum(), vacuum(keep=2), vacuum(keep=9), vacuum(below=3)] == [6, 5, 5, 3]
+    assert vacuum(keep=2, kb=msgspec.structs.replace(KB, vacuumed_below=6)) == 6
+    assert rules.define("docs", msgspec.structs.replace(KB, vacuumed_below=6), DEFINITION, at="", by="").vacuumed_below
+
+
+@pytest.mark.parametrize(
+    ("jobs", "changed", "why"),
+    [
+        ((), {"published": []}, "no published generation"),
+        ((), {"below": 7}, "searches see"),
+        ((Job(command(generation=7, base=5)),), {}, "active"),
+        ((Job(command(desired="rolled_back"), undoing=True),), {}, "rolled back"),
+    ],
+)
+def test_what_can_not_be_vacuumed(jobs: Any, changed: dict[str, Any], why: str) -> None:
+    with pytest.raises(Conflict, match=why):
+        vacuum(*jobs, **changed)
+
+
+def test_a_job_on_a_newer_base_does_not_hold_vacuum_up() -> None:
+    assert vacuum(Job(command(generation=7, base=6))) == 6
+    assert vacuum(Job(command(generation=7, base=None))) == 6
+
+
 def test_restore_is_the_same_command_again() -> None:
     standing, issued = rules.restore(command(), origin=ORIGIN)
     assert standing == command() and issued.action == "restore" and issued.reason == "because"
@@ -165,6 +290,9 @@ def test_restore_is_the_same_command_again() -> None:
         ("cancelled", "completed", None, "undone", None, True),
         ("cancelled", "completed", 3, "undone", "cancelled", False),
         ("cancelled", "failed", None, "undone", "failed", False),
+        ("rolled_back", "completed", None, "published", None, True),
+        ("rolled_back", "completed", 2, "undone", None, True),
+        ("rolled_back", "completed", 3, "undone", "cancelled", False),
     ],
 )
 def test_job_end(

@@ -6,6 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from control.status import OVER, Facts, Phase, Report, Status, phase_of, status_of
+from schemas.commands import Desired
 
 R = 4
 """The current revision of every case; answers to R - 1 are answers to an older command."""
@@ -35,8 +36,14 @@ OLD_HOLD, HOLD = Report("holding", R - 1), Report("holding", R)
         (facts(all_processed=True), "running", "crawling"),
         (facts(generation="published"), "running", "publishing"),
         (facts(waits_for=frozenset({"Weaviate"})), "stalled", "crawling"),
-        (facts(waits_for=frozenset({"review"})), "needs_review", "crawling"),
-        (facts(waits_for=frozenset({"review", "Weaviate"})), "needs_review", "crawling"),
+        (facts(review_revision=R), "needs_review", "crawling"),
+        (facts(review_revision=R, waits_for=frozenset({"Weaviate"})), "needs_review", "crawling"),
+        (facts(review_revision=R - 1), "running", "crawling"),  # approved since, or resumed: the proof is made again
+        (facts(review_revision=R, finished="completed"), "completed", "done"),
+        (facts("paused", review_revision=R), "pausing", "crawling"),
+        (facts("rolled_back", finished="completed", generation="published"), "cancelling", "publishing"),
+        (facts("rolled_back", finished="completed", generation="undone"), "cancelling", "crawling"),
+        (facts("rolled_back", finished="completed", index=Report("undone", R)), "cancelled", "done"),
         (facts(waits_for=frozenset({"Weaviate"}), crawl=OLD_HOLD, index=OLD_HOLD), "resuming", "crawling"),
         (facts("paused"), "pausing", "crawling"),
         (facts("paused", crawl=HOLD), "pausing", "crawling"),
@@ -75,12 +82,12 @@ def everything() -> "list[Facts]":
     return [
         Facts(
             desired=desired, revision=revision, crawl=crawl, index=index, finished=finished, generation=generation,
-            waits_for=waits, crawl_over=over,
+            waits_for=waits, crawl_over=over, review_revision=review,
         )
-        for desired, revision, crawl, index, finished, generation, waits, over in product(
-            ("running", "paused", "cancelled"), (1, R), crawls, indexes,
+        for desired, revision, crawl, index, finished, generation, waits, over, review in product(
+            get_args(Desired), (1, R), crawls, indexes,
             (None, "completed", "completed_with_errors", "failed"), (None, "open", "published", "undone"),
-            (frozenset(), frozenset({"Weaviate"}), frozenset({"review"})), (False, True),
+            (frozenset(), frozenset({"Weaviate"})), (False, True), (None, R - 1, R),
         )
     ]  # fmt: skip
 
@@ -98,8 +105,10 @@ def test_what_holds_for_every_combination() -> None:
             assert known.index.state == "holding" and known.crawl.state != "crawling"
         if status == "cancelled":
             assert known.index == Report("undone", known.revision)
-        if status in ("stalled", "needs_review"):
+        if status == "stalled":
             assert known.desired == "running" and known.waits_for
+        if status == "needs_review":
+            assert known.desired == "running" and known.review_revision == known.revision
         if status in ("completed", "completed_with_errors", "failed"):
             assert known.finished == status
     assert seen == set(get_args(Status))
