@@ -42,6 +42,11 @@ class Manifest(PageFold):
         pages = (each.page for each in self.pages.values() if each.page.page_end_offset is not None)
         return {page.url: page for page in pages if any(page.epoch < e < (page.page_end_offset or 0) for e in epochs)}
 
+    def outdated(self, scope_revision: int) -> dict[str, PageRecord]:
+        """Pages that were judged by an older scope: they may link to what only this one holds, or be outside of it."""
+        pages = (each.page for each in self.pages.values())
+        return {page.url: page for page in pages if page.scope_revision < scope_revision}
+
     def late(self, epoch: int, read_to: int) -> list[PageRecord]:
         """Pages that this owner must visit itself: stale, or recorded by another since it read the checkpoint."""
         unread = (each.page for each in self.pages.values() if each.page.epoch < epoch and each.offset >= read_to)
@@ -95,13 +100,14 @@ def links_of(page: PageRecord, links: Iterable[str], hops: int = 0) -> Iterable[
     return (Entry(link, page.depth + 1, page.url) for link in links)
 
 
-def mark_visited(frontier: Frontier, manifest: Manifest, epoch: int = 0) -> list[PageRecord]:
+def mark_visited(frontier: Frontier, manifest: Manifest, epoch: int = 0, scope_revision: int = 1) -> list[PageRecord]:
     """Pages that need no visit any more.
 
-    Fetched again are stale ones, and those whose links did not all fit the record: they alone know them.
+    Fetched again are stale ones, those of an older scope, and those whose links did not all fit the record: they alone
+    know them.
     """
-    stale = manifest.stale(epoch)
-    known = [page for page in manifest.visited() if not page.links_truncated and page.url not in stale]
+    again = manifest.stale(epoch).keys() | manifest.outdated(scope_revision)
+    known = [page for page in manifest.visited() if not page.links_truncated and page.url not in again]
     for page in known:
         frontier.mark_visited(page.url)
     return known

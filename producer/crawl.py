@@ -2,27 +2,36 @@
 
 1. `crawl_begin` is on the log; its offset is the epoch. What an earlier owner still writes is dropped by readers.
 2. The KB's partition of `pages` is read to its end: pages of this generation with a record are not visited again, their
-   links make the frontier; pages of base are known with their chunks and validators.
-3. Pages are visited and published (see `publication`) until the frontier is empty or the page limit is reached.
-4. Pages of base that were not come to get their record: gone where the frontier is empty, else kept.
+   links make the frontier; pages of base are known with their chunks and validators (`base`), and so are pages that
+   this generation recorded under an older scope, which are visited again where the scope of now finds them.
+3. Pages are visited and published (`publication`) until the frontier is empty or the page limit is reached.
+4. Pages of base or an older scope that were not come to get their record: gone, kept, or out of scope (`accounting`).
 5. All records of 3 and 4 have their delivery report. The partition is read once more to its end at that time: count and
    digest are of what stands there, not of what is remembered. Pages that an earlier owner recorded after 2, or whose
-   chunks it wrote after 1, are visited (back to 3).
+   chunks it wrote after 1, are visited, whatever the limit (back to 3). Where a page that was visited has no record any
+   more (a tombstone: its chunks were lost), this epoch ends without a `crawl_end`, and another begins.
 6. `crawl_end`, once.
-A crash after 1: the next owner's epoch begins. After any step up to 5: the records say what is left to do. After 6,
-before anyone is told: the next owner finds nothing to visit and sends a `crawl_end` of its own, with the same manifest;
-the consumer drops the second of a generation that is published.
+A crash after 1, or between two steps up to 5: the next owner's epoch begins, and the records say what is left to do.
+Those of step 4 do not count as visited: step 4 of the next epoch writes them again. After 6, before anyone is told: the
+next owner finds nothing to visit and sends a `crawl_end` of its own, with the same manifest; the consumer drops the
+second of a generation that is published.
+An owner that was replaced and does not know it writes with a lower epoch. What it writes before 5 is read there; what
+it writes later stands behind the end that `crawl_end` names; its `crawl_end` stands behind a higher epoch's
+`crawl_begin`, and readers drop it.
 """
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from producer.accounting import accounts
+from producer.base import Ground, base_pages, own_pages
 from producer.checkpoint import Checkpoint, Manifest, links_of, mark_visited
 from producer.frontier import Entry, Frontier
-from producer.publication import Publication, accounted
+from producer.publication import Publication
 from producer.scope import ScopeError
 from producer.tally import Tally
 from producer.tools import Tools
@@ -32,7 +41,7 @@ from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.facts import CrawlCounts
 from schemas.identity import partition_for
-from schemas.pages import PageRecord, PageState
+from schemas.pages import PageRecord
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +51,6 @@ twice after a crash, and memory to 32 bodies of 10 MB at worst."""
 REPORT_S: Final = 1.0
 ACCOUNTED_AT_ONCE: Final = 500
 """Records of base handed over before their delivery reports are waited for: about 5 MB."""
-_WITH_CONTENT: Final = ("fetched", "unchanged", "kept")
 
 
 @dataclass(frozen=True)
@@ -55,15 +63,17 @@ class Ending:
 
 
 class Crawl:
-    """`run` once; `halt` makes it stop at the next page border."""
+    """`run` once; `halt` makes it stop at the next page border. `ground` tells what is known of the command's base."""
 
-    def __init__(self, command: JobCommand, tools: Tools) -> None:
-        self._command, self._tools = command, tools
+    def __init__(self, command: JobCommand, tools: Tools, ground: Callable[[], Awaitable[Ground]]) -> None:
+        self._command, self._tools, self._ground = command, tools, ground
         self._pages_partition = partition_for(command.kb_id, tools.pages_partitions)
         self._checkpoint = Checkpoint(tools.settings, command.kb_id, self._pages_partition)
         self._frontier = Frontier(command.definition.source.max_depth)
         self._tally = Tally(command.generation)
-        self._base: dict[str, PageRecord] = {}
+        self._known: dict[str, PageRecord] = {}
+        """From before: pages of base, and on top of them those of this generation under an older scope."""
+        self._outdated: dict[str, PageRecord] = {}
         self._in_flight: set[asyncio.Task[None]] = set()
         self._publication: Publication | None = None
         self._visitor: Visitor | None = None
@@ -82,6 +92,10 @@ class Crawl:
     def outlived_by(self, epoch: int) -> bool:
         """Whether `epoch`, which readers have seen, makes them drop what this one writes."""
         return self._begun is not None and epoch > self._begun
+
+    def lost(self, recrawl: int) -> bool:
+        """Whether records that this epoch may count on were lost; see `GenerationState.recrawl`."""
+        return self._begun is not None and self._begun <= recrawl
 
     @property
     def _begun(self) -> int | None:
@@ -109,7 +123,7 @@ class Crawl:
             await self._publication.settle()
 
     async def run(self) -> Ending | None:
-        """Steps 1 to 6. None when halted."""
+        """Steps 1 to 6. None when halted, or when another epoch must begin."""
         publication = await self._begin()
         try:
             visitor = self._visitor = self._new_visitor()
@@ -139,7 +153,7 @@ class Crawl:
 
     def _new_visitor(self) -> Visitor:
         user_agent = self._tools.settings.user_agent
-        return Visitor(self._command.definition, self._tools.pool, user_agent=user_agent, base=self._base)
+        return Visitor(self._command.definition, self._tools.pool, user_agent=user_agent, base=self._known)
 
     async def _begin(self) -> Publication:
         command = self._command
@@ -156,21 +170,27 @@ class Crawl:
         return self._publication
 
     async def _restore(self, visitor: Visitor) -> None:
-        """Step 2. A definition that changed since counts for what is still to be visited."""
+        """Step 2."""
         command = self._command
+        ground = await self._ground()
         base = [command.base] if command.base is not None else []
         own, *older = await self._checkpoint.read(command.generation, *base)
         self._read_to = own.end
+        self._last_epoch = max(own.epochs, default=0)
+        stale = own.stale(self._begun or 0)
+        outdated = own.outdated(command.scope_revision)
+        self._outdated = {url: page for url, page in outdated.items() if url not in stale}
         for manifest in older:
-            self._base.update(_with_content(manifest))
-        for page in mark_visited(self._frontier, own, self._begun or 0):
+            self._known.update(base_pages(command, ground, manifest))
+        self._known.update(own_pages(self._outdated))
+        for page in mark_visited(self._frontier, own, self._begun or 0, command.scope_revision):
             self._tally.add(page)
         for seed in visitor.scope.seeds:
             self._frontier.add(Entry(seed, 0))
         for page in own.visited():
-            self._add_inside(visitor, [Entry(page.url, page.depth, page.discovered_from)])
-            self._add_inside(visitor, links_of(page, page.links))
-        self._last_epoch = max((each.page.epoch for each in own.pages.values()), default=0)
+            if page.url not in outdated:
+                self._add_inside(visitor, [Entry(page.url, page.depth, page.discovered_from)])
+                self._add_inside(visitor, links_of(page, page.links))
 
     async def _crawl(self, visitor: Visitor, publication: Publication) -> Manifest | None:
         """Steps 3 to 5."""
@@ -181,6 +201,9 @@ class Crawl:
             await self._account_for_base(visitor, publication)
             await publication.settle()
             (manifest,) = await self._checkpoint.read(self._command.generation)
+            if not self._complete(manifest):
+                log.warning("job %s: pages have no record any more; beginning anew", self._command.job_id)
+                return None
             late = manifest.late(publication.epoch, self._read_to)
             if not late:
                 return manifest
@@ -188,6 +211,10 @@ class Crawl:
             self._read_to = manifest.end
             for page in late:
                 self._frontier.readmit(Entry(page.url, page.depth, page.discovered_from))
+
+    def _complete(self, manifest: Manifest) -> bool:
+        """Whether every page that this epoch knows to have a record has one."""
+        return self._frontier.all_among(manifest.pages) and self._known.keys() <= manifest.pages.keys()
 
     async def _visit_all(self, visitor: Visitor, publication: Publication) -> None:
         while True:
@@ -202,7 +229,8 @@ class Crawl:
 
     def _next(self) -> Entry | None:
         """The next page to begin, if one may be begun now."""
-        room = self._tally.against_limit + len(self._in_flight) < self._command.definition.source.max_pages
+        limit = self._command.definition.source.max_pages
+        room = self._tally.against_limit + len(self._in_flight) < limit or self._frontier.urgent
         if self._halting or not room or len(self._in_flight) >= PAGES_IN_FLIGHT:
             return None
         return self._frontier.pop()
@@ -212,8 +240,10 @@ class Crawl:
             self._note(await publication.leave_out(entry, visitor.scope.verdict(entry.url).reason))
             return
         visit = await visitor.visit(entry)
-        page = await publication.publish(visit, self._base.get(entry.url))
+        page = await publication.publish(visit, self._known.get(entry.url))
         self._note(page)
+        if page.state == "kept" and page.links_truncated:
+            self._frontier.overflowed = True
         self._add_inside(visitor, links_of(page, visit.links, entry.hops))
 
     def _note(self, page: PageRecord) -> None:
@@ -229,21 +259,11 @@ class Crawl:
 
     async def _account_for_base(self, visitor: Visitor, publication: Publication) -> None:
         """Step 4."""
-        unseen = [page for url, page in self._base.items() if not self._frontier.visited(url)]
-        for first in range(0, len(unseen), ACCOUNTED_AT_ONCE):
-            some = unseen[first : first + ACCOUNTED_AT_ONCE]
-            await asyncio.gather(*(publication.record(self._account(visitor, page)) for page in some))
-
-    def _account(self, visitor: Visitor, page: PageRecord) -> PageRecord:
-        verdict = visitor.scope.verdict(page.url)
-        state: PageState
-        if not self._frontier.emptied:
-            state, reason = "kept", "not reached within the page limit"
-        elif verdict.inside:
-            state, reason = "gone", "no page links to it any more"
-        else:
-            state, reason = "out_of_scope", verdict.reason
-        return accounted(self._command, self.epoch, page, state, reason)
+        known = self._known | {url: page for url, page in self._outdated.items() if url not in self._known}
+        unseen = {url: page for url, page in known.items() if not self._frontier.visited(url)}
+        records = accounts(self._command, self.epoch, self._frontier, visitor.scope, unseen)
+        while some := list(itertools.islice(records, ACCOUNTED_AT_ONCE)):
+            await asyncio.gather(*map(publication.record, some))
 
     async def _end(self, publication: Publication, manifest: Manifest, failure: str | None) -> Ending:
         """Step 6."""
@@ -259,6 +279,7 @@ class Crawl:
             digest=await asyncio.to_thread(manifest.digest),
             frontier_emptied=self._frontier.emptied,
             errors=manifest.errors,
+            scope_revision=command.scope_revision,
             failure=failure,
             ended_at=now(),
         )
@@ -275,11 +296,6 @@ class Crawl:
         while True:
             await self._tools.reports.report(self._command, "crawling", epoch=self.epoch, counts=self.counts)
             await asyncio.sleep(REPORT_S)
-
-
-def _with_content(manifest: Manifest) -> dict[str, PageRecord]:
-    pages = (each.page for each in manifest.pages.values())
-    return {page.url: page for page in pages if page.state in _WITH_CONTENT}
 
 
 async def _cancelled(*tasks: "asyncio.Task[None]") -> None:

@@ -52,7 +52,7 @@ def extract(url: str, body: bytes, content_type: str | None = None, x_robots_tag
     document without blocks: its links still count. Raises NotExtractable for what holds no text.
     """
     if len(body) > MAX_INPUT_BYTES:
-        raise NotExtractable(f"larger than {MAX_INPUT_BYTES} bytes")
+        raise NotExtractable(f"larger than {MAX_INPUT_BYTES} bytes", limited=True)
     kind = _kind(url, body, content_type)
     text = _CONTROL.sub("", decode(body, content_type, is_html=kind == "html"))
     if kind == "html":
@@ -86,16 +86,16 @@ def _refuse_binary(body: bytes, media_type: str) -> None:
 def _from_html(url: str, text: str, x_robots_tag: str | None) -> Document:
     # Before the tree is built, which takes some 150 bytes an element; each has a start tag and often an end tag.
     if text.count("<") > 2 * MAX_ELEMENTS:
-        raise NotExtractable(f"more than {MAX_ELEMENTS} elements")
+        raise NotExtractable(f"more than {MAX_ELEMENTS} elements", limited=True)
     # libxml2 compares each attribute with all before it, and nothing can stop it while it does.
     if any(len(tag.group().split()) > MAX_ATTRIBUTES for tag in _LONG_TAG.finditer(text)):
-        raise NotExtractable(f"a tag with more than {MAX_ATTRIBUTES} attributes")
+        raise NotExtractable(f"a tag with more than {MAX_ATTRIBUTES} attributes", limited=True)
     root = _parse(text)
     if root is None:
         return _document("", [], links=[], directives=_parse_directives([x_robots_tag or ""]), method="empty")
     count = int(cast(float, _COUNT(root)))
     if count > MAX_ELEMENTS:
-        raise NotExtractable(f"more than {MAX_ELEMENTS} elements")
+        raise NotExtractable(f"more than {MAX_ELEMENTS} elements", limited=True)
     base = _base(root, url)
     directives = _directives(root, x_robots_tag)
     links, target = _links(root, base), _canonical_url(root, base)

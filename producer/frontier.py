@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -33,21 +34,30 @@ class Frontier:
         self._waiting = 0
         self._seen: set[bytes] = set()
         self._visited: set[bytes] = set()
+        self._too_deep: set[bytes] = set()
+        self._urgent: deque[Entry] = deque()
         self.overflowed = False
+        """Something may have been linked that is not known: the frontier never counts as emptied any more."""
 
     def __len__(self) -> int:
-        return self._waiting
+        return self._waiting + len(self._urgent)
 
     @property
     def emptied(self) -> bool:
         """Everything that was ever found has been taken."""
-        return self._waiting == 0 and not self.overflowed
+        return len(self) == 0 and not self.overflowed
+
+    @property
+    def urgent(self) -> bool:
+        """The next one was readmitted: it is visited whatever the limit of pages says."""
+        return bool(self._urgent)
 
     def add(self, entry: Entry) -> bool:
         """Whether it is new, not too deep, and there was room."""
-        if self._max_depth is not None and entry.depth > self._max_depth:
-            return False
         key = _key(entry.url)
+        if self._max_depth is not None and entry.depth > self._max_depth:
+            self._too_deep.add(key)
+            return False
         if key in self._seen:
             return False
         if self._waiting >= self._capacity:
@@ -58,14 +68,16 @@ class Frontier:
         return True
 
     def readmit(self, entry: Entry) -> None:
-        """To be visited (again), whatever is known of it."""
+        """To be visited (again) and before all others, whatever is known of it."""
         key = _key(entry.url)
         self._seen.add(key)
         self._visited.discard(key)
-        self._append(entry)
+        self._urgent.append(entry)
 
     def pop(self) -> Entry | None:
         """The next one, or None when there is none now; visits under way may still find more."""
+        if self._urgent:
+            return self._urgent.popleft()
         if not self._waiting:
             return None
         depth = min(self._levels)
@@ -84,6 +96,14 @@ class Frontier:
 
     def visited(self, url: str) -> bool:
         return _key(url) in self._visited
+
+    def too_deep(self, url: str) -> bool:
+        """Whether a link to it lay deeper than allowed; it may have been visited by another one."""
+        return _key(url) in self._too_deep
+
+    def all_among(self, urls: Iterable[str]) -> bool:
+        """Whether everything visited is among `urls`, which are distinct."""
+        return sum(map(self.visited, urls)) == len(self._visited)
 
     def _append(self, entry: Entry) -> None:
         self._levels.setdefault(entry.depth, deque()).append(entry)

@@ -95,7 +95,7 @@ class Jobs:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _keep(self, command: JobCommand) -> None:
-        keeper = Keeper(command, self._commands, self._kbs, self._tools)
+        keeper = Keeper(command, self._commands, self._kbs, self._tools, self._follower.catch_up)
         if command.job_id in self._keepers or keeper.over(command):
             return
         task = asyncio.create_task(keeper.run(), name=f"job {command.job_id}")

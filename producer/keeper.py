@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,12 +11,13 @@ from confluent_kafka import KafkaException
 
 from headrace.state.commands import Commands
 from headrace.state.kbs import KnowledgeBases
+from producer.base import Ground
 from producer.crawl import Crawl, Ending
 from producer.report import State
 from producer.tools import Tools
 from schemas.commands import JobCommand
 from schemas.facts import CrawlCounts
-from schemas.kb import Definition
+from schemas.kb import GenerationState
 
 log = logging.getLogger(__name__)
 
@@ -30,17 +32,28 @@ MAX_FAULTS: Final = 3
 
 @dataclass(frozen=True)
 class _Finished:
-    """A crawl that ended, and under which definition."""
+    """A crawl that ended, and by which scope it went."""
 
     ending: Ending
-    definition: Definition
+    scope_revision: int
 
 
 class Keeper:
-    """`run` until the job is over; `stop` ends it earlier; `wake` after each change of what it looks at."""
+    """`run` until the job is over; `stop` ends it earlier; `wake` after each change of what it looks at.
 
-    def __init__(self, command: JobCommand, commands: Commands, kbs: KnowledgeBases, tools: Tools) -> None:
+    `catch_up` returns once `commands` and `kbs` hold all that stood in their topics when it was called.
+    """
+
+    def __init__(
+        self,
+        command: JobCommand,
+        commands: Commands,
+        kbs: KnowledgeBases,
+        tools: Tools,
+        catch_up: Callable[[], Awaitable[None]],
+    ) -> None:
         self._command, self._commands, self._kbs, self._tools = command, commands, kbs, tools
+        self._catch_up = catch_up
         self._changed = asyncio.Event()
         self._stopping = False
         self._grace_s = PAUSE_GRACE_S
@@ -78,14 +91,25 @@ class Keeper:
         state = self._kbs.generation(command.kb_id, command.generation)
         return state is not None and state.state != "open"
 
+    @property
+    def _state(self) -> GenerationState | None:
+        return self._kbs.generation(self._command.kb_id, self._command.generation)
+
     def _is_finished(self) -> bool:
-        """A definition that was changed after the end of the crawl asks for another look at the site."""
-        return self._finished is not None and self._finished.definition == self._command.definition
+        """A scope that was changed after the end of the crawl asks for another look at the site, and so do records that
+        were lost since."""
+        finished = self._finished
+        return finished is not None and finished.scope_revision == self._command.scope_revision and not self._is_lost()
+
+    def _is_lost(self) -> bool:
+        return self._crawl is not None and self._state is not None and self._crawl.lost(self._state.recrawl)
 
     def _is_outlived(self) -> bool:
         """Another producer, which should not have, began a newer epoch: what this one writes now is dropped."""
-        state = self._kbs.generation(self._command.kb_id, self._command.generation)
-        return self._crawl is not None and state is not None and self._crawl.outlived_by(state.epoch)
+        return self._crawl is not None and self._state is not None and self._crawl.outlived_by(self._state.epoch)
+
+    def _must_begin_anew(self) -> bool:
+        return self._is_outlived() or (self._command.desired == "running" and self._is_lost())
 
     async def _step_back(self) -> None:
         """Who still owns the job when the group has had time to say otherwise begins anew."""
@@ -95,7 +119,7 @@ class Keeper:
 
     async def _next_command(self) -> None:
         """Returns when the command is no longer the newest, the epoch or the job is over, or this is to stop."""
-        while not self._stopping and not self.over(self._command) and not self._is_outlived():
+        while not self._stopping and not self.over(self._command) and not self._must_begin_anew():
             if self._commands.get(self._command.job_id) != self._command:
                 return
             self._changed.clear()
@@ -104,7 +128,7 @@ class Keeper:
     async def _run_epoch(self) -> None:
         """One epoch, until its end, the next command, or a fault; what is on its way to the log has arrived then."""
         self._finished = None
-        crawl = self._crawl = Crawl(self._command, self._tools)
+        crawl = self._crawl = Crawl(self._command, self._tools, self._ground)
         try:
             ending = await self._until_next_command(crawl)
         except (KafkaError, KafkaException) as exc:
@@ -121,7 +145,7 @@ class Keeper:
             await self._back_off(BACK_OFF_S * self._faults)
         else:
             self._faults = 0
-            self._finished = _Finished(ending, self._command.definition) if ending else None
+            self._finished = _Finished(ending, self._command.scope_revision) if ending else None
         finally:
             self._epoch, self._counts, self._looked = crawl.epoch, crawl.counts, not crawl.cut_off
             await self._settle(crawl)
@@ -162,9 +186,20 @@ class Keeper:
 
     async def _look(self) -> None:
         """A job that was paused before this process owned it has progress to show all the same."""
-        crawl = Crawl(self._command, self._tools)
+        crawl = Crawl(self._command, self._tools, self._ground)
         await crawl.look()
         self._epoch, self._counts, self._looked = crawl.epoch, crawl.counts, True
+
+    async def _ground(self) -> Ground:
+        """What is known of base, at least as of now: the start command may have been read before it."""
+        if self._command.base is None:
+            return Ground()
+        await self._catch_up()
+        state = self._kbs.generation(self._command.kb_id, self._command.base)
+        if state is None:
+            return Ground()
+        job = self._commands.get(state.job_id)
+        return Ground(job.definition if job else None, frozenset(state.not_indexed))
 
     async def _back_off(self, seconds: float) -> None:
         """Cut short by the next command."""

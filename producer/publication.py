@@ -59,7 +59,7 @@ class Publication:
         fetched_at = now()
         plan = self._plan(visit, base, fetched_at)
         if plan is None:
-            visit, plan = _too_many(visit), Plan((), ())
+            visit, plan = self._refused(visit, base, _too_many(visit))
         try:
             end = await self._publish_chunks(visit, plan) if visit.content is not None else None
             page = self._record(visit, plan, base, fetched_at)
@@ -68,8 +68,8 @@ class Publication:
             if exc.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
                 raise
             # This page is bad: a piece of it that no cut made small enough.
-            refused = msgspec.structs.replace(visit, state="skipped", reason="a chunk is too large", content=None)
-            return await self.record(self._record(refused, Plan((), ()), base, fetched_at))
+            visit, plan = self._refused(visit, base, "a chunk is too large")
+            return await self.record(self._record(visit, plan, base, fetched_at))
 
     async def record(self, page: PageRecord) -> PageRecord:
         """Steps 4 and 5 alone, for a page that has nothing to say on `chunks`."""
@@ -119,6 +119,14 @@ class Publication:
             return None
         return plan_chunks(self._command, self.epoch, visit, visit.content, base, fetched_at)
 
+    def _refused(self, visit: Visit, base: PageRecord | None, reason: str) -> tuple[Visit, Plan]:
+        """A page behind a limit of ours: what base has of it stays."""
+        if base is None:
+            return msgspec.structs.replace(visit, state="skipped", reason=reason, content=None), Plan((), ())
+        links = tuple(dict.fromkeys((*visit.links, *base.links)))
+        kept = msgspec.structs.replace(visit, state="kept", reason=reason, content=None, links=links)
+        return kept, Plan((), base.chunks)
+
     def _record(self, visit: Visit, plan: Plan, base: PageRecord | None, fetched_at: str) -> PageRecord:
         content, result = visit.content, visit.result
         links, truncated = _within(visit.links, MAX_LINK_BYTES)
@@ -130,7 +138,7 @@ class Publication:
             epoch=self.epoch,
             attempt=visit.attempt,
             url=visit.entry.url,
-            state=_state(visit, plan, base),
+            state=self._state(visit, plan, base),
             status=visit.status,
             reason=visit.reason,
             depth=visit.entry.depth,
@@ -145,8 +153,17 @@ class Publication:
             chunks=plan.refs,
             links=links,
             links_truncated=truncated or (known is not None and known.links_truncated),
+            scope_revision=self._command.scope_revision,
             fetched_at=fetched_at,
         )
+
+    def _state(self, visit: Visit, plan: Plan, base: PageRecord | None) -> PageState:
+        """Unchanged is told of what an older generation has."""
+        content = visit.content
+        if content is None or base is None or plan.new or base.generation == self._command.generation:
+            return visit.state
+        same = content.content_hash == base.content_hash and {*plan.refs} == {*base.chunks}
+        return "unchanged" if same else visit.state
 
 
 def plan_chunks(
@@ -205,38 +222,9 @@ def _chunk(
     )
 
 
-def accounted(command: JobCommand, epoch: int, base: PageRecord, state: PageState, reason: str) -> PageRecord:
-    """The record of a page of base that the crawl did not come to; its content stays where it is `kept`."""
-    kept = state == "kept"
-    return msgspec.structs.replace(
-        base,
-        generation=command.generation,
-        job_id=command.job_id,
-        epoch=epoch,
-        attempt=0,
-        state=state,
-        status=None,
-        reason=reason,
-        chunks=base.chunks if kept else (),
-        links=base.links if kept else (),
-        page_end_offset=None,
-        bytes=0,
-        duration_ms=0,
-        fetched_at=now(),
-    )
-
-
-def _state(visit: Visit, plan: Plan, base: PageRecord | None) -> PageState:
-    content = visit.content
-    if content is None or base is None or plan.new or content.content_hash != base.content_hash:
-        return visit.state
-    return "unchanged" if {ref.id for ref in plan.refs} == {ref.id for ref in base.chunks} else visit.state
-
-
-def _too_many(visit: Visit) -> Visit:
+def _too_many(visit: Visit) -> str:
     count = len(visit.content.chunks) if visit.content else 0
-    reason = f"too long: {count} chunks, a page may have {MAX_CHUNKS}"
-    return msgspec.structs.replace(visit, state="skipped", reason=reason, content=None)
+    return f"too long: {count} chunks, a page may have {MAX_CHUNKS}"
 
 
 def _within(links: Iterable[str], max_bytes: int) -> tuple[tuple[str, ...], bool]:

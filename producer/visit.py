@@ -50,19 +50,21 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Trouble(msgspec.Struct, frozen=True):
-    """No usable answer. `state` is set where it is final and no error: the site's or our own rules exclude the page."""
+    """No usable answer. `state` is set where it is no error: rules of the site exclude the page, or, when it is
+    `limited`, limits of ours. The latter don't take away what base has."""
 
     reason: str
     status: int | None = None
     transient: bool = False
     wait_s: float = 0.0
     state: PageState | None = None
+    limited: bool = False
 
 
 class Visitor:
     """Visits pages of one crawl; many at once. `start`, `visit`, `stop`. Raises ScopeError for unusable patterns.
 
-    `base`: the pages with content of the generation that this one refreshes.
+    `base`: what is known of pages from before, see `producer.base`.
     """
 
     def __init__(
@@ -125,8 +127,9 @@ class Visitor:
                 result = await self._fetcher.fetch(entry.url, *_validators(known))
         except FetchError as error:
             # The site is unwell, or this page is not for us; neither is ours to mend.
-            state = "skipped" if error.kind in _OUTSIDE_LIMITS else None
-            return _Trouble(error.message, transient=error.transient, state=state)
+            limited = error.kind in _OUTSIDE_LIMITS
+            state = "skipped" if limited else None
+            return _Trouble(error.message, transient=error.transient, state=state, limited=limited)
         self._hosts.report(entry.url, result.status, result.retry_after_s)
         if result.status in _RETRIED:
             return _Trouble(f"status {result.status}", result.status, transient=True)
@@ -170,6 +173,10 @@ class Visitor:
             # A fault of ours that this page brings out: it costs the page, not the crawl.
             log.exception("reading %s failed", entry.url)
             return self._troubled(entry, attempt, _Trouble(f"reading it failed: {exc!r}", result.status))
+        if content.failure and content.limited:
+            return self._troubled(
+                entry, attempt, _Trouble(content.failure, result.status, state="skipped", limited=True)
+            )
         reason = content.failure or ("noindex" if content.noindex else None)
         return Visit(
             entry=entry,
@@ -184,7 +191,7 @@ class Visitor:
 
     def _troubled(self, entry: Entry, attempt: int, trouble: _Trouble) -> Visit:
         known = self._base.get(entry.url)
-        if trouble.state is None and known is not None:
+        if known is not None and (trouble.state is None or trouble.limited):
             return self._from_base(entry, attempt, "kept", known, trouble=trouble)
         state = trouble.state or "failed"
         return Visit(entry=entry, attempt=attempt, state=state, status=trouble.status, reason=trouble.reason)
@@ -215,7 +222,5 @@ class Visitor:
 
 
 def _validators(known: PageRecord | None) -> tuple[str | None, str | None]:
-    """ETag and Last-Modified for a conditional request. Without the page's links a 304 would hide them."""
-    if known is None or known.links_truncated:
-        return None, None
-    return known.etag, known.last_modified
+    """ETag and Last-Modified for a conditional request."""
+    return (known.etag, known.last_modified) if known is not None else (None, None)

@@ -44,7 +44,8 @@ class PageInput(msgspec.Struct, frozen=True):
 
 
 class PageOutput(msgspec.Struct, frozen=True):
-    """What the crawl needs of a page. With `failure` set, the page has no content and the reason is there.
+    """What the crawl needs of a page. With `failure` set, the page has no content and the reason is there;
+    `limited` when that is a limit of ours, and not what the page is.
 
     `content_hash`: sha256 hex; empty on failure. `links` as in `Document`. `text_chars`: the text's length.
     """
@@ -61,6 +62,7 @@ class PageOutput(msgspec.Struct, frozen=True):
     links: tuple[str, ...] = ()
     chunks: tuple[ChunkText, ...] = ()
     failure: str | None = None
+    limited: bool = False
     extract_ms: float = 0.0
     chunk_ms: float = 0.0
 
@@ -78,11 +80,12 @@ def process_page(page: PageInput) -> PageOutput:
             extracted = time.perf_counter()
             chunks = chunk(document, page.url, page.max_tokens, page.overlap_tokens, page.strategy)
     except NotExtractable as error:
-        return PageOutput(page.url, failure=error.reason)
+        return PageOutput(page.url, failure=error.reason, limited=error.limited)
     except _PageTimeout:
-        return PageOutput(page.url, failure=f"took longer than {PAGE_LIMIT_S:.0f} s to read")
+        return PageOutput(page.url, failure=f"took longer than {PAGE_LIMIT_S:.0f} s to read", limited=True)
     except (MemoryError, RecursionError) as error:
-        return PageOutput(page.url, failure=f"too large or too deep to read ({type(error).__name__})")
+        failure = f"too large or too deep to read ({type(error).__name__})"
+        return PageOutput(page.url, failure=failure, limited=True)
     return _output(page.url, document, chunks, (extracted - started, time.perf_counter() - extracted))
 
 
@@ -199,7 +202,7 @@ class ContentPool:
                 return await self._run(executor, page)
             except (BrokenProcessPool, TimeoutError) as error:
                 why = "did not finish" if isinstance(error, TimeoutError) else "crashed"
-                return PageOutput(page.url, failure=f"reading it {why}, {MAX_TRIES} times")
+                return PageOutput(page.url, failure=f"reading it {why}, {MAX_TRIES} times", limited=True)
             finally:
                 _kill(executor)
 

@@ -60,11 +60,12 @@ class Document(msgspec.Struct, frozen=True):
 
 
 class NotExtractable(Exception):
-    """This page has no text to be had; `reason` says why. Asking again changes nothing."""
+    """This page has no text to be had; `reason` says why, `limited` that it is a limit of ours. Asking again changes
+    nothing."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, limited: bool = False) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason, self.limited = reason, limited
 
 
 def content_hash(title: str, blocks: list[Block]) -> str:

@@ -1,171 +1,35 @@
 """The producer against a real broker and a real site on loopback; control and consumer are played by the test."""
+# ruff: noqa: F401, F811 - fixtures are shared by importing them
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
 import msgspec
 import psutil
 import pytest
 
-from headrace.kafka.admin import ensure_topics
-from headrace.kafka.follower import end_offset, read_span
 from headrace.kafka.publisher import Publisher
-from headrace.settings import Settings
 from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, PageEnd
-from schemas.codec import decode, now
-from schemas.events import Event
 from schemas.facts import CrawlReport
-from schemas.identity import manifest_digest, partition_for
-from schemas.kb import Chunking, Crawl, Definition, Embedding, GenerationState, Source, resolve
-from schemas.pages import ChunkRef, PageRecord
 from tests.fakes.site import FakeSite
 from tests.fakes.site_behaviours import hang, huge, redirect, status
-from tests.support.log import PlayedJob, read_all
+from tests.integration.producer_play import (
+    PARTITIONS,
+    NewJob,
+    definition,
+    new_job,
+    producer,
+    proven,
+    publish_generation,
+    publisher,
+    settings,
+    site,
+    start_producer,
+)
 from tests.support.services import Service
 from tests.support.waiting import until
-
-PARTITIONS = 3
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    ensure_topics(settings.bootstrap_servers, prefix=settings.topic_prefix, partitions=PARTITIONS)
-    return settings
-
-
-@pytest.fixture
-async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source="test")
-    await publisher.start()
-    yield publisher
-    await publisher.stop()
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[FakeSite]:
-    async with FakeSite(pages=25, min_kb=4, max_kb=20) as site:
-        yield site
-
-
-@pytest.fixture
-def start_producer(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], Service]]:
-    services: list[Service] = []
-
-    def start() -> Service:
-        services.append(Service("producer", environment, tmp_path / str(len(services))).start())
-        return services[-1]
-
-    yield start
-    for service in services:
-        service.close()
-
-
-@pytest.fixture
-def producer(settings: Settings, start_producer: Callable[[], Service]) -> Service:
-    return start_producer()
-
-
-@dataclass
-class Job:
-    """A job whose control and consumer are this test."""
-
-    played: PlayedJob
-    settings: Settings
-
-    async def command(self, desired: str, definition: Definition | None = None) -> int:
-        if definition is not None:
-            self.played.definition = definition
-        return await self.played.command(desired)  # type: ignore[arg-type]
-
-    async def reported(self, state: str, *, revision: int | None = None, within_s: float = 60) -> CrawlReport:
-        async def found() -> CrawlReport | None:
-            wanted = revision or self.played.revision
-            return next((r for r in await self.reports() if r.state == state and r.revision == wanted), None)
-
-        return await until(found, within_s=within_s, every_s=0.2, what=f"the job reports {state}")
-
-    async def reports(self) -> list[CrawlReport]:
-        return [r for r in await read_all(self.settings, CrawlReport) if r.job_id == self.played.job_id]
-
-    async def pages(self) -> dict[str, PageRecord]:
-        """By URL, as every reader folds them."""
-        folded: dict[str, PageRecord] = {}
-        for page in await read_all(self.settings, PageRecord):
-            mine = page.job_id == self.played.job_id
-            if mine and (page.url not in folded or page.epoch >= folded[page.url].epoch):
-                folded[page.url] = page
-        return folded
-
-    async def stream(self) -> list[tuple[int, Event]]:
-        """The job's records on `chunks`, with their offsets."""
-        where = (self.settings.bootstrap_servers, "chunks", self.played.partition)
-        end = await end_offset(*where, prefix=self.settings.topic_prefix)
-        span = await read_span(*where, 0, end, prefix=self.settings.topic_prefix)
-        events = [(raw.offset, decode("chunks", raw.headers, raw.value)) for raw in span]
-        return [(offset, e) for offset, e in events if getattr(e, "job_id", None) == self.played.job_id]
-
-    async def some_pages(self, least: int) -> int:
-        async def found() -> int:
-            count = len(await self.pages())
-            return count if count >= least else 0
-
-        return await until(found, what=f"{least} pages have a record")
-
-
-def definition(
-    *urls: str, max_pages: int = 1_000, max_depth: int | None = None, exclude: tuple[str, ...] = (), per_host: int = 8
-) -> Definition:
-    source = Source(
-        urls=urls, max_pages=max_pages, max_depth=max_depth, exclude=exclude, allow_addresses=("127.0.0.0/8",)
-    )
-    return resolve(
-        Definition(
-            source=source,
-            crawl=Crawl(concurrency_per_host=per_host),
-            chunking=Chunking(),
-            embedding=Embedding(provider="local"),
-        ),
-        openai_available=False,
-    )
-
-
-NewJob = Callable[..., Awaitable[Job]]
-
-
-@pytest.fixture
-def new_job(settings: Settings, publisher: Publisher) -> NewJob:
-    async def start(of: Definition, kb_id: str = "kb", **more: int) -> Job:
-        job = Job(PlayedJob(settings, publisher, kb_id, of=of, **more), settings)
-        await job.command("running")
-        return job
-
-    return start
-
-
-async def proven(job: Job) -> CrawlEnd:
-    """The last `crawl_end`, held against what stands on the log as the consumer does it."""
-    stream = await job.stream()
-    end = [e for _, e in stream if isinstance(e, CrawlEnd)][-1]
-    pages = await job.pages()
-    ids = [ref.id for page in pages.values() for ref in page.chunks]
-    assert (end.pages, end.digest) == (len(pages), manifest_digest(ids))
-    assert end.pages_partition == partition_for(job.played.kb_id, PARTITIONS)
-    written = {e.chunk_id for _, e in stream if isinstance(e, Chunk)}
-    assert {ref.id for page in pages.values() for ref in page.chunks if ref.born == job.played.generation} <= written
-    return end
-
-
-async def publish_generation(job: Job, publisher: Publisher) -> None:
-    """What the consumer does at the end."""
-    state = GenerationState(
-        kb_id=job.played.kb_id, generation=job.played.generation, job_id=job.played.job_id, state="published",
-        base=job.played.base, collection="C", changed_at=now(),
-    )  # fmt: skip
-    await publisher.send(state, partition=partition_for(job.played.kb_id, PARTITIONS))
 
 
 async def test_a_whole_crawl_stands_on_the_log_in_order(producer: Service, site: FakeSite, new_job: NewJob) -> None:
@@ -375,48 +239,6 @@ async def test_limits_of_depth_and_patterns_are_kept(producer: Service, site: Fa
     assert (await proven(job)).frontier_emptied
 
 
-async def test_a_refresh_keeps_what_did_not_change(
-    producer: Service, site: FakeSite, new_job: NewJob, publisher: Publisher
-) -> None:
-    first = await new_job(definition(site.url))
-    await first.reported("finished")
-    await publish_generation(first, publisher)
-    edited, removed, broken = site.paths[3], site.paths[24], site.paths[7]
-    site.edit(edited)
-    site.remove(removed)
-    site.behave(broken, status(500))
-    site.forget()
-    second = await new_job(definition(site.url), generation=2, base=1)
-    await second.reported("finished")
-    end = await proven(second)
-    before, after = await first.pages(), await second.pages()
-    states = {url.removeprefix(site.root): page.state for url, page in after.items()}
-    assert (states.pop(edited), states.pop(removed), states.pop(broken)) == ("fetched", "gone", "kept")
-    assert set(states.values()) == {"unchanged"}
-    assert end.errors == 1
-    assert after[site.root + broken].chunks == before[site.root + broken].chunks
-    assert site.fetched.total() == 1, "all but the edited page are asked for conditionally"
-    births = {ref.born for ref in after[site.root + edited].chunks}
-    assert births == {1, 2}
-    new = [e for _, e in await second.stream() if isinstance(e, Chunk)]
-    assert {chunk.url for chunk in new} == {site.root + edited}
-
-
-async def test_a_refresh_behind_a_limit_keeps_what_it_did_not_reach(
-    producer: Service, site: FakeSite, new_job: NewJob, publisher: Publisher
-) -> None:
-    first = await new_job(definition(site.url))
-    await first.reported("finished")
-    await publish_generation(first, publisher)
-    second = await new_job(definition(site.url, max_pages=5), generation=2, base=1)
-    await second.reported("finished")
-    end = await proven(second)
-    after = await second.pages()
-    assert (end.pages, end.errors, end.frontier_emptied) == (25, 0, False)
-    assert sum(page.state == "kept" for page in after.values()) == 20
-    assert all(page.chunks for page in after.values())
-
-
 async def test_two_knowledge_bases_go_side_by_side(producer: Service, site: FakeSite, new_job: NewJob) -> None:
     async with FakeSite(pages=10, min_kb=4, max_kb=8, seed=2) as other_site:
         site.behave("/docs/", hang())
@@ -450,51 +272,6 @@ async def test_two_producers_share_the_jobs_and_one_takes_over_from_the_other(
     for job in jobs:
         await job.reported("finished")
         assert (await proven(job)).pages == 25
-
-
-async def test_what_a_replaced_producer_still_wrote_is_fetched_again(
-    settings: Settings, site: FakeSite, new_job: NewJob, start_producer: Callable[[], Service]
-) -> None:
-    """Its epoch is lower than one that stands before its chunks, so readers drop them."""
-    job = await new_job(definition(site.url))
-    played, (stale, sound) = job.played, site.paths[1:3]
-    older = await played.begin()
-    await played.begin()
-    await played.page(site.root + sound, ["sound"])
-    played.epoch = older
-    chunks = await played.page(site.root + stale, ["stale"], recorded=False)
-    end = len(await job.stream()) - 1
-    record = PageRecord(
-        kb_id="kb", generation=1, job_id=played.job_id, epoch=older, attempt=1, url=site.root + stale, state="fetched",
-        chunks=tuple(ChunkRef(chunk.chunk_id, 1) for chunk in chunks), page_end_offset=end, fetched_at=now(),
-    )  # fmt: skip
-    await played.publisher.send(record, partition=partition_for("kb", PARTITIONS))
-    start_producer()
-    await job.reported("finished")
-    await proven(job)
-    assert (site.fetched[stale], site.fetched[sound]) == (1, 0)
-
-
-async def test_an_owner_that_was_outlived_begins_anew(
-    producer: Service, site: FakeSite, new_job: NewJob, publisher: Publisher
-) -> None:
-    """By a producer that had lost the job and did not know it yet; the consumer tells of the newer epoch."""
-    job = await new_job(definition(site.url))
-    await job.reported("finished")
-    epoch = await job.played.begin()
-    told = GenerationState(
-        kb_id="kb", generation=1, job_id=job.played.job_id, state="open", base=None, collection="C", epoch=epoch,
-        changed_at=now(),
-    )  # fmt: skip
-    await publisher.send(told, partition=partition_for("kb", PARTITIONS))
-
-    async def ended_again() -> bool:
-        ends = [e.epoch for _, e in await job.stream() if isinstance(e, CrawlEnd)]
-        return ends[-1] > epoch
-
-    await until(ended_again, what="a crawl_end of an epoch above the stranger's")
-    await proven(job)
-    assert all(site.fetched[path] == 1 for path in site.paths)
 
 
 async def test_garbage_on_commands_disturbs_nothing(

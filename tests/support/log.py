@@ -54,13 +54,18 @@ class PlayedJob:
         self.partition = identity.partition_for(self.job_id, 3) if partition is None else partition
         self.definition = of or definition()
         self.revision, self.epoch = 0, -1
+        self.scope_revision, self._scope = 1, (self.definition.source, self.definition.crawl.respect_robots)
         self.pages: dict[str, list[str]] = {}
 
     async def command(self, desired: Desired, reason: str | None = None) -> int:
         self.revision += 1
+        scope = self.definition.source, self.definition.crawl.respect_robots
+        if scope != self._scope:
+            self._scope, self.scope_revision = scope, self.revision
         command = JobCommand(
             job_id=self.job_id, kb_id=self.kb_id, generation=self.generation, base=self.base,
             partition=self.partition, desired=desired, revision=self.revision, definition=self.definition,
+            scope_revision=self.scope_revision,
             issued_at=now(), issued_by="test", reason=reason,
         )  # fmt: skip
         await self.publisher.send(command, partition=self.partition)

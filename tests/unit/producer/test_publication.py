@@ -1,10 +1,11 @@
 import asyncio
 from typing import Any
 
+from producer.accounting import accounted
 from producer.chunker import ChunkText
 from producer.fetch import FetchResult
 from producer.frontier import Entry
-from producer.publication import Publication, _within, accounted, plan_chunks
+from producer.publication import Publication, _within, plan_chunks
 from producer.visit import Visit
 from producer.work import PageOutput
 from schemas import identity

@@ -1,0 +1,74 @@
+"""The end of a crawl: what becomes of pages that it did not come to.
+
+They are pages of base, and those that this generation recorded under an older scope. Where the frontier is empty, all
+that hangs together was seen, so what was not has lost its links and is gone. With these exceptions, which are kept with
+their chunks: what a limit cut off (of pages, of depth), and what is only reached from there by the links that are known
+of it.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from producer.base import reachable
+from producer.frontier import Frontier
+from producer.scope import Scope
+from schemas.codec import now
+from schemas.commands import JobCommand
+from schemas.pages import PageRecord, PageState
+
+
+def accounts(
+    command: JobCommand, epoch: int, frontier: Frontier, scope: Scope, pages: Mapping[str, PageRecord]
+) -> Iterator[PageRecord]:
+    """A record for each of `pages`, none of which the crawl came to."""
+    limit = None if frontier.emptied else "not reached within the page limit"
+    deep = {} if limit else _cut_off(frontier, scope, pages)
+    if any(page.links_truncated for page in deep.values()):
+        limit = "perhaps only linked by a page deeper than max_depth"
+    for url, page in pages.items():
+        verdict = scope.verdict(url)
+        if not verdict.inside:
+            yield accounted(command, epoch, page, "out_of_scope", verdict.reason)
+        elif limit or url in deep:
+            yield _kept(command, epoch, page, limit or "deeper than max_depth")
+        else:
+            yield accounted(command, epoch, page, "gone", "no page links to it any more")
+
+
+def accounted(command: JobCommand, epoch: int, base: PageRecord, state: PageState, reason: str) -> PageRecord:
+    """The record of a page of base that the crawl did not come to; its content stays where it is `kept`."""
+    kept = state == "kept"
+    return msgspec.structs.replace(
+        base,
+        generation=command.generation,
+        job_id=command.job_id,
+        epoch=epoch,
+        attempt=0,
+        state=state,
+        status=None,
+        reason=reason,
+        chunks=base.chunks if kept else (),
+        links=base.links if kept else (),
+        links_truncated=base.links_truncated and kept,
+        page_end_offset=None,
+        scope_revision=command.scope_revision,
+        bytes=0,
+        duration_ms=0,
+        fetched_at=now(),
+    )
+
+
+def _kept(command: JobCommand, epoch: int, page: PageRecord, reason: str) -> PageRecord:
+    """What this generation found out under an older scope stands, save that its links may not be all any more."""
+    if page.generation != command.generation:
+        return accounted(command, epoch, page, "kept", reason)
+    return msgspec.structs.replace(
+        page, epoch=epoch, scope_revision=command.scope_revision, etag=None, last_modified=None
+    )
+
+
+def _cut_off(frontier: Frontier, scope: Scope, pages: Mapping[str, PageRecord]) -> dict[str, PageRecord]:
+    inside = {url: page for url, page in pages.items() if scope.verdict(url).inside}
+    deep = reachable(inside, (url for url in inside if frontier.too_deep(url)))
+    return {url: inside[url] for url in deep}

@@ -1,0 +1,76 @@
+"""What a refresh may build on: the pages of base, as this crawl may believe them.
+
+A record of base says more than its chunks: what its page linked to, and validators with which the site may answer
+"not modified". A 304 shows neither text nor links, so validators are only kept where neither would be missed:
+
+* the page was read then, and all its links fitted into its record;
+* base was crawled within the same scope: links out of base's scope are in no record;
+* all its chunks are in the index: one that is missing there has to be sent again.
+
+Without them the page is fetched whole; its content hash can still say that nothing changed. A page whose chunks are
+missing leaves out those, and its hash, so that they are sent as new; so does the record that keeps it after an error.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from producer.checkpoint import Manifest
+from schemas.commands import JobCommand
+from schemas.kb import Definition
+from schemas.pages import PageRecord
+
+WITH_CONTENT = frozenset({"fetched", "unchanged", "kept"})
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What is known of base beyond its records. `definition`: under which it was crawled; None where nobody knows."""
+
+    definition: Definition | None = None
+    not_indexed: frozenset[str] = frozenset()
+
+
+def base_pages(command: JobCommand, ground: Ground, manifest: Manifest) -> dict[str, PageRecord]:
+    """Pages that have content, or lead to some: what they linked to is followed even if they can't be read now."""
+    same_scope = ground.definition is not None and _scope(ground.definition) == _scope(command.definition)
+    pages = (each.page for each in manifest.pages.values())
+    known = (page for page in pages if page.state in WITH_CONTENT or page.links)
+    return {page.url: _believed(page, ground.not_indexed, same_scope) for page in known}
+
+
+def own_pages(outdated: Mapping[str, PageRecord]) -> dict[str, PageRecord]:
+    """Of pages that this generation recorded under an older scope, what their next visit may build on: chunks that are
+    on the log already need not be written again. Their links, and so a 304, don't count."""
+    known = {url: page for url, page in outdated.items() if page.state in WITH_CONTENT or page.links}
+    return {url: msgspec.structs.replace(page, etag=None, last_modified=None) for url, page in known.items()}
+
+
+def reachable(pages: Mapping[str, PageRecord], start: Iterable[str]) -> set[str]:
+    """`start`, and what can be reached from there by the links of `pages`."""
+    found = set(start)
+    waiting = list(found)
+    while waiting:
+        page = pages.get(waiting.pop())
+        for link in page.links if page else ():
+            if link in pages and link not in found:
+                found.add(link)
+                waiting.append(link)
+    return found
+
+
+def _believed(page: PageRecord, not_indexed: frozenset[str], same_scope: bool) -> PageRecord:
+    chunks = tuple(ref for ref in page.chunks if ref.id not in not_indexed)
+    whole = len(chunks) == len(page.chunks)
+    if not whole:
+        page = msgspec.structs.replace(page, chunks=chunks, content_hash=None)
+    if whole and same_scope and page.state in WITH_CONTENT and not page.links_truncated:
+        return page
+    return msgspec.structs.replace(page, etag=None, last_modified=None)
+
+
+def _scope(definition: Definition) -> tuple[tuple[str, ...], ...]:
+    """What decides which links a record holds."""
+    source = definition.source
+    return source.urls, source.include, source.exclude
