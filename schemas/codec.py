@@ -104,15 +104,20 @@ def _named_type(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
 
 
 def _upcast(ce_type: str, value: bytes) -> Event:
+    """Reads an old version through the chain of upcasters up to today's."""
     if ce_type not in UPCASTERS:
         raise UndecodableRecord(f"unknown event type {ce_type}")
     fields = msgspec.json.decode(value, type=dict[str, Any])
     name, _, version = ce_type.rpartition(".v")
     number = int(version)
     try:
-        while f"{name}.v{number}" in UPCASTERS:
-            fields = UPCASTERS[f"{name}.v{number}"](fields)
-            number += 1
+        while (step := UPCASTERS.get(f"{name}.v{number}")) is not None:
+            fields, number = step(fields), number + 1
+        if f"{name}.v{number}" not in _BY_TYPE:
+            raise UndecodableRecord(f"unknown event type {name}.v{number}, which {ce_type} leads to")
         return msgspec.convert(fields, _BY_TYPE[f"{name}.v{number}"])
-    except (LookupError, TypeError, ValueError) as exc:  # an upcaster met fields that its version never had
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as exc:
+        if isinstance(exc, UndecodableRecord):
+            raise
+        # The record is bad: an upcaster met fields that its version never had.
         raise UndecodableRecord(f"not a {ce_type}: {exc!r}") from exc

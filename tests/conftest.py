@@ -6,10 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+import hypothesis
 import pytest
 
 from headrace.embedded.stack import ServerStack
 from headrace.settings import Settings
+
+# The same examples on every run, and no deadline: a slow machine is no finding. HEADRACE_TEST_SEARCH=1000 looks for new
+# ones, so many by test.
+_search = os.environ.get("HEADRACE_TEST_SEARCH")
+hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=int(_search or 100))
+hypothesis.settings.load_profile("search" if _search else "fixed")
 
 
 class Servers(Protocol):

@@ -10,6 +10,10 @@ from schemas.commands import JobCommand, refusal
 log = logging.getLogger(__name__)
 
 
+def _passed_over(raw: RawRecord, reason: str) -> None:
+    log.warning("commands %d/%d is passed over: %s", raw.partition, raw.offset, reason)
+
+
 class Commands:
     """Folds `commands`; `apply` goes to a Follower. An invalid record leaves the last valid command in force.
 
@@ -19,7 +23,7 @@ class Commands:
     def __init__(
         self,
         on_change: Callable[[JobCommand], None] = lambda command: None,
-        on_refused: Callable[[RawRecord, str], None] = lambda raw, reason: None,
+        on_refused: Callable[[RawRecord, str], None] = _passed_over,
     ) -> None:
         self._newest: dict[str, JobCommand] = {}
         self._on_change, self._on_refused = on_change, on_refused
