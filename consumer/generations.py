@@ -1,7 +1,9 @@
 """Writing a generation's durable state on `kbs`: open, then published or undone."""
 
 import asyncio
-from typing import Literal
+from collections.abc import Callable, Iterable
+
+import msgspec
 
 from headrace.kafka.follower import Follower
 from headrace.kafka.publisher import Publisher
@@ -11,7 +13,10 @@ from schemas.commands import JobCommand
 from schemas.identity import partition_for
 from schemas.kb import GenerationState, collection_name
 
-State = Literal["open", "published", "undone"]
+Change = Callable[[GenerationState], GenerationState]
+
+MAX_NOT_INDEXED = 20_000
+"""Ids that a state carries: 39 bytes each, and a record stays below 1 MB."""
 
 
 class Generations:
@@ -19,14 +24,15 @@ class Generations:
 
     One change at a time, decided on what is known then: `published` written after `undone` would have no effect on
     those who read both, but compaction keeps the later one alone. A change whose caller is cancelled is finished all
-    the same, before the next is decided on.
+    the same, before the next is decided on. A worker that slept may write an earlier state after a later one:
+    `restate` writes the later one again.
     """
 
     def __init__(self, publisher: Publisher, follower: Follower, kbs: KnowledgeBases, partitions: int) -> None:
         self._publisher, self._follower, self._kbs = publisher, follower, kbs
         self._partitions = partitions
         self._writing = asyncio.Lock()
-        self._changes: set[asyncio.Task[bool]] = set()
+        self._changes: set[asyncio.Task[GenerationState]] = set()
 
     def partition(self, kb_id: str) -> int:
         """Of a knowledge base's records in `kbs` and `pages`."""
@@ -43,44 +49,92 @@ class Generations:
 
     async def open(self, command: JobCommand, epoch: int) -> None:
         """Opens the generation, or notes that a newer owner (`epoch`) crawls it. An ended one is left as it is."""
-        await self._change(command, "open", epoch=epoch)
+        await self._change(command, lambda known: _opened(known, epoch))
 
-    async def publish(self, command: JobCommand) -> bool:
-        """False where the generation was undone before."""
-        return await self._change(command, "published")
+    async def recrawl(self, command: JobCommand, epoch: int) -> None:
+        """Records were lost: a crawl whose epoch is not above `epoch` begins anew. An ended one is left as it is."""
+        await self._change(command, lambda known: _recrawled(known, epoch))
+
+    async def publish(self, command: JobCommand, not_indexed: Iterable[str] = ()) -> bool:
+        """False where the generation was undone before. One that is published already is left as it is."""
+        ids = _first(not_indexed)
+        return (await self._change(command, lambda known: _published(known, ids))).state == "published"
+
+    async def prove_again(self, command: JobCommand, not_indexed: Iterable[str]) -> bool:
+        """Of a published one, what could not be indexed may be less by now. False where it is not published."""
+        ids = _first(not_indexed)
+        return (await self._change(command, lambda known: _repaired(known, ids))).state == "published"
 
     async def undo(self, command: JobCommand, reason: str) -> None:
-        await self._change(command, "undone", reason=reason)
+        await self._change(command, lambda known: _undone(known, reason))
 
-    async def _change(self, command: JobCommand, to: State, *, epoch: int = 0, reason: str | None = None) -> bool:
-        change = asyncio.create_task(self._decide(command, to, epoch, reason), name=f"{to} {command.job_id}")
-        self._changes.add(change)
-        change.add_done_callback(self._changes.discard)
-        return await asyncio.shield(change)
+    async def restate(self, kb_id: str, generation: int) -> None:
+        """Writes again what a later record hides."""
+        async with self._writing:
+            for state in self._kbs.hidden():
+                if (state.kb_id, state.generation) == (kb_id, generation):
+                    await self._write(state)
 
-    async def _decide(self, command: JobCommand, to: State, epoch: int, reason: str | None) -> bool:
-        """Writes the change if it is one; whether the generation is `to` after that."""
+    async def _change(self, command: JobCommand, change: Change) -> GenerationState:
+        deciding = asyncio.create_task(self._decide(command, change), name=f"change {command.job_id}")
+        self._changes.add(deciding)
+        deciding.add_done_callback(self._changes.discard)
+        return await asyncio.shield(deciding)
+
+    async def _decide(self, command: JobCommand, change: Change) -> GenerationState:
+        """Writes the change if it is one; what the generation is after that."""
         async with self._writing:
             known = self.state(command)
-            if known is None or (known.state == "open" and (to != "open" or known.epoch < epoch)):
-                await self._write(command, to, max(epoch, known.epoch if known else 0), reason)
-            elif known.state == "published" and to == "undone":
-                await self._write(command, to, known.epoch, reason)
-            else:
-                return known.state == to
-        return True
+            wanted = change(known or _fresh(command))
+            if wanted != known:
+                await self._write(wanted)
+            return wanted
 
-    async def _write(self, command: JobCommand, state: State, epoch: int, reason: str | None) -> None:
-        event = GenerationState(
-            kb_id=command.kb_id,
-            generation=command.generation,
-            job_id=command.job_id,
-            state=state,
-            base=command.base,
-            collection=collection_name(command.definition.embedding),
-            epoch=epoch,
-            changed_at=now(),
-            reason=reason,
-        )
-        place = await self._publisher.send(event, partition=self.partition(command.kb_id))
+    async def _write(self, state: GenerationState) -> None:
+        event = msgspec.structs.replace(state, changed_at=now())
+        place = await self._publisher.send(event, partition=self.partition(state.kb_id))
         await self._follower.reached("kbs", place)
+
+
+def _fresh(command: JobCommand) -> GenerationState:
+    return GenerationState(
+        kb_id=command.kb_id,
+        generation=command.generation,
+        job_id=command.job_id,
+        state="open",
+        base=command.base,
+        collection=collection_name(command.definition.embedding),
+        changed_at=now(),
+    )
+
+
+def _opened(known: GenerationState, epoch: int) -> GenerationState:
+    if known.state != "open":
+        return known
+    return msgspec.structs.replace(known, epoch=max(epoch, known.epoch))
+
+
+def _recrawled(known: GenerationState, epoch: int) -> GenerationState:
+    if known.state != "open" or known.recrawl >= epoch:
+        return known
+    return msgspec.structs.replace(known, recrawl=epoch, recrawls=known.recrawls + 1)
+
+
+def _published(known: GenerationState, not_indexed: tuple[str, ...]) -> GenerationState:
+    if known.state != "open":
+        return known
+    return msgspec.structs.replace(known, state="published", not_indexed=not_indexed)
+
+
+def _repaired(known: GenerationState, not_indexed: tuple[str, ...]) -> GenerationState:
+    return msgspec.structs.replace(known, not_indexed=not_indexed) if known.state == "published" else known
+
+
+def _undone(known: GenerationState, reason: str) -> GenerationState:
+    if known.state == "undone":
+        return known
+    return msgspec.structs.replace(known, state="undone", not_indexed=(), reason=reason)
+
+
+def _first(ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(ids)[:MAX_NOT_INDEXED])

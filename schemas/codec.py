@@ -48,7 +48,12 @@ class UndecodableRecord(ValueError):
 
 def now() -> str:
     """UTC, RFC 3339 with milliseconds."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return instant(datetime.datetime.now(datetime.UTC))
+
+
+def instant(when: datetime.datetime) -> str:
+    """A time in UTC as events carry it: such strings sort by time."""
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def encode(event: Event) -> bytes:

@@ -97,7 +97,7 @@ class GenerationState(Event, frozen=True, kw_only=True):
 
     `not_indexed`: chunks that its manifest names and that could not be indexed; a refresh sends them again.
     `recrawl`: records of its job were lost. A crawl whose epoch is not above it begins anew; pages that lost chunks
-    have no record by then. -1: none was ever asked for.
+    have no record by then. -1: none was ever asked for. `recrawls` counts how often it was.
     """
 
     TYPE: ClassVar[str] = "generation_state"
@@ -111,6 +111,7 @@ class GenerationState(Event, frozen=True, kw_only=True):
     collection: str
     epoch: Int64 = 0
     recrawl: Int64 = -1
+    recrawls: Int64 = 0
     not_indexed: tuple[str, ...] = ()
     changed_at: str
     reason: str | None = None

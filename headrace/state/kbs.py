@@ -9,14 +9,26 @@ from schemas.kb import GenerationState, KbDefined
 
 log = logging.getLogger(__name__)
 
+_ORDER = {"open": 0, "published": 1, "undone": 2}
+
 
 class KnowledgeBases:
-    """Folds `kbs`; `apply` goes to a Follower. A generation that is undone stays undone, whatever comes later."""
+    """Folds `kbs`; `apply` goes to a Follower. A generation goes from open to published to undone, never back.
 
-    def __init__(self, on_change: Callable[[KbDefined | GenerationState], None] = lambda event: None) -> None:
+    A record that would take it back comes from a worker that slept. Compaction would keep that one alone:
+    `on_hidden(state)` is called with the state it hides, and `hidden` names those that still are, so that the owner
+    writes them again.
+    """
+
+    def __init__(
+        self,
+        on_change: Callable[[KbDefined | GenerationState], None] = lambda event: None,
+        on_hidden: Callable[[GenerationState], None] = lambda state: None,
+    ) -> None:
         self._kbs: dict[str, KbDefined] = {}
-        self._generations: dict[tuple[str, int], GenerationState] = {}
-        self._on_change = on_change
+        self._generations: dict[str, dict[int, GenerationState]] = {}
+        self._hidden: dict[tuple[str, int], GenerationState] = {}
+        self._on_change, self._on_hidden = on_change, on_hidden
 
     def get(self, kb_id: str) -> KbDefined | None:
         return self._kbs.get(kb_id)
@@ -25,11 +37,20 @@ class KnowledgeBases:
         return list(self._kbs.values())
 
     def generation(self, kb_id: str, generation: int) -> GenerationState | None:
-        return self._generations.get((kb_id, generation))
+        return self._generations.get(kb_id, {}).get(generation)
 
     def generations(self, kb_id: str) -> list[GenerationState]:
         """Oldest first."""
-        return [state for (kb, _), state in sorted(self._generations.items()) if kb == kb_id]
+        return [state for _, state in sorted(self._generations.get(kb_id, {}).items())]
+
+    def undone_since(self, instant: str) -> list[GenerationState]:
+        """Generations undone at `instant` (as `codec.now` writes it) or later."""
+        every = (state for of_kb in self._generations.values() for state in of_kb.values())
+        return [state for state in every if state.state == "undone" and state.changed_at >= instant]
+
+    def hidden(self) -> list[GenerationState]:
+        """What generations are though their last record says something earlier."""
+        return list(self._hidden.values())
 
     def published(self, kb_id: str) -> GenerationState | None:
         """The generation that searches see: the highest published one that no deletion took, or None."""
@@ -55,11 +76,19 @@ class KnowledgeBases:
         if isinstance(event, KbDefined):
             self._kbs[event.kb_id] = event
         elif isinstance(event, GenerationState):
-            place = (event.kb_id, event.generation)
-            known = self._generations.get(place)
-            if known and known.state == "undone" and event.state != "undone":
+            if self._hides(event):
                 return
-            self._generations[place] = event
+            self._generations.setdefault(event.kb_id, {})[event.generation] = event
         else:
             return
         self._on_change(event)
+
+    def _hides(self, event: GenerationState) -> bool:
+        """Whether the record would take its generation back: it has no effect but to hide what stands before it."""
+        known, place = self.generation(event.kb_id, event.generation), (event.kb_id, event.generation)
+        if known is None or _ORDER[event.state] >= _ORDER[known.state]:
+            self._hidden.pop(place, None)
+            return False
+        self._hidden[place] = known
+        self._on_hidden(known)
+        return True
