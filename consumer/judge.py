@@ -8,20 +8,26 @@ from headrace.state.commands import Commands
 from headrace.state.kbs import KnowledgeBases
 from headrace.state.parked import Parked
 from schemas import identity
-from schemas.chunks import Chunk, CrawlBegin, CrawlEnd
+from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, RepairEnd
 from schemas.commands import JobCommand
 from schemas.facts import Result
+from schemas.kb import GenerationState
 
 log = logging.getLogger(__name__)
 
 
 class Judge:
-    """`note` each item in log order, then `judge` it any number of times; the later judgement counts."""
+    """`note` each item in log order, then `judge` it any number of times; the later judgement counts.
+
+    `stalled`: jobs whose records are parked until a dependency is well. `reviewing`: jobs whose `crawl_end` is parked
+    until a person decides; like the former, discarded by each new command and each assignment.
+    """
 
     def __init__(self, follower: Follower, commands: Commands, kbs: KnowledgeBases, parked: Parked) -> None:
         self._follower, self._commands, self._kbs, self._parked = follower, commands, kbs, parked
         self._epochs: dict[tuple[str, int], int] = {}
         self.stalled: set[str] = set()
+        self.reviewing: set[str] = set()
 
     def note(self, item: Item) -> None:
         """By partition: a `crawl_begin` on a wrong one is refused, and its offset there means nothing here."""
@@ -45,14 +51,15 @@ class Judge:
             item.result = self._result(item, item.command)
 
     def over(self, item: Item) -> bool:
-        """The item's generation or epoch is over, or its job cancelled: it must have no effect."""
+        """The item's generation, epoch or scope is over, or its job cancelled: it must have no effect."""
         assert item.command is not None
         command = self._commands.get(item.command.job_id) or item.command
-        return (
-            command.desired in ("cancelled", "rolled_back")
-            or (self._ended(command) and not isinstance(item.event, CrawlEnd))
-            or self._stale(item, command)
-        )
+        state = self._kbs.generation(command.kb_id, command.generation)
+        if self.cancelled(command.job_id) or self._stale(item, command):
+            return True
+        if state is not None and state.state != "open":
+            return not (isinstance(item.event, CrawlEnd) or (_is_repair(item) and self.repairable(command)))
+        return isinstance(item.event, CrawlEnd) and _outdated(item.event, command, state)
 
     def reconsider(self, item: Item) -> None:
         """Just before it is written: what was judged when it was read may hold no more."""
@@ -60,27 +67,59 @@ class Judge:
             return
         if self.over(item):
             item.result = "superseded"
-        elif isinstance(item.event, CrawlEnd) and item.result is None:
+        elif isinstance(item.event, CrawlEnd | RepairEnd) and item.result is None:
             item.result = self._result(item, self._commands.get(item.command.job_id) or item.command)
 
     def cancelled(self, job_id: str) -> bool:
+        """The generation is to be undone. A cancel that came after publication has no effect, a rollback has."""
         command = self._commands.get(job_id)
-        return command is not None and command.desired in ("cancelled", "rolled_back")
+        if command is None or command.desired != "cancelled":
+            return command is not None and command.desired == "rolled_back"
+        state = self._kbs.generation(command.kb_id, command.generation)
+        return state is None or state.state != "published"
+
+    def repairable(self, command: JobCommand) -> bool:
+        """The generation is the one that searches see: retried dead letters join it."""
+        published = self._kbs.published(command.kb_id)
+        return (
+            published is not None and published.generation == command.generation and not self.cancelled(command.job_id)
+        )
 
     def may_embed(self, job_id: str) -> bool:
         command = self._commands.get(job_id)
-        return command is not None and command.desired == "running" and job_id not in self.stalled
+        if command is None or job_id in self.stalled:
+            return False
+        return command.desired == "running" or self.repairable(command)
+
+    def outdated(self, item: Item) -> bool:
+        """A `crawl_end` of an earlier scope, or of a crawl that begins anew: another one is to come."""
+        command = self._commands.get(item.job_id or "")
+        assert isinstance(item.event, CrawlEnd) and command is not None
+        return _outdated(item.event, command, self._kbs.generation(command.kb_id, command.generation))
+
+    def undone(self, item: Item) -> bool:
+        assert item.command is not None
+        state = self._kbs.generation(item.command.kb_id, item.command.generation)
+        return state is not None and state.state == "undone"
+
+    async def refresh(self) -> None:
+        """Reads what stands on the topics by now."""
+        await self._follower.catch_up("commands", "kbs")
+
+    def newest(self, command: JobCommand) -> JobCommand:
+        return self._commands.get(command.job_id) or command
 
     def _result(self, item: Item, command: JobCommand) -> Result | None:
         if self.over(item):
             return "superseded"
         if isinstance(item.event, CrawlBegin):
             return None
-        if self._ended(command):
-            return None  # a crawl_end: its last steps, which a crash may have cut off, are not for a pause to hold up
-        if command.desired == "paused" or command.job_id in self.stalled:
+        ended = self._ended(command)
+        if ended and isinstance(item.event, CrawlEnd):
+            return None  # its last steps, which a crash may have cut off, are not for a pause to hold up
+        if (command.desired == "paused" and not ended) or command.job_id in self.stalled:
             return "parked"
-        if isinstance(item.event, CrawlEnd) and self._parked.of(command.job_id):
+        if isinstance(item.event, CrawlEnd | RepairEnd) and self._parked.of(command.job_id):
             return "parked"  # it must not overtake what is parked; requeueing goes by offset, so it comes last
         return None
 
@@ -108,6 +147,14 @@ class Judge:
             await self._follower.catch_up("commands")
             command = self._commands.get(job_id)
         return command
+
+
+def _is_repair(item: Item) -> bool:
+    return isinstance(item.event, RepairEnd) or (item.event is not None and item.event.retry_of is not None)
+
+
+def _outdated(end: CrawlEnd, command: JobCommand, state: GenerationState | None) -> bool:
+    return end.scope_revision < command.scope_revision or (state is not None and end.epoch <= state.recrawl)
 
 
 def _misfit(item: Item, event: JobRecord, command: JobCommand) -> str | None:

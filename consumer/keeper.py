@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 from consumer.embed import Profiles, place_of
 from consumer.generations import Generations
@@ -9,6 +11,7 @@ from consumer.judge import Judge
 from consumer.parking import Parking
 from consumer.reports import Reports
 from consumer.stalls import Stalls
+from consumer.tasks import Tasks
 from consumer.window import Window
 from headrace.state.commands import Commands
 from headrace.state.parked import Parked
@@ -22,7 +25,6 @@ SETTLE_S = 3.0
 unwell, and a pause need not wait for that."""
 
 _PROBE = ["headrace"]
-_TASK = "keep "
 
 
 class Keeper:
@@ -43,14 +45,14 @@ class Keeper:
         store: VectorStore,
         profiles: Profiles,
         reports: Reports,
+        tasks: Tasks,
     ) -> None:
         self._commands, self._parked, self._judge = commands, parked, judge
         self._generations, self._parking, self._stalls = generations, parking, stalls
         self._store, self._profiles, self._reports = store, profiles, reports
         self._partitions: frozenset[int] = frozenset()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks = tasks
         self.window: Window | None = None
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def assigned(self, partitions: frozenset[int]) -> None:
         self._partitions = partitions
@@ -61,10 +63,7 @@ class Keeper:
 
     async def release(self) -> None:
         self._partitions = frozenset()
-        tasks, self._tasks = list(self._tasks.values()), {}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.release()
 
     def command_changed(self, command: JobCommand) -> None:
         if command.partition in self._partitions and not self._over(command):
@@ -76,50 +75,45 @@ class Keeper:
         if command.partition in self._partitions and command.job_id not in self._judge.stalled:
             self._judge.stalled.add(command.job_id)
             log.warning("job %s steps aside until %s is well again", command.job_id, dependency)
-            self._start(command, self._await_recovery(command, dependency))
+            self._tasks.start(command.job_id, self._await_recovery(command, dependency))
 
     def parked(self, command: JobCommand) -> None:
         """Records of the job were just parked: if it runs (again) by now, they are taken up at once."""
         command = self._commands.get(command.job_id) or command
         if command.partition not in self._partitions:
             return  # drained before they are given away: the next owner takes them up
-        task = self._tasks.get(command.job_id)
-        if self._judge.may_embed(command.job_id) and (task is None or task.done()):
-            self._start(command, self._parking.requeue(command))
+        waits = command.job_id in self._judge.reviewing or not self._judge.may_embed(command.job_id)
+        if not waits and not self._tasks.running(command.job_id):
+            self._tasks.start(command.job_id, self._parking.requeue(command))
 
     def _over(self, command: JobCommand) -> bool:
-        """Published: later generations may stand on its chunks, so no command of the job has any effect.
+        """Published: later generations may stand on its chunks, so no command has any effect but a rollback.
 
-        An undone one is looked after all the same: `undone` must be told under the current revision.
+        Its parked records are a repair's, and taken up all the same. An undone one is looked after too: `undone` must
+        be told under the current revision.
         """
         state = self._generations.state(command)
-        return state is not None and state.state == "published"
+        published = state is not None and state.state == "published"
+        return published and command.desired != "rolled_back" and not self._parked.of(command.job_id)
 
     def _pursue(self, command: JobCommand) -> None:
         self._judge.stalled.discard(command.job_id)
+        self._judge.reviewing.discard(command.job_id)
         self._stalls.forget(command.job_id)
-        duty = {"running": self._run, "paused": self._hold}.get(command.desired, self._undo)
-        self._start(command, duty(command))
+        self._tasks.start(command.job_id, self._duty(command))
 
-    def _start(self, command: JobCommand, duty):  # type: ignore[no-untyped-def]
-        before = self._tasks.pop(command.job_id, None)
-        if before:
-            before.cancel()
-        task = asyncio.create_task(duty, name=_TASK + command.job_id)
-        task.add_done_callback(self._ended)
-        self._tasks[command.job_id] = task
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        job_id = task.get_name().removeprefix(_TASK)
-        if self._tasks.get(job_id) is task:
-            del self._tasks[job_id]
-        if not task.cancelled() and task.exception() and not self.failed.done():
-            self.failed.set_exception(task.exception() or RuntimeError())
+    def _duty(self, command: JobCommand) -> Coroutine[Any, Any, None]:
+        if self._judge.cancelled(command.job_id):
+            return self._undo(command)
+        if command.desired == "paused" and not self._judge.repairable(command):
+            return self._hold(command)
+        return self._run(command)
 
     async def _run(self, command: JobCommand) -> None:
         state = self._generations.state(command)
         if state is None or state.state == "open":
             await self._reports.running(command)
+        if state is None or state.state != "undone":
             await self._parking.requeue(command)
 
     async def _hold(self, command: JobCommand) -> None:
@@ -133,20 +127,34 @@ class Keeper:
         await self._reports.holding(command)
 
     async def _undo(self, command: JobCommand) -> None:
-        """Cancel leaves no trace.
+        """Cancel leaves no trace, nor does a rollback of what was published.
 
+        0. A generation that an open one builds on stays: control refuses to roll it back, so this is no request of its.
         1. The state `undone` stands on `kbs`. Crash after: the next owner goes on here.
         2. The batch being settled is done: later ones see the state and write nothing.
         3. Objects are deleted until a count finds none; the spans are forgotten.
         4. `undone` is told, under the command's revision.
         """
         assert self.window is not None
+        if by := self._built_on(command):
+            log.warning("job %s is not undone: generation %d builds on it", command.job_id, by)
+            return
         await self._generations.undo(command, command.reason or "cancelled")
         await self.window.settled()
         place = place_of(command)
-        deleted = await self._stalls.retry(lambda: self._store.undo(place, command.generation), [command])
+        deleted = await self._stalls.retry(lambda: self._store.undo(place, [command.generation]), [command])
         await self._parking.forget(command, self._parked.of(command.job_id))
         await self._reports.undone(command, deleted)
+
+    def _built_on(self, command: JobCommand) -> int | None:
+        """A generation under way whose base is the command's."""
+        for job in self._commands.all():
+            state = self._generations.state(job)
+            if (job.kb_id, job.base) != (command.kb_id, command.generation) or self._judge.cancelled(job.job_id):
+                continue
+            if state is None or state.state == "open":
+                return job.generation
+        return None
 
     async def _await_recovery(self, command: JobCommand, dependency: str) -> None:
         embedder, room = self._profiles.of(command.definition.embedding)

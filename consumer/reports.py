@@ -1,10 +1,11 @@
 """What the consumer tells on `events`."""
 
+from consumer.guard import Loss
 from headrace.kafka.publisher import Publisher
 from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.events import Event
-from schemas.facts import IndexReport, Stall
+from schemas.facts import IndexReport, ReviewNeeded, Stall, Vacuumed
 
 
 class Reports:
@@ -38,6 +39,26 @@ class Reports:
             ended=ended,
         )
         await self.publish(event, command.partition)
+
+    async def review(self, command: JobCommand, lost: Loss, *, digest: str, max_share: float, reason: str) -> None:
+        event = ReviewNeeded(
+            job_id=command.job_id,
+            kb_id=command.kb_id,
+            generation=command.generation,
+            revision=command.revision,
+            digest=digest,
+            pages_before=lost.before,
+            pages_vanished=lost.vanished,
+            pages_failed=lost.failed,
+            max_vanished_share=max_share,
+            reason=reason,
+            reported_at=now(),
+        )
+        await self.publish(event, command.partition)
+
+    async def vacuumed(self, kb_id: str, below: int, deleted: int, partition: int) -> None:
+        event = Vacuumed(kb_id=kb_id, below=below, objects_deleted=deleted, worker=self.worker, vacuumed_at=now())
+        await self.publish(event, partition)
 
     async def _index(self, command: JobCommand, state: str, objects_deleted: int) -> None:
         event = IndexReport(

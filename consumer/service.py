@@ -15,11 +15,15 @@ from consumer.health import Health
 from consumer.item import Batch, Item, item_of
 from consumer.judge import Judge
 from consumer.keeper import Keeper
+from consumer.missing import Missing
 from consumer.parking import Parking
+from consumer.proof import Prover
 from consumer.reports import Reports
 from consumer.settle import SettleStage
 from consumer.stalls import Stalls
 from consumer.stream import back_off_on_metadata, committed_offset, consume, log_start, make_app
+from consumer.tasks import Tasks
+from consumer.upkeep import Upkeep
 from consumer.window import Window, split
 from headrace.embedding import embedder_for
 from headrace.kafka.follower import Follower
@@ -34,6 +38,7 @@ from headrace.state.parked import Parked
 from headrace.vectors import VectorStore
 from schemas.chunks import Chunk
 from schemas.commands import JobCommand
+from schemas.kb import GenerationState, KbDefined
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +56,11 @@ class Consumer:
         self._settings = settings
         worker = worker_name("consumer")
         self._publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source=worker)
-        commands, kbs, parked = Commands(on_change=self._command_changed), KnowledgeBases(), Parked()
+        commands, kbs, parked = (
+            Commands(on_change=self._command_changed),
+            KnowledgeBases(self._kbs_changed, self._hidden),
+            Parked(),
+        )
         self._follower = Follower(
             settings.bootstrap_servers,
             {"commands": commands.apply, "kbs": kbs.apply, "parked": parked.apply},
@@ -64,6 +73,18 @@ class Consumer:
         self._judge = Judge(self._follower, commands, kbs, parked)
         generations = Generations(self._publisher, self._follower, kbs, partitions)
         parking = Parking(settings, self._publisher, self._follower, parked)
+        tasks = Tasks()
+        self._failed = tasks.failed
+        self._upkeep = Upkeep(
+            commands=commands,
+            kbs=kbs,
+            generations=generations,
+            store=self._store,
+            stalls=stalls,
+            reports=self._reports,
+            tasks=tasks,
+            partitions=partitions,
+        )
         self._keeper = Keeper(
             commands=commands,
             parked=parked,
@@ -74,11 +95,30 @@ class Consumer:
             store=self._store,
             profiles=self._profiles,
             reports=self._reports,
+            tasks=tasks,
         )
-        completion = Completion(settings, self._store, stalls, generations, parking, parked, self._reports, self._judge)
+        completion = Completion(
+            store=self._store,
+            stalls=stalls,
+            generations=generations,
+            prover=Prover(settings, self._store, stalls, generations),
+            missing=Missing(settings, self._publisher, parking, generations),
+            parking=parking,
+            parked=parked,
+            reports=self._reports,
+            judge=self._judge,
+        )
         embed = EmbedStage(self._judge, stalls, self._store, self._profiles, self._keeper.step_aside)
         settle = SettleStage(
-            self._judge, stalls, self._store, self._publisher, parking, completion, self._reports, self._keeper.parked
+            self._judge,
+            stalls,
+            self._store,
+            self._publisher,
+            parking,
+            completion,
+            self._reports,
+            self._keeper.parked,
+            late_s=settings.session_s / 2,
         )
         self.app: faust.App = make_app(settings)
         self.window = Window(
@@ -102,7 +142,7 @@ class Consumer:
         self._follower.start()
         await self._follower.catch_up()  # before joining: the others keep working meanwhile
         self.window.start()
-        self._keeper.failed.add_done_callback(lambda done: asyncio.ensure_future(self._crash(done)))
+        self._failed.add_done_callback(lambda done: asyncio.ensure_future(self._crash(done)))
         self._following = asyncio.ensure_future(self._follower.failed())
         self._following.add_done_callback(lambda done: asyncio.ensure_future(self._crash(done)))
         self.app.finalize()
@@ -114,7 +154,7 @@ class Consumer:
             self._following.cancel()
         if self.app.started:
             await _at_most(STREAM_STOP_S, self.app.stop(), "the stream")
-        await self._keeper.release()
+        await self._released()
         await self.window.stop()
         await self._follower.stop()
         await _at_most(LAST_REPORTS_S, self._publisher.drain(), "the last reports")
@@ -141,7 +181,7 @@ class Consumer:
     async def _revoked(self, app: faust.App, revoked: set[Any], **kwargs: Any) -> None:
         """The flow is stopped and the partitions are still ours: finish what is under way."""
         self.window.gate.clear()
-        await self._keeper.release()
+        await self._released()
         await self.window.drain()
 
     async def _assigned(self, app: faust.App, assigned: set[Any], **kwargs: Any) -> None:
@@ -149,14 +189,20 @@ class Consumer:
         self.window.assigned(await log_start(self.app, partitions))
         await self._follower.catch_up()
         self._reports.group_generation = self.app.consumer_generation_id
-        self._keeper.assigned(frozenset(tp.partition for tp in partitions))
+        mine = frozenset(tp.partition for tp in partitions)
+        self._keeper.assigned(mine)
+        self._upkeep.assigned(mine)
         log.info("owns partitions %s", sorted(tp.partition for tp in partitions))
         self.window.gate.set()
 
     async def _before_shutdown(self, app: faust.App, **kwargs: Any) -> None:
         self.window.gate.clear()
-        await self._keeper.release()
+        await self._released()
         await self.window.drain()
+
+    async def _released(self) -> None:
+        self._upkeep.release()
+        await self._keeper.release()
 
     async def _commit(self) -> None:
         if not self.app.crashed and self.app.started:
@@ -166,6 +212,12 @@ class Consumer:
         exc = None if failed.cancelled() else failed.exception()
         if exc:
             await self.app.crash(exc)
+
+    def _kbs_changed(self, event: KbDefined | GenerationState) -> None:
+        self._upkeep.changed(event)
+
+    def _hidden(self, state: GenerationState) -> None:
+        self._upkeep.hidden(state)
 
     def _command_changed(self, command: JobCommand) -> None:
         self._keeper.command_changed(command)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,8 +14,8 @@ from consumer.reports import Reports
 from consumer.stalls import Stalls
 from headrace.embedding.base import Vectors
 from headrace.kafka.publisher import Publisher, wait_all
-from headrace.vectors import StoredChunk, VectorStore
-from schemas.chunks import Chunk, CrawlBegin, CrawlEnd
+from headrace.vectors import StoredChunk, Tenancy, VectorStore
+from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, RepairEnd
 from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.dead_letters import reason_headers
@@ -25,21 +26,25 @@ log = logging.getLogger(__name__)
 
 
 class Lifecycle(Protocol):
-    """What `crawl_begin` and `crawl_end` set off."""
+    """What `crawl_begin`, `crawl_end` and `repair_end` set off."""
 
     async def begin(self, command: JobCommand, epoch: int) -> None: ...
 
     async def end(self, command: JobCommand, item: Item) -> Result: ...
+
+    async def repair(self, command: JobCommand, item: Item) -> Result: ...
 
 
 class SettleStage:
     """Settles one batch at a time. What is durable before what:
 
     1. Objects are in Weaviate. Crash before: the batch is delivered again. Crash after: it is delivered again, and the
-       same ids are written or found.
+       same ids are written or found. Where that took so long that another may own the job, what an undone generation
+       must not have is deleted again.
     2. Dead letters, then their events, and parked spans have delivery reports. Crash after: a second dead letter or
        span of the same place, which readers fold by place.
-    3. `crawl_begin` and `crawl_end` have taken effect. Crash after: they take effect again, to the same end.
+    3. `crawl_begin`, `crawl_end` and `repair_end` have taken effect. Crash after: they take effect again, to the same
+       end.
     4. The outcomes have delivery reports. Crash after: told twice, folded by original place.
     5. The window acks the batch, then commits. Progress is what is committed, so it is never ahead of 1 to 4.
     """
@@ -54,17 +59,25 @@ class SettleStage:
         lifecycle: Lifecycle,
         reports: Reports,
         parked: Callable[[JobCommand], None],
+        late_s: float,
     ) -> None:
-        """`parked(command)` is told after records of a job were set aside."""
+        """`parked(command)` is told after records of a job were set aside.
+
+        `late_s`: whoever took longer over writing may have lost its partitions meanwhile; below the session.
+        """
+        self._late_s = late_s
         self._judge, self._stalls, self._store = judge, stalls, store
         self._publisher, self._parking, self._lifecycle = publisher, parking, lifecycle
         self._reports, self._parked = reports, parked
 
     async def settle(self, batch: Batch) -> None:
+        began = time.monotonic()
         for item in batch.items:
             self._judge.reconsider(item)
         for items in batch.jobs().values():
             await self._index([item for item in items if item.result is None and isinstance(item.event, Chunk)])
+        if time.monotonic() - began > self._late_s:
+            await self._take_back(batch)
         for item in batch.items:
             if item.result == "dead_lettered":
                 await self._dead_letter(item)
@@ -94,6 +107,24 @@ class SettleStage:
         for index, item in enumerate(items):
             if index not in refused and item.result is None:
                 item.result = "indexed"
+
+    async def _take_back(self, batch: Batch) -> None:
+        """What was written so late that another owner may have undone its generation before: it is deleted."""
+        await self._judge.refresh()
+        for items in batch.jobs().values():
+            late = [item for item in items if item.result == "indexed" and self._judge.undone(item)]
+            if not late:
+                continue
+            command, chunks = late[0].command, [item.event for item in late]
+            assert command is not None
+            place, ids = place_of(command), [chunk.chunk_id for chunk in chunks if isinstance(chunk, Chunk)]
+            log.warning("job %s: %d objects came after the undo; deleted", command.job_id, len(ids))
+            await self._delete(place, ids, command)
+            for item in late:
+                item.result = "superseded"
+
+    async def _delete(self, place: Tenancy, ids: list[str], command: JobCommand) -> None:
+        await self._stalls.retry(lambda: self._store.delete_ids(place, ids), [command])
 
     async def _dead_letter(self, item: Item) -> None:
         raw, reason = item.raw, item.reason or "unknown"
@@ -135,6 +166,8 @@ class SettleStage:
             item.result = "done"
         elif isinstance(item.event, CrawlEnd):
             item.result = await self._lifecycle.end(item.command, item)
+        elif isinstance(item.event, RepairEnd):
+            item.result = await self._lifecycle.repair(item.command, item)
         else:
             item.result = "done"
 

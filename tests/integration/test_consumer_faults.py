@@ -39,11 +39,14 @@ from tests.support.waiting import until
 STOP_S = 25.0
 
 
-async def tell_state(settings: Settings, publisher: Publisher, job: PlayedJob, state: str, reason: str | None) -> None:
+async def tell_state(
+    settings: Settings, publisher: Publisher, job: PlayedJob, state: str, reason: str | None, **changes: object
+) -> None:
     event = GenerationState(
         kb_id=job.kb_id, generation=job.generation, job_id=job.job_id, state=state, base=None,
         collection=collection_name(job.definition.embedding), epoch=job.epoch, changed_at=now(), reason=reason,
     )  # fmt: skip
+    event = msgspec.structs.replace(event, **changes)
     await publisher.send(event, partition=identity.partition_for(job.kb_id, settings.partitions))
 
 
@@ -128,7 +131,7 @@ async def test_a_named_chunk_of_base_that_is_gone_is_an_error_and_no_endless_rou
     await second.command("running")
     await second.begin()
     for url, chunk in (("http://site/1", lost), ("http://site/2", kept)):
-        await second.record(url, (chunk.chunk_id,))
+        await second.record(url, (chunk.chunk_id,), born=1)
     await second.end()
     fact = await finished(settings, second)
     assert (fact.outcome, fact.chunks_visible, fact.chunks_missing) == ("completed_with_errors", 1, 1)

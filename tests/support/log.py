@@ -57,7 +57,7 @@ class PlayedJob:
         self.scope_revision, self._scope = 1, (self.definition.source, self.definition.crawl.respect_robots)
         self.pages: dict[str, list[str]] = {}
 
-    async def command(self, desired: Desired, reason: str | None = None) -> int:
+    async def command(self, desired: Desired, reason: str | None = None, **changes: object) -> int:
         self.revision += 1
         scope = self.definition.source, self.definition.crawl.respect_robots
         if scope != self._scope:
@@ -68,7 +68,7 @@ class PlayedJob:
             scope_revision=self.scope_revision,
             issued_at=now(), issued_by="test", reason=reason,
         )  # fmt: skip
-        await self.publisher.send(command, partition=self.partition)
+        await self.publisher.send(msgspec.structs.replace(command, **changes), partition=self.partition)
         return self.revision
 
     async def begin(self) -> int:
@@ -101,12 +101,14 @@ class PlayedJob:
             await self.record(url, ids)
         return chunks
 
-    async def record(self, url: str, ids: tuple[str, ...]) -> None:
+    async def record(self, url: str, ids: tuple[str, ...], *, born: int | None = None, **changes: object) -> None:
+        """`born`: the generation that wrote the chunks, where it is another."""
         self.pages[url] = list(ids)
         page = PageRecord(
             kb_id=self.kb_id, generation=self.generation, job_id=self.job_id, epoch=self.epoch, attempt=1, url=url,
-            state="fetched", chunks=tuple(ChunkRef(i, self.generation) for i in ids), fetched_at=now(),
+            state="fetched", chunks=tuple(ChunkRef(i, born or self.generation) for i in ids), fetched_at=now(),
         )  # fmt: skip
+        page = msgspec.structs.replace(page, **changes)
         await self.publisher.send(page, partition=identity.partition_for(self.kb_id, 3))
 
     async def end(self, **changes: object) -> None:

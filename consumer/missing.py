@@ -1,0 +1,86 @@
+"""Chunks that a manifest names and Weaviate does not hold: copied again, or fetched again.
+
+Where the log still holds a chunk's original, it is copied to the end of the log, with a copy of `crawl_end` behind it
+that counts the rounds. Where it does not (the log's start has moved), its page is sent back to the producer:
+
+1. Tombstones of the pages that name such chunks are delivered on `pages`. Crash after: the `crawl_end` comes again; it
+   names an end before the tombstones, so the same pages are found.
+2. The generation's state asks for a crawl above this `crawl_end`'s epoch. Crash after: the `crawl_end` comes again, and
+   is superseded by that state.
+3. The `crawl_end` is superseded. The producer begins a new epoch, in which pages without a record are fetched.
+Both at most `ROUNDS` times: the rounds are counted in `crawl_end`'s copies, the crawls in the state.
+"""
+
+import logging
+
+import msgspec
+
+from consumer.generations import Generations
+from consumer.item import Item, item_of
+from consumer.manifest import Manifest
+from consumer.parking import Parking
+from headrace.kafka.follower import stream_span
+from headrace.kafka.publisher import Publisher, wait_all
+from headrace.settings import Settings
+from schemas.chunks import Chunk, CrawlEnd
+from schemas.commands import JobCommand
+from schemas.facts import Result
+from schemas.identity import page_key
+
+log = logging.getLogger(__name__)
+
+ROUNDS = 3
+"""Times that missing chunks are copied, and fetched, again before the job ends with errors."""
+
+
+class Missing:
+    def __init__(self, settings: Settings, publisher: Publisher, parking: Parking, generations: Generations) -> None:
+        self._settings, self._publisher, self._parking = settings, publisher, parking
+        self._generations = generations
+
+    async def again(
+        self, command: JobCommand, item: Item, manifest: Manifest, missing: frozenset[str]
+    ) -> Result | None:
+        """What became of the `crawl_end`, or None where nothing more can be done for what is missing."""
+        end = item.event
+        assert isinstance(end, CrawlEnd)
+        if not missing or end.proof_round >= ROUNDS:
+            return None
+        copied = await self._copy(command, item, missing)
+        lost = (missing & manifest.own()) - copied
+        if lost and self._crawls(command) < ROUNDS:
+            await self._send_back(command, end, manifest.naming(lost))
+            return "superseded"
+        if copied:
+            await self._parking.copy(item.raw, msgspec.structs.replace(end, proof_round=end.proof_round + 1))
+            return "requeued"
+        return None
+
+    async def _copy(self, command: JobCommand, end: Item, missing: frozenset[str]) -> frozenset[str]:
+        """Copies every original of the missing chunks (an owner that slept may have written one that is stale)."""
+        key, copied = command.job_id.encode(), set()
+        async for record in stream_span(
+            self._settings.bootstrap_servers,
+            "chunks",
+            command.partition,
+            0,
+            end.raw.offset,
+            prefix=self._settings.topic_prefix,
+        ):
+            event = item_of(record).event if record.key == key else None
+            if isinstance(event, Chunk) and event.chunk_id in missing and event.origin is None:
+                await self._parking.copy(record, event)
+                copied.add(event.chunk_id)
+        log.warning("job %s: %d chunks are not stored; %d are copied", command.job_id, len(missing), len(copied))
+        return frozenset(copied)
+
+    def _crawls(self, command: JobCommand) -> int:
+        state = self._generations.state(command)
+        return state.recrawls if state else 0
+
+    async def _send_back(self, command: JobCommand, end: CrawlEnd, urls: list[str]) -> None:
+        log.warning("job %s: chunks of %d pages are lost; they are fetched again", command.job_id, len(urls))
+        partition = self._generations.partition(command.kb_id)
+        keys = [page_key(command.kb_id, command.generation, url) for url in urls]
+        await wait_all([await self._publisher.tombstone("pages", key, partition=partition) for key in keys])
+        await self._generations.recrawl(command, end.epoch)
