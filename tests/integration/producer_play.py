@@ -103,6 +103,12 @@ class Job:
         events = [(raw.offset, decode("chunks", raw.headers, raw.value)) for raw in span]
         return [(offset, e) for offset, e in events if getattr(e, "job_id", None) == self.played.job_id]
 
+    async def chunks(self) -> list[Chunk]:
+        return [event for _, event in await self.stream() if isinstance(event, Chunk)]
+
+    async def ended(self) -> bool:
+        return any(isinstance(event, CrawlEnd) for _, event in await self.stream())
+
     async def some_pages(self, least: int) -> int:
         async def found() -> int:
             count = len(await self.pages())
