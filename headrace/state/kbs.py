@@ -86,9 +86,16 @@ class KnowledgeBases:
     def _hides(self, event: GenerationState) -> bool:
         """Whether the record would take its generation back: it has no effect but to hide what stands before it."""
         known, place = self.generation(event.kb_id, event.generation), (event.kb_id, event.generation)
-        if known is None or _ORDER[event.state] >= _ORDER[known.state]:
+        if known is None or not _takes_back(event, known):
             self._hidden.pop(place, None)
             return False
         self._hidden[place] = known
         self._on_hidden(known)
         return True
+
+
+def _takes_back(event: GenerationState, known: GenerationState) -> bool:
+    """An open generation is its newest owner's, and a crawl that was asked to begin anew stays asked."""
+    if event.state == known.state == "open":
+        return event.epoch < known.epoch or event.recrawl < known.recrawl
+    return _ORDER[event.state] < _ORDER[known.state]
