@@ -195,7 +195,16 @@ class GenerationAnswer(Answer, frozen=True, kw_only=True):
     searchable: bool
 
 
+class VacuumState(Answer, frozen=True, kw_only=True):
+    """Generations below `below` can't be searched. `vacuumed_at` is null until their chunks are deleted."""
+
+    below: int
+    objects_deleted: int
+    vacuumed_at: str | None
+
+
 class GenerationList(Answer, frozen=True, kw_only=True):
+    vacuum: VacuumState | None
     generations: list[GenerationAnswer]
 
 

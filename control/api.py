@@ -53,7 +53,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{PREFIX}/kb/{{kb}}/cancel", handlers.cancel, "Cancel the job and undo what it wrote",
           answers.Accepted, 202, body=requests.Change, problems=(404, 409)),
     Route("POST", f"{PREFIX}/kb/{{kb}}/approve", handlers.approve,
-          "Publish a refresh that waits for a review", answers.Accepted, 202, body=requests.Change,
+          "Publish a refresh that waits for a review", answers.Accepted, 202, body=requests.Approval,
           problems=(404, 409)),
     Route("POST", f"{PREFIX}/kb/{{kb}}/rollback", handlers.rollback,
           "Undo the newest published generation; the one before is searched again", answers.Accepted, 202,

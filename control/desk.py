@@ -17,7 +17,7 @@ from control.writer import Outgoing, Writer, Written
 from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.events import Event
-from schemas.facts import CommandRefused
+from schemas.facts import CommandIssued, CommandRefused
 from schemas.identity import canonical_json, new_job_id, partition_for
 from schemas.kb import Definition, KbDefined
 
@@ -95,15 +95,10 @@ class Desk:
             return await self._begin(known or self.known(kb_id), origin)
 
     async def change(self, kb_id: str, action: Action, *, by: str, reason: str | None) -> JobCommand:
-        """Pauses, resumes, cancels or approves the KB's newest job. A repetition gives the command that stands."""
+        """Pauses, resumes or cancels the KB's newest job. A repetition gives the command that stands."""
         async with self._decision():
-            jobs = self._books.jobs(kb_id)
+            job = await self._newest(kb_id)
             known = self._books.kbs.get(kb_id)
-            if known is None or (not jobs and known.deleted):
-                self.known(kb_id)
-            if not jobs:
-                raise Conflict(f"{kb_id} has had no job yet; start one", code="no-job")
-            job = await self._job_of(jobs[0])
             changed = rules.change(
                 job,
                 action,
@@ -111,11 +106,14 @@ class Desk:
                 openai_available=self._openai_available,
                 origin=Origin(now(), by, reason),
             )
-            if changed is None:
-                return job.command
-            await self._write(*changed, job_partition=job.command.partition)
-            COMMANDS.labels(action).inc()
-            return changed[0]
+            return await self._issue(changed) if changed else job.command
+
+    async def approve(self, kb_id: str, digest: str | None, *, by: str, reason: str | None) -> JobCommand:
+        """Lets the newest job's manifest under review be published. A repetition gives the command that stands."""
+        async with self._decision():
+            job = await self._newest(kb_id)
+            changed = rules.approve(job, digest, origin=Origin(now(), by, reason))
+            return await self._issue(changed) if changed else job.command
 
     async def rollback(self, kb_id: str, wanted: int | None, *, by: str, reason: str | None) -> JobCommand:
         """Undoes the newest published generation. `wanted` names it, so that a repetition undoes no second one."""
@@ -130,11 +128,7 @@ class Desk:
                 wanted=wanted,
                 origin=Origin(now(), by, reason),
             )
-            if isinstance(changed, JobCommand):
-                return changed
-            await self._write(*changed, job_partition=changed[0].partition)
-            COMMANDS.labels("rollback").inc()
-            return changed[0]
+            return changed if isinstance(changed, JobCommand) else await self._issue(changed)
 
     async def vacuum(self, kb_id: str, *, keep: int, below: int | None, by: str) -> KbDefined:
         """Raises the KB's floor; the consumer deletes what only generations below it showed."""
@@ -180,6 +174,20 @@ class Desk:
             events += rules.restore(hidden, origin=Origin(at, "control", f"hidden by {refused.reason}"))
         await self._write(*events, job_partition=partition_for(refused.key, self._partitions))
         REFUSED.inc()
+
+    async def _newest(self, kb_id: str) -> Job:
+        jobs = self._books.jobs(kb_id)
+        known = self._books.kbs.get(kb_id)
+        if known is None or (not jobs and known.deleted):
+            self.known(kb_id)
+        if not jobs:
+            raise Conflict(f"{kb_id} has had no job yet; start one", code="no-job")
+        return await self._job_of(jobs[0])
+
+    async def _issue(self, issued: tuple[JobCommand, CommandIssued]) -> JobCommand:
+        await self._write(*issued, job_partition=issued[0].partition)
+        COMMANDS.labels(issued[1].action).inc()
+        return issued[0]
 
     async def _begin(self, known: KbDefined, origin: Origin) -> JobCommand:
         if known.deleted:

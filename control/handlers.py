@@ -77,7 +77,9 @@ async def cancel(engine: Engine, request: web.Request) -> answers.Accepted:
 
 
 async def approve(engine: Engine, request: web.Request) -> answers.Accepted:
-    return await _change(engine, request, "approve")
+    kb_id = requests.kb_id(request)
+    asked = await requests.of_type(request, requests.Approval)
+    return _accepted(await engine.desk.approve(kb_id, asked.digest, by=BY, reason=asked.reason))
 
 
 async def rollback(engine: Engine, request: web.Request) -> answers.Accepted:
@@ -161,7 +163,9 @@ async def generations(engine: Engine, request: web.Request) -> answers.Generatio
     kb_id = requests.kb_id(request)
     kb = engine.desk.known(kb_id)
     published = engine.books.kbs.published(kb.kb_id)
+    told = await engine.projection.read(lambda cursor: questions.vacuumed(cursor, kb.kb_id, kb.vacuumed_below))
     return answers.GenerationList(
+        vacuum=answers.VacuumState(below=kb.vacuumed_below, **told) if kb.vacuumed_below else None,
         generations=[
             answers.GenerationAnswer(
                 generation=s.generation, job_id=s.job_id, state=s.state, base=s.base, collection=s.collection,

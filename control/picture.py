@@ -71,9 +71,9 @@ def review_answer(review: ReviewNeeded) -> answers.ReviewAnswer:
 
 
 def finished_at(status: str, told: questions.Told) -> str | None:
-    if told.finished:
-        return told.finished.finished_at
-    return told.index.reported_at if status == "cancelled" and told.index else None
+    if status == "cancelled":
+        return told.index.reported_at if told.index else None
+    return told.finished.finished_at if told.finished else None
 
 
 def reason(command: JobCommand, told: questions.Told) -> str | None:

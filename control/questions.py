@@ -147,6 +147,17 @@ def refused_places(cursor: DuckDBPyConnection) -> set[Place]:
     return {msgspec.json.decode(value, type=facts.CommandRefused).place for (value,) in rows}
 
 
+def vacuumed(cursor: DuckDBPyConnection, kb_id: str, below: int) -> dict[str, Any]:
+    """What was deleted for the floor `below`, and when last."""
+    query = "SELECT value FROM facts WHERE type = 'vacuumed' AND kb_id = $kb AND rank = $below"
+    rows = cursor.execute(query, {"kb": kb_id, "below": below}).fetchall()
+    told = [msgspec.json.decode(value, type=facts.Vacuumed) for (value,) in rows]
+    return {
+        "objects_deleted": sum(each.objects_deleted for each in told),
+        "vacuumed_at": max((each.vacuumed_at for each in told), default=None),
+    }
+
+
 def page_rows(
     cursor: DuckDBPyConnection, job_id: str, *, state: str | None, after: str | None, limit: int
 ) -> list[dict[str, Any]]:

@@ -17,8 +17,15 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of pause, resume, cancel and approve; it may be left out."""
+    """The body of pause, resume and cancel; it may be left out."""
 
+    reason: str | None = None
+
+
+class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`digest` is that of the manifest which was seen: named, no other one is approved by mistake."""
+
+    digest: str | None = None
     reason: str | None = None
 
 

@@ -15,11 +15,9 @@ from schemas.identity import partition_for
 from schemas.kb import Definition, GenerationState, KbDefined
 from schemas.pages import EXTRACTOR
 
-Action = Literal["pause", "resume", "cancel", "approve"]
+Action = Literal["pause", "resume", "cancel"]
 
-DESIRED: dict[Action, Desired] = {
-    "pause": "paused", "resume": "running", "cancel": "cancelled", "approve": "running",
-}  # fmt: skip
+DESIRED: dict[Action, Desired] = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
 
 
 @dataclass(frozen=True)
@@ -143,8 +141,6 @@ def change(
     `definition` is the KB's current one: resume takes it up, save what must not change within a generation.
     """
     command, desired = job.command, DESIRED[action]
-    if action == "approve":
-        return _approve(job, origin)
     if job.end is not None and not (action == "cancel" and job.end == "cancelled"):
         raise Conflict(f"job {command.job_id} is {job.end}; there is nothing to {action}", code="job-over")
     if command.desired == desired:
@@ -162,13 +158,23 @@ def change(
     return successor, audit(successor, action)
 
 
-def _approve(job: Job, origin: Origin) -> tuple[JobCommand, CommandIssued] | None:
-    """A person lets the manifest under review be published; what is found after another crawl needs another word."""
+def approve(job: Job, digest: str | None, *, origin: Origin) -> tuple[JobCommand, CommandIssued] | None:
+    """A person lets the manifest under review be published; what is found after another crawl needs another word.
+
+    `digest`, where given, is that of the manifest which the person has seen. None where it is approved already.
+    """
     command = job.command
     if job.review is not None and job.active and command.desired == "running":
+        if digest not in (None, job.review):
+            raise Conflict(f"the manifest under review is {job.review}, not {digest}", code="another-manifest")
         successor = _successor(command, origin, approved=job.review)
         return successor, audit(successor, "approve")
-    if job.active and command.approved is not None:
+    if (
+        job.active
+        and command.desired == "running"
+        and command.approved is not None
+        and digest in (None, command.approved)
+    ):
         return None
     raise Conflict(f"job {command.job_id} does not wait for a review; there is nothing to approve", code="no-review")
 

@@ -65,9 +65,10 @@ class ControlClient:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._object("POST", f"{API}/kb/{quote(kb)}/start", definition, headers=headers)
 
-    def command(self, kb: str, action: str, reason: str | None = None) -> Json:
-        """`action` is pause, resume or cancel."""
-        return self._object("POST", f"{API}/kb/{quote(kb)}/{action}", {"reason": reason} if reason else {})
+    def command(self, kb: str, action: str, reason: str | None = None, **body: Any) -> Json:
+        """`action` is pause, resume, cancel, approve (`digest`), rollback (`generation`), vacuum (`keep`, `below`)."""
+        given = {name: value for name, value in {"reason": reason, **body}.items() if value is not None}
+        return self._object("POST", f"{API}/kb/{quote(kb)}/{action}", given)
 
     def status(self, kb: str, *, after: int | None = None) -> Json:
         """`after` waits, a while, until the status reflects the command of that revision."""
@@ -76,6 +77,14 @@ class ControlClient:
 
     def search(self, kb: str, body: Json) -> Json:
         return self._object("POST", f"{API}/kb/{quote(kb)}/search", body)
+
+    def generations(self, kb: str) -> Json:
+        return self._object("GET", f"{API}/kb/{quote(kb)}/generations")
+
+    def job_status(self, job_id: str) -> Json:
+        """Of any job, not only of the newest."""
+        status = self._object("GET", f"{API}/jobs/{quote(job_id)}")["status"]
+        return dict(status)
 
     def jobs(self, kb: str) -> list[Json]:
         return _rows(self.call("GET", f"{API}/kb/{quote(kb)}/jobs"), "jobs")
@@ -99,13 +108,22 @@ class ControlClient:
                     raise
         return found
 
-    def wait_for(self, kb: str, done: Callable[[Json], bool], *, deadline_s: float, poll_s: float = 0.2) -> Json:
-        """The first status that is `done`, else the last one at the deadline."""
+    def wait_for(
+        self,
+        kb: str,
+        done: Callable[[Json], bool],
+        *,
+        deadline_s: float,
+        poll_s: float = 0.2,
+        job_id: str | None = None,
+    ) -> Json:
+        """The first status that is `done`, else the last one at the deadline; of the newest job, or of `job_id`."""
         give_up_at = time.monotonic() + deadline_s
-        status = self.status(kb)
+        ask = (lambda: self.status(kb)) if job_id is None else (lambda: self.job_status(job_id))
+        status = ask()
         while not done(status) and time.monotonic() < give_up_at:
             time.sleep(poll_s)
-            status = self.status(kb)
+            status = ask()
         return status
 
     def call(

@@ -1,4 +1,4 @@
-"""`headrace pause`, `resume`, `cancel`."""
+"""`headrace pause`, `resume`, `cancel`, `approve`, `rollback`."""
 
 from collections.abc import Callable
 
@@ -14,6 +14,8 @@ _REACHED: dict[str, Callable[[Json], bool]] = {
     "pause": lambda status: status["status"] == "paused" or status["status"] not in ACTIVE,
     "resume": lambda status: status["status"] not in ("paused", "pausing", "resuming"),
     "cancel": lambda status: status["status"] not in ACTIVE,
+    "approve": lambda status: status["status"] not in ACTIVE,
+    "rollback": lambda status: status["status"] not in ACTIVE,
 }
 
 _Options = Callable[[Callable[..., None]], Callable[..., None]]
@@ -57,9 +59,38 @@ def cancel(app: App, kb: str, reason: str | None, wait: bool, as_json: bool) -> 
     _command(app, "cancel", kb, reason, wait, as_json)
 
 
-def _command(app: App, action: str, kb: str, reason: str | None, wait: bool, as_json: bool) -> None:
+@click.command()
+@_options("over: its generation is published")
+@pass_app
+def approve(app: App, kb: str, reason: str | None, wait: bool, as_json: bool) -> None:
+    """Publish the refresh of KB that waits for a review, though much would vanish.
+
+    \b
+    See first what would vanish: headrace changes KB
+    Not what you want?           headrace cancel KB
+    """
+    review = app.client.status(kb).get("review") or {}
+    _command(app, "approve", kb, reason, wait, as_json, digest=review.get("digest"))
+
+
+@click.command()
+@_options("undone: every object that its generation wrote is gone")
+@click.option("--yes", "-y", is_flag=True, help="Don't ask.")
+@pass_app
+def rollback(app: App, kb: str, reason: str | None, wait: bool, yes: bool, as_json: bool) -> None:
+    """Undo the newest published generation of KB; the one before is searched again. There is no way forward but
+    another refresh."""
+    newest = app.client.kb(kb).get("published_generation")
+    if not yes:
+        click.confirm(f"Undo generation {newest} of {kb} for good?", abort=True, err=True)
+    _command(app, "rollback", kb, reason, wait, as_json, generation=newest)
+
+
+def _command(
+    app: App, action: str, kb: str, reason: str | None, wait: bool, as_json: bool, **body: str | int | None
+) -> None:
     client = app.client
-    accepted = client.command(kb, action, reason)
+    accepted = client.command(kb, action, reason, **body)
     if not wait:
         if as_json:
             print_json(accepted)
@@ -70,7 +101,7 @@ def _command(app: App, action: str, kb: str, reason: str | None, wait: bool, as_
         return
     reached = _REACHED[action]
     with app.err.status(f"{kb}: waiting until it takes effect"):
-        status = client.wait_for(kb, reached, deadline_s=WAIT_S)
+        status = client.wait_for(kb, reached, deadline_s=WAIT_S, job_id=accepted["job_id"])
     if as_json:
         print_json(status)
     else:

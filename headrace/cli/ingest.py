@@ -9,7 +9,7 @@ from headrace.cli.addresses import check_url, covered, private_range, slug_of
 from headrace.cli.root import FAILED, App, Failure, pass_app, print_json
 from headrace.cli.view import chunk_counts, crawl_counts, took, trouble
 from headrace.cli.watch import watch
-from headrace.client import Json
+from headrace.client import ACTIVE, Json
 
 
 @click.command()
@@ -97,7 +97,7 @@ def _started(app: App, kb: str, accepted: Json, as_json: bool) -> None:
 def _follow(app: App, kb: str, accepted: Json, as_json: bool) -> None:
     app.err.print(f"[bold]{kb}[/]: generation {accepted.get('generation')}, job {accepted.get('job_id')}")
     try:
-        status = watch(app.client, kb, app.err, job=str(accepted.get("job_id")))
+        status = watch(app.client, kb, app.err, until=_waits_for_nothing, job=str(accepted.get("job_id")))
     except KeyboardInterrupt:  # asked for: the job is not ours to stop
         app.err.print(f"\nThe job goes on. Watch again: headrace status {kb} --watch   Stop it: headrace pause {kb}")
         return
@@ -107,6 +107,11 @@ def _follow(app: App, kb: str, accepted: Json, as_json: bool) -> None:
         _report(app, kb, status)
     if status.get("status") not in ("completed", "completed_with_errors"):
         raise Failure(f"{kb} is {status.get('status')}: {status.get('reason') or 'see headrace jobs ' + kb}", FAILED)
+
+
+def _waits_for_nothing(status: Json) -> bool:
+    """Over, or a person's turn: a refresh that runs by night must not wait for one."""
+    return status.get("status") not in ACTIVE or status.get("status") == "needs_review"
 
 
 def _report(app: App, kb: str, status: Json) -> None:

@@ -75,6 +75,12 @@ def trouble(status: Json) -> list[str]:
     word, reason = status.get("status"), status.get("reason")
     if word in ("failed", "completed_with_errors", "paused", "pausing", "cancelled") and reason:
         lines.append(f"reason: {reason}")
+    if word == "needs_review":
+        lines += [
+            f"review: {reason}",
+            f"see what would vanish: headrace changes {kb}",
+            f"publish it: headrace approve {kb}, or drop it: headrace cancel {kb}",
+        ]
     if word == "paused":
         lines.append(f"go on with: headrace resume {kb}")
     failed_pages = (status.get("crawl") or {}).get("pages_failed") or 0

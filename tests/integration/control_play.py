@@ -16,7 +16,17 @@ from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
 from schemas.codec import now
 from schemas.events import Event
-from schemas.facts import CrawlCounts, CrawlReport, IndexReport, JobFinished, Outcome, Outcomes, Stall
+from schemas.facts import (
+    CrawlCounts,
+    CrawlReport,
+    IndexReport,
+    JobFinished,
+    Outcome,
+    Outcomes,
+    ReviewNeeded,
+    Stall,
+    Vacuumed,
+)
 from schemas.identity import partition_for
 from schemas.kb import GenerationState
 from schemas.pages import ChunkRef, PageRecord
@@ -144,6 +154,18 @@ class Played:
         await self.tell(
             Stall(**self.job, service="consumer", dependency=dependency, reason="refuses", since=now(), ended=ended)
         )
+
+    async def review(self, revision: int, digest: str = "abc") -> None:
+        await self.tell(
+            ReviewNeeded(**self.job, revision=revision, digest=digest, pages_before=10, pages_vanished=9,
+                         pages_failed=1, max_vanished_share=0.2, reason="9 of 10 pages would vanish", reported_at=now())
+        )  # fmt: skip
+
+    async def vacuumed(self, below: int, objects_deleted: int) -> None:
+        await self.tell(
+            Vacuumed(kb_id=self.job["kb_id"], below=below, objects_deleted=objects_deleted, worker="test",
+                     vacuumed_at=now())
+        )  # fmt: skip
 
     async def generation(self, state: Any, base: int | None = None, collection: str = "Headrace_test") -> None:
         record = GenerationState(**self.job, state=state, base=base, collection=collection, changed_at=now())

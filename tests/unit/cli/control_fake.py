@@ -26,7 +26,7 @@ def status_of(kb: str = "docs", status: str = "running", **changes: Any) -> Json
                   "pages_unchanged": 0},
         "offsets": {"partition": 1, "committed": 100, "end": 142, "lag": 42},
         "cost": {"tokens_embedded": 0, "calls": 0, "usd": 0.0},
-        "rate_chunks_per_s": 12.5, "eta_s": 75.0, "stalls": [],
+        "rate_chunks_per_s": 12.5, "eta_s": 75.0, "stalls": [], "review": {},
         "started_at": "2026-01-01T00:00:00.000Z",
         "finished_at": "2026-01-01T00:01:30.000Z" if status == "completed" else None,
     }  # fmt: skip
@@ -47,7 +47,9 @@ class FakeControl:
         self.seen: list[tuple[str, str, Any]] = []
         self.answers: dict[tuple[str, str], Answer] = {}
         self.hits: list[Json] = []
+        self.published: int | None = None
         self.pages: list[Json] = []
+        self.generations: Json = {"vacuum": None, "generations": []}
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -116,6 +118,8 @@ class FakeControl:
             "jobs": lambda: (200, {"jobs": self.statuses[kb]}),
             "search": lambda: (200, {"generation": 1, "provisional": False, "mode": "hybrid", "hits": self.hits}),
         }
+        routes["generations"] = lambda: (200, self.generations)
+        routes["vacuum"] = lambda: (202, {"kb_id": kb, "vacuumed_below": 2})
         return routes[action]() if action in routes else (202, self._accepted(kb, f"{action}d"))
 
     def _status(self, kb: str) -> Answer:
@@ -126,13 +130,16 @@ class FakeControl:
 
     def _of_job(self, words: list[str], query: dict[str, list[str]]) -> Answer:
         """Pages come two at a time, to show that the command line reads on."""
+        if len(words) == 2:
+            status, answer = self._status(words[1].removeprefix("job-"))
+            return status, {"status": answer, "definition": DEFINITION}
         after = query.get("after", [""])[0]
         rest = [page for page in self.pages if page["url"] > after]
         return 200, {"pages": rest[:2], "next_after": rest[1]["url"] if len(rest) > 2 else None}
 
     def _kb(self, kb: str) -> Json:
         return {
-            "kb_id": kb, "definition": DEFINITION, "last_generation": 1, "published_generation": None,
+            "kb_id": kb, "definition": DEFINITION, "last_generation": 1, "published_generation": self.published,
             "active_job_id": None, "updated_at": "2026-01-01T00:00:00.000Z",
         }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Commands that do: ingest, pause, resume, cancel."""
+"""Commands that do: ingest, pause, resume, cancel, approve, rollback, vacuum."""
 
 import json
 
@@ -109,8 +109,11 @@ def test_a_command_with_its_reason(run: Run, control: FakeControl, action: str) 
 
 @pytest.mark.parametrize(
     ("action", "on_the_way", "reached"),
-    [("pause", "pausing", "paused"), ("resume", "resuming", "running"), ("cancel", "cancelling", "cancelled")],
-)
+    [
+        ("pause", "pausing", "paused"), ("resume", "resuming", "running"), ("cancel", "cancelling", "cancelled"),
+        ("approve", "running", "completed"),
+    ],
+)  # fmt: skip
 def test_waiting_until_it_takes_effect(
     run: Run, control: FakeControl, action: str, on_the_way: str, reached: str
 ) -> None:
@@ -118,6 +121,38 @@ def test_waiting_until_it_takes_effect(
     result = run(action, "docs", "--wait")
     assert result.exit_code == 0
     assert f"docs is {reached} (20 of 50 chunks)" in result.stdout
+
+
+def test_approve_names_the_manifest_that_was_seen(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of(status="needs_review", review={"digest": "abc"})]
+    assert run("approve", "docs").exit_code == 0
+    assert control.requests("POST") == [("/api/ingestion/kb/docs/approve", {"digest": "abc"})]
+
+
+def test_a_review_ends_the_watching_of_an_ingest(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of(), status_of(status="needs_review", reason="9 of 10 pages would vanish")]
+    result = run("ingest", "--kb", "docs")
+    assert result.exit_code == 1
+    assert "9 of 10 pages would vanish" in result.stderr and "headrace approve docs" in result.stderr
+
+
+def test_rollback_names_the_generation_that_was_seen(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of(status="cancelling"), status_of(status="cancelled")]
+    control.published = 4
+    asked = run("rollback", "docs", input="n\n")
+    assert asked.exit_code == 1 and "Undo generation 4 of docs" in asked.stderr
+    assert control.requests("POST") == []
+    assert "docs is cancelled" in run("rollback", "docs", "--yes", "--wait", "--reason", "wrong").stdout
+    assert control.requests("POST") == [("/api/ingestion/kb/docs/rollback", {"reason": "wrong", "generation": 4})]
+
+
+def test_vacuum(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = []
+    assert run("vacuum", "docs", "--keep", "2", "--below", "3").exit_code == 2
+    assert run("vacuum", "docs", input="n\n").exit_code == 1
+    assert control.requests("POST") == []
+    assert "below 2 are vacuumed" in run("vacuum", "docs", "--keep", "2", "--yes").stdout
+    assert control.requests("POST") == [("/api/ingestion/kb/docs/vacuum", {"keep": 2})]
 
 
 @pytest.mark.parametrize(

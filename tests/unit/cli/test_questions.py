@@ -40,6 +40,7 @@ def test_without_any_kb_the_way_on_is_shown(run: Run) -> None:
     ("changes", "says"),
     [
         ({"status": "paused", "reason": "shutdown"}, "go on with: headrace resume docs"),
+        ({"status": "needs_review", "reason": "much"}, "headrace approve docs, or drop it: headrace cancel docs"),
         ({"status": "failed", "reason": "no page could be fetched"}, "reason: no page could be fetched"),
         ({"crawl": {"pages_failed": 3}}, "3 pages failed; which and why: headrace jobs docs --pages failed"),
         ({"metrics": {"chunks_failed": 2}}, "2 chunks are in the dead letters"),
@@ -52,6 +53,26 @@ def test_without_any_kb_the_way_on_is_shown(run: Run) -> None:
 def test_trouble_is_said_with_what_to_do(run: Run, control: FakeControl, changes: dict[str, Any], says: str) -> None:
     control.statuses["docs"] = [status_of(**changes)]
     assert says in run("status", "docs").stdout
+
+
+def test_generations(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = []
+    assert "no generation yet" in run("generations", "docs").stdout
+    shared = {"job_id": "j", "base": None, "collection": "C", "changed_at": "2026-01-01T00:00:00.000Z", "reason": None}
+    control.generations = {
+        "vacuum": {"below": 2, "objects_deleted": 1200, "vacuumed_at": "2026-01-01T00:00:00.000Z"},
+        "generations": [
+            {"generation": 3, "state": "published", "searched": True, "searchable": True, **shared},
+            {"generation": 2, "state": "published", "searched": False, "searchable": True, **shared},
+            {"generation": 1, "state": "published", "searched": False, "searchable": False, **shared},
+        ],
+    }
+    said = run("generations", "docs").stdout
+    rows = [line.split()[:3] for line in said.splitlines()[1:4]]
+    assert rows == [["3", "published", "published"], ["2", "published", "--generation"], ["1", "published", "–"]]
+    assert "Below 2: vacuumed at" in said and "1,200 objects deleted" in said
+    control.generations["vacuum"]["vacuumed_at"] = None
+    assert "Below 2: being vacuumed" in run("generations", "docs").stdout
 
 
 def test_watching_ends_with_the_job(run: Run, control: FakeControl) -> None:

@@ -96,6 +96,10 @@ def test_a_job_that_is_over_does_not_stand_in_the_way() -> None:
     assert started([Job(command(), "completed")])[1].generation == 7
 
 
+def approve(job: Job, digest: str | None = None) -> Any:
+    return rules.approve(job, digest, origin=ORIGIN)
+
+
 def change(job: Job, action: rules.Action, definition: Definition | None = DEFINITION) -> Any:
     return rules.change(job, action, definition=definition, openai_available=False, origin=ORIGIN)
 
@@ -164,10 +168,14 @@ def test_another_scope_is_crawled_anew(changed: dict[str, Any], scope_revision: 
 
 
 def test_approve_names_the_manifest_that_was_seen() -> None:
-    after, issued = change(Job(command(), review="abc"), "approve")
+    after, issued = approve(Job(command(), review="abc"), "abc")
     assert (after.approved, after.desired, after.revision, issued.action) == ("abc", "running", 4, "approve")
     assert refusal(command(), after) is None
-    assert change(Job(after), "approve") is None
+    assert approve(Job(after)) is None and approve(Job(after), "abc") is None
+    with pytest.raises(Conflict, match="under review is abc"):
+        approve(Job(command(), review="abc"), "other")
+    with pytest.raises(Conflict, match="nothing to approve"):
+        approve(Job(after), "other")
 
 
 @pytest.mark.parametrize(
@@ -182,7 +190,7 @@ def test_approve_names_the_manifest_that_was_seen() -> None:
 )
 def test_without_a_review_there_is_nothing_to_approve(job: Job) -> None:
     with pytest.raises(Conflict, match="nothing to approve"):
-        change(job, "approve")
+        approve(job)
 
 
 def test_a_job_that_waits_for_a_review_says_so() -> None:

@@ -1,0 +1,66 @@
+"""`headrace generations`, `vacuum`."""
+
+import click
+from rich.table import Table
+
+from headrace.cli.root import App, pass_app, print_json
+from headrace.cli.view import moment
+from headrace.client import Json
+
+
+@click.command()
+@click.argument("kb")
+@click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
+@pass_app
+def generations(app: App, kb: str, as_json: bool) -> None:
+    """The generations of KB, newest first: which is searched, which can be."""
+    answer = app.client.generations(kb)
+    if as_json:
+        print_json(answer)
+        return
+    table = Table("generation", "state", "search", "base", "changed", "job", "reason", box=None)
+    for row in answer["generations"]:
+        table.add_row(
+            str(row["generation"]),
+            row["state"],
+            "published" if row["searched"] else "--generation" if row["searchable"] else "–",
+            str(row["base"] or "–"),
+            moment(row["changed_at"]),
+            row["job_id"],
+            row["reason"] or "",
+        )
+    app.out.print(table if answer["generations"] else f"{kb} has no generation yet.")
+    if answer.get("vacuum"):
+        app.out.print(_vacuumed(answer["vacuum"]))
+
+
+@click.command()
+@click.argument("kb")
+@click.option("--keep", type=click.IntRange(1), help="So many published generations stay searchable.  [default: 1]")
+@click.option("--below", type=click.IntRange(1), help="Generations below this one go.")
+@click.option("--yes", "-y", is_flag=True, help="Don't ask.")
+@click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
+@pass_app
+def vacuum(app: App, kb: str, keep: int | None, below: int | None, yes: bool, as_json: bool) -> None:
+    """Delete what only old generations of KB show. They can't be searched or gone back to after that."""
+    if keep is not None and below is not None:
+        raise click.UsageError("give --keep or --below, not both")
+    if not yes:
+        what = (
+            f"generations below {below}" if below is not None else f"all but the last {keep or 1} published generations"
+        )
+        click.confirm(f"Vacuum {what} of {kb} for good?", abort=True, err=True)
+    answer = app.client.command(kb, "vacuum", keep=keep, below=below)
+    if as_json:
+        print_json(answer)
+    else:
+        app.out.print(
+            f"{kb}: generations below {answer['vacuumed_below']} are vacuumed. See: headrace generations {kb}"
+        )
+
+
+def _vacuumed(state: Json) -> str:
+    if state["vacuumed_at"] is None:
+        return f"Below {state['below']}: being vacuumed."
+    deleted, at = state["objects_deleted"], moment(state["vacuumed_at"])
+    return f"Below {state['below']}: vacuumed at {at}, {deleted:,} objects deleted."
