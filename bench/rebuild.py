@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from bench.rig import line, run
 from control import questions
+from control.ailments import Ailments
 from control.projection import Projection
 from headrace.embedded.kafka import EmbeddedKafka
 from headrace.embedded.ports import free_ports
@@ -83,7 +84,7 @@ async def _measure(servers: str, directory: Path, pages: int) -> None:
 
 
 async def _projection(servers: str, path: Path) -> Projection:
-    projection = Projection(path, on_applied=lambda _: None)
+    projection = Projection(path, on_applied=lambda _: None, ailments=Ailments(lambda: None))
     await projection.open()
     await projection.start(servers, prefix=PREFIX, log_identity="bench")
     return projection

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException, TopicCollection
 
+from control.ailments import Ailments
 from control.books import Books
 from control.desk import Desk
 from control.offsets import OffsetWatch
@@ -40,9 +41,11 @@ class Engine:
         self.settings = settings
         self.unready: str | None = "starting"
         self._refusals = asyncio.Event()
+        self._ailments = Ailments(on_change=self._ailing)
         self.projection = Projection(
             settings.data_dir / "projection.duckdb",
             on_applied=lambda jobs: self.snapshots.touch(jobs),  # noqa: PLW0108 - made below
+            ailments=self._ailments,
         )
         self._books = Books(
             settings.bootstrap_servers,
@@ -50,7 +53,7 @@ class Engine:
             on_change=lambda kb_id: self.snapshots.touch_kb(kb_id),  # noqa: PLW0108 - made below
             on_refused=self._refusals.set,
         )
-        self.snapshots = Snapshots(self._books, self.projection)
+        self.snapshots = Snapshots(self._books, self.projection, self._ailments)
         self.store = VectorStore(settings)
         self.searcher = Searcher(self._books, self.store, settings)
         self._source = worker_name("control")
@@ -77,7 +80,7 @@ class Engine:
             raise Unavailable(self.unready, code="not-ready", retry_after_s=1)
 
     async def start(self) -> None:
-        """Takes up the service. Raises ProjectionLocked, or Fenced.
+        """Takes up the service. Raises ProjectionLocked, ProjectionForbidden or Fenced.
 
         1. The projection's file is ours, so no second control shares it.
         2. Kafka is there and its topics are.
@@ -156,6 +159,12 @@ class Engine:
         await self.searcher.stop()
         await self.store.stop()
 
+    def _ailing(self) -> None:
+        """While it starts, what hinders is why; once it serves, every status says it."""
+        if self.unready is not None:
+            self.unready = "; ".join(f"{each.dependency}: {each.reason}" for each in self._ailments.all()) or "starting"
+        self.snapshots.touch_all()
+
     def _away(self, reason: str) -> None:
         self.unready = reason
 
@@ -178,6 +187,7 @@ class Engine:
             partitions=partitions,
             wanted=self.snapshots.wants_offsets,
             on_change=self.snapshots.touch_partitions,
+            ailments=self._ailments,
         )
         await self._offsets.start()
         self.snapshots.start(self._offsets)

@@ -1,11 +1,18 @@
 """The projection's file: rows and the offsets that they reach to, written in one transaction.
 
 Every method runs on one thread; one process owns the file.
+
+1. A transaction begins; rows and offsets go in. A crash, or a disk that refuses: the file is as it was before.
+2. It commits. A crash or a refusal here: DuckDB cuts its write-ahead log back to the transaction before.
+3. The rows answer questions.
 """
 
+import contextlib
+import errno
 import logging
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,40 +30,59 @@ _SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.bool_(): "BOOLEAN
 # Chunk ids are UUIDs, but the log may hold any text. As UUIDs they take half the time to write and to count.
 _AS_UUID = "coalesce(try_cast(chunk_id AS UUID), md5(chunk_id)::UUID)"
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 class ProjectionLocked(RuntimeError):
     """Another process has the file open; the message says which."""
 
 
+class ProjectionLost(RuntimeError):
+    """The file is damaged and was set aside: this process must end, and the next start reads the log again."""
+
+
+class ProjectionForbidden(RuntimeError):
+    """The file may not be written; the message says what to do."""
+
+
+class DiskRefuses(Exception):
+    """The disk is full or failing: nothing was written, and it may be tried again. `reason` names no path."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class ProjectionFile:
-    """`open`, `claim`, then `write` and `read`; `close`."""
+    """`open`, `claim`, then `write` and `read`; `close`. Each may raise DiskRefuses, and be called again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._held: duckdb.DuckDBPyConnection | None = None
 
     def open(self) -> None:
-        """Raises ProjectionLocked. A file that can't be read is set aside."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        """Raises ProjectionLocked or ProjectionForbidden. A file that can't be read is set aside."""
         try:
-            self._connection = self._connect()
-        except duckdb.Error as exc:
-            if "Conflicting lock" in str(exc):
-                raise ProjectionLocked(
-                    f"another process uses {self._path}: {_holder(exc)}; stop it, or give this control its own "
-                    "HEADRACE_DATA_DIR"
-                ) from exc
-            self._set_aside(f"it can't be read: {str(exc).splitlines()[0]}")
-            self._connection = self._connect()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._held = self._connect()
+        except (duckdb.Error, OSError) as exc:
+            self._judge_opening(exc)
+            self._set_aside(f"it can't be read: {_first_line(exc)}")
+            self._held = self._connect()
 
     def claim(self, log_identity: str) -> dict[Partition, int]:
         """The stored offsets of a file that is of this log and schema; otherwise of a new, empty one."""
         wanted = (SCHEMA_VERSION, log_identity)
-        found = self._connection.execute("SELECT schema_version, log FROM identity").fetchone()
-        if found is not None and found != wanted:
+        try:
+            unfit = self._misfit(wanted)
+        except duckdb.Error as exc:
+            _raise_if_disk(exc)
+            unfit = f"it can't be read: {_first_line(exc)}"
+        if unfit:
             self.close()
-            self._set_aside("it was made by another version, or from another log")
-            self._connection, found = self._connect(), None
-        if found is None:
+            self._set_aside(unfit)
+        if not self._tables():
             self._create(wanted)
         stored = self._connection.execute('SELECT topic, "partition", next_offset FROM applied').fetchall()
         return {(topic, partition): next_offset for topic, partition, next_offset in stored}
@@ -75,20 +101,32 @@ class ProjectionFile:
                 [(topic, partition, offset) for (topic, partition), offset in batch.offsets.items()],
             )
             self._connection.execute("COMMIT")
-        except Exception:  # disk, file or program: whichever, nothing half written may stand
-            self._after_failure()
+        except duckdb.Error as exc:
+            self._after_failure(exc)
             raise
         APPLY_SECONDS.observe(time.monotonic() - began)
         return self._touched(batch)
 
     def read(self, query: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """Runs `query` with a cursor of its own."""
-        with self._connection.cursor() as cursor:
-            return query(cursor)
+        """Runs `query` with a cursor of its own. Raises ProjectionLost."""
+        try:
+            with self._connection.cursor() as cursor:
+                return query(cursor)
+        except duckdb.Error as exc:
+            self._raise_if_damaged(exc)
+            raise
 
     def close(self) -> None:
-        if hasattr(self, "_connection"):
-            self._connection.close()
+        if self._held:
+            self._held.close()
+            self._held = None
+
+    @property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        if self._held is None:
+            self.open()
+        assert self._held is not None
+        return self._held
 
     def _insert(self, name: str, table: pa.Table) -> None:
         self._connection.register("batch", table)
@@ -108,12 +146,41 @@ class ProjectionFile:
         return named - {None}
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
-        connection = duckdb.connect(str(self._path), config={"threads": 2, "preserve_insertion_order": False})
-        connection.execute("CREATE TABLE IF NOT EXISTS identity (schema_version INTEGER, log VARCHAR)")
-        return connection
+        return duckdb.connect(str(self._path), config={"threads": 2, "preserve_insertion_order": False})
+
+    def _misfit(self, wanted: tuple[int, str]) -> str | None:
+        """Why the file can't be gone on with; None where it can, or is new."""
+        tables = self._tables()
+        if not tables:
+            return None
+        if tables.get("identity") != ["schema_version", "log"]:
+            return "it is no projection"
+        if self._connection.execute("SELECT schema_version, log FROM identity").fetchall() != [wanted]:
+            return "it was made by another version, or from another log"
+        if any(tables.get(table) != schema.names for table, schema in TABLES.items()):
+            return "its tables are others"
+        return None
+
+    def _tables(self) -> dict[str, list[str]]:
+        """Names of tables and of their columns, in order."""
+        rows = self._connection.execute(
+            "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns() "
+            "WHERE NOT internal GROUP BY table_name"
+        ).fetchall()
+        return dict(rows)
 
     def _create(self, identity: tuple[int, str]) -> None:
-        self._connection.execute("BEGIN")
+        try:
+            self._connection.execute("BEGIN")
+            self._create_tables()
+            self._connection.execute("INSERT INTO identity VALUES (?, ?)", identity)
+            self._connection.execute("COMMIT")
+        except duckdb.Error as exc:
+            self._after_failure(exc)
+            raise
+
+    def _create_tables(self) -> None:
+        self._connection.execute("CREATE TABLE identity (schema_version INTEGER, log VARCHAR)")
         for table, schema in TABLES.items():
             columns = ", ".join(f'"{field.name}" {_sql_type(field)}' for field in schema)
             self._connection.execute(f"CREATE TABLE {table} ({columns})")
@@ -123,8 +190,6 @@ class ProjectionFile:
             'CREATE TABLE applied (topic VARCHAR, "partition" BIGINT, next_offset BIGINT, '
             'PRIMARY KEY (topic, "partition"))'
         )
-        self._connection.execute("INSERT INTO identity VALUES (?, ?)", identity)
-        self._connection.execute("COMMIT")
 
     def _set_aside(self, why: str) -> None:
         aside = self._path.with_name(f"{self._path.name}.aside-{time.time_ns()}")
@@ -134,17 +199,57 @@ class ProjectionFile:
         if wal.exists():
             wal.rename(aside.with_name(aside.name + ".wal"))
 
-    def _after_failure(self) -> None:
-        """The file may be at fault: the next start shall not fail on it again. A full disk is not the file's fault."""
-        try:
+    def _after_failure(self, exc: duckdb.Error) -> None:
+        """Raises DiskRefuses with the file as it was before the transaction, or ProjectionLost."""
+        with contextlib.suppress(duckdb.Error):  # a failed commit has rolled back by itself
             self._connection.execute("ROLLBACK")
-        except duckdb.Error as exc:
-            log.warning("the projection's file is at fault: %s", exc)
+        try:
+            self._connection.execute("SELECT 1").fetchone()
+        except duckdb.Error as end:  # DuckDB gives its connection up where it can't tell what stands in the file
+            log.warning("the projection's file is opened anew: %s", _first_line(end))
             self.close()
-            self._set_aside("it failed while it was written")
+        _raise_if_disk(exc)
+        self._raise_if_damaged(exc)
+
+    def _raise_if_damaged(self, exc: duckdb.Error) -> None:
+        if isinstance(exc, duckdb.ProgrammingError | duckdb.DataError | duckdb.ConnectionException):
+            return  # the program is wrong, not the file
+        _raise_if_disk(exc)
+        self.close()
+        self._set_aside(f"it is damaged: {_first_line(exc)}")
+        raise ProjectionLost("the projection's file is damaged, and is made anew at the next start") from exc
+
+    def _judge_opening(self, exc: duckdb.Error | OSError) -> None:
+        """Raises what is not the file's fault."""
+        if "Conflicting lock" in str(exc):
+            raise ProjectionLocked(
+                f"another process uses {self._path}: {_holder(exc)}; stop it, or give this control its own "
+                "HEADRACE_DATA_DIR"
+            ) from exc
+        _raise_if_disk(exc)
+        if isinstance(exc, OSError) or _cause(exc, _FORBIDDEN) or not os.access(self._path.parent, os.W_OK):
+            raise ProjectionForbidden(
+                f"the projection can't be kept in {self._path.parent}: {_first_line(exc)}; let this user write there, "
+                "or set HEADRACE_DATA_DIR to a directory where it may"
+            ) from exc
 
 
-def _holder(exc: duckdb.Error) -> str:
+def _raise_if_disk(exc: Exception) -> None:
+    cause = _cause(exc, _DISK)
+    if cause:
+        raise DiskRefuses(f"its file can't be written: {cause}") from exc
+
+
+def _cause(exc: Exception, codes: Iterable[int]) -> str | None:
+    """The system's word for what happened: DuckDB passes it on at the end of its own."""
+    return next((os.strerror(code) for code in codes if os.strerror(code) in str(exc)), None)
+
+
+def _first_line(exc: Exception) -> str:
+    return (str(exc).splitlines() or [""])[0]
+
+
+def _holder(exc: Exception) -> str:
     text = str(exc)
     return text[text.rfind("(PID") :].split(")", maxsplit=1)[0].strip("(") if "(PID" in text else "unknown"
 

@@ -2,20 +2,27 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
 
+from control.ailments import Ailments
 from control.metrics import LAG
 from headrace.kafka.admin import GroupOffsets
+from schemas.codec import now
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 POLL_S = 0.25
 """How often offsets are read while somebody wants them."""
+AWAY_S = 3.0
+"""How long Kafka may be silent before it counts as away: longer than a broker takes to hand a coordinator over."""
+KAFKA = "Kafka"
+"""What it is called in a stall."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +49,15 @@ class OffsetWatch:
         partitions: int,
         wanted: Callable[[], bool],
         on_change: Callable[[set[int]], None],
+        ailments: Ailments,
     ) -> None:
         """`topic` is the full name. While `wanted()` is false nothing is read."""
         self._group = GroupOffsets(bootstrap_servers, group=group, topic=topic, partitions=partitions)
         # one thread: a stop must not close the client under a read that goes on
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="offsets")
-        self._wanted, self._on_change = wanted, on_change
+        self._wanted, self._on_change, self._ailments = wanted, on_change, ailments
         self._known: dict[int, PartitionOffsets] = {}
+        self._silent_since: tuple[float, str] | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -77,16 +86,31 @@ class OffsetWatch:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(POLL_S)
-            if self._wanted() and not await self._try():
+            if (self._wanted() or self._silent_since) and not await self._try():
                 await asyncio.sleep(RETRY_S)
 
     async def _try(self) -> bool:
+        """Whether Kafka answered; where it is silent for long, every status says so until it answers."""
+        began = self._silent_since or (time.monotonic(), now())
+        reading = asyncio.create_task(self.refresh())
         try:
-            await self.refresh()
+            if not (await asyncio.wait({reading}, timeout=AWAY_S))[0]:
+                self._tell(began)
+            await reading
         except KafkaException as exc:  # the dependency is unwell: what was known stays
             log.warning("can't read the group's offsets: %s", exc.args[0].str())
+            self._silent_since = began
+            self._tell(began)
             return False
+        finally:
+            reading.cancel()
+        self._silent_since = None
+        self._ailments.over(KAFKA)
         return True
+
+    def _tell(self, began: tuple[float, str]) -> None:
+        if time.monotonic() - began[0] >= AWAY_S:
+            self._ailments.tell(KAFKA, "it doesn't answer; what is shown may be old", since=began[1])
 
     def _read(self) -> dict[int, PartitionOffsets]:
         committed, ends = self._group.committed(), self._group.ends()

@@ -1,11 +1,14 @@
 """The answer to "how is it going": one StatusAnswer from the facts and the counts, as pure functions."""
 
+from collections.abc import Sequence
+
 from control import answers, questions
+from control.ailments import Ailment
 from control.offsets import PartitionOffsets
 from control.progress import cost_usd, progress_percent, remaining_s
 from control.status import OVER, Facts, phase_of, status_of
 from schemas.commands import JobCommand
-from schemas.facts import ReviewNeeded
+from schemas.facts import ReviewNeeded, Stall
 
 
 def build(
@@ -16,6 +19,7 @@ def build(
     offsets: PartitionOffsets | None,
     rate: float | None,
     published: int | None,
+    ailments: Sequence[Ailment],
 ) -> answers.StatusAnswer:
     status = status_of(facts)
     review = told.review if status == "needs_review" else None
@@ -29,7 +33,7 @@ def build(
         status=status,
         phase=phase_of(facts),
         progress=progress_percent(status, crawl, tally),
-        reason=reason(command, told),
+        reason=reason(command, told, () if status in OVER else ailments),
         desired=command.desired,
         revision=command.revision,
         reflected=answers.Reflected(
@@ -46,10 +50,7 @@ def build(
         ),
         rate_chunks_per_s=None if rate is None or status in OVER else round(rate, 2),
         eta_s=remaining_s(status, crawl, tally, rate),
-        stalls=[
-            answers.StallAnswer(service=s.service, dependency=s.dependency, reason=s.reason, since=s.since)
-            for s in told.stalls
-        ],
+        stalls=stall_answers(told, () if status in OVER else ailments),
         review=review_answer(review) if review else None,
         started_at=told.started_at,
         finished_at=finished_at(status, told),
@@ -76,16 +77,26 @@ def finished_at(status: str, told: questions.Told) -> str | None:
     return told.finished.finished_at if told.finished else None
 
 
-def reason(command: JobCommand, told: questions.Told) -> str | None:
-    """Why it is as it is: what the end says, else what it waits for, else what the crawl says, else the command."""
+def stall_answers(told: questions.Told, ailments: Sequence[Ailment]) -> list[answers.StallAnswer]:
+    own = [_stall("control", each) for each in ailments]
+    return own + [_stall(s.service, s) for s in told.stalls]
+
+
+def _stall(service: str, of: Ailment | Stall) -> answers.StallAnswer:
+    return answers.StallAnswer(service=service, dependency=of.dependency, reason=of.reason, since=of.since)
+
+
+def reason(command: JobCommand, told: questions.Told, ailments: Sequence[Ailment]) -> str | None:
+    """Why it is as it is: what the end says, else what control or it waits for, else the crawl, else the command."""
     if command.desired == "rolled_back":
         return "rolled back" + (f": {command.reason}" if command.reason else "")
     if told.finished and told.finished.reason:
         return told.finished.reason
-    if told.review and told.review.revision == command.revision and not told.finished:
+    if told.review and told.review.revision == command.revision and not told.finished and not ailments:
         return told.review.reason
-    if told.stalls and not told.finished:
-        return f"{told.stalls[0].dependency}: {told.stalls[0].reason}"
+    waits_for = stall_answers(told, ailments)
+    if waits_for and not told.finished:
+        return f"{waits_for[0].dependency}: {waits_for[0].reason}"
     if told.crawl and told.crawl.reason:
         return told.crawl.reason
     return command.reason

@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 import duckdb
 from confluent_kafka import KafkaException
 
-from control.file import ProjectionFile
+from control.ailments import Ailments
+from control.file import DiskRefuses, ProjectionFile, ProjectionLost
 from control.folds import Batch, Partition
 from control.reader import LogReader
 
@@ -31,6 +32,10 @@ MAX_AHEAD = 60_000
 """Records folded ahead of the file; beyond it reading waits. Together they make one transaction: writing many rows at
 once takes half the time, as they go to their place without the detour over DuckDB's write-ahead log."""
 RETRY_S = 1.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
+"""Between two tries to write: going on is late by this much at most once the disk takes it again."""
+PROJECTION = "projection"
+"""What it is called in a stall."""
 
 T = TypeVar("T")
 
@@ -41,10 +46,11 @@ class Projection:
     All work on the file happens on one thread. `on_applied(job_ids)` is called from the event loop after each batch.
     """
 
-    def __init__(self, path: Path, *, on_applied: Callable[[set[str]], None]) -> None:
-        self._file, self._on_applied = ProjectionFile(path), on_applied
+    def __init__(self, path: Path, *, on_applied: Callable[[set[str]], None], ailments: Ailments) -> None:
+        self._file, self._on_applied, self._ailments = ProjectionFile(path), on_applied, ailments
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="projection")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="log-reader")
+        self._lost = asyncio.Event()
         self._next: Batch | None = None
         self._changed = asyncio.Condition()
         self._applied: dict[Partition, int] = {}
@@ -52,12 +58,12 @@ class Projection:
         self._work: asyncio.Task[Any] | None = None
 
     async def open(self) -> None:
-        """Raises ProjectionLocked. A file that can't be read is set aside."""
-        await self._on_file(self._file.open)
+        """Raises ProjectionLocked or ProjectionForbidden. A file that can't be read is set aside."""
+        await self._done(self._file.open)
 
     async def start(self, bootstrap_servers: str, *, prefix: str, log_identity: str) -> None:
         """Follows the log from where the file stands; a file of another log (`log_identity`) is set aside."""
-        self._applied = await self._on_file(lambda: self._file.claim(log_identity))
+        self._applied = await self._done(lambda: self._file.claim(log_identity))
         self._reader = LogReader(bootstrap_servers, prefix=prefix, offsets=self._applied)
         await self._answered(self._reader.assign)
         self._work = asyncio.create_task(self._follow(), name="projection")
@@ -75,11 +81,20 @@ class Projection:
     async def failure(self) -> None:
         """Returns never; raises what ended the reading or the writing."""
         assert self._work is not None
-        await asyncio.shield(self._work)
+        lost = asyncio.create_task(self._lost.wait())
+        await asyncio.wait({self._work, lost}, return_when=asyncio.FIRST_COMPLETED)
+        lost.cancel()
+        if self._work.done():
+            self._work.result()
+        raise ProjectionLost("the projection's file is damaged, and is made anew at the next start")
 
     async def read(self, query: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Runs `query` with a cursor on the projection's thread: it sees whole batches only."""
-        return await self._on_file(lambda: self._file.read(query))
+        try:
+            return await self._on_file(lambda: self._file.read(query))
+        except ProjectionLost:
+            self._lost.set()
+            raise
 
     async def stop(self) -> None:
         if self._work:
@@ -97,6 +112,21 @@ class Projection:
 
     async def _on_file(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writing, work)
+
+    async def _done(self, work: Callable[[], T]) -> T:
+        """Tries until the disk takes it, and says meanwhile what hinders."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                done = await self._on_file(work)
+            except DiskRefuses as exc:
+                self._ailments.tell(PROJECTION, exc.reason)
+                log.warning("the projection waits: %s; trying again in %.1f s", exc.reason, pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                continue
+            self._ailments.over(PROJECTION)
+            return done
 
     async def _on_log(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._reading, work)
@@ -138,7 +168,7 @@ class Projection:
             batch, self._next = self._next, None
             assert batch is not None
             await self._wake()
-            touched = await self._on_file(lambda batch=batch: self._file.write(batch))  # type: ignore[misc]
+            touched = await self._done(lambda batch=batch: self._file.write(batch))  # type: ignore[misc]
             self._applied.update(batch.offsets)
             self._on_applied(touched)
             await self._wake()

@@ -12,6 +12,7 @@ import msgspec
 from duckdb import DuckDBPyConnection
 
 from control import answers, questions, rules
+from control.ailments import Ailments
 from control.books import Books
 from control.metrics import JOBS, QUEUED
 from control.offsets import OffsetWatch, PartitionOffsets
@@ -46,8 +47,8 @@ class _Entry:
 class Snapshots:
     """`start`, `of`, `wait_for`, `stop`. `touch` and its like mark what changed; all from the event loop."""
 
-    def __init__(self, books: Books, projection: Projection) -> None:
-        self._books, self._projection = books, projection
+    def __init__(self, books: Books, projection: Projection, ailments: Ailments) -> None:
+        self._books, self._projection, self._ailments = books, projection, ailments
         self._offsets: OffsetWatch | None = None
         self._entries: dict[str, _Entry] = {}
         self._changed = asyncio.Condition()
@@ -73,6 +74,9 @@ class Snapshots:
     def touch(self, job_ids: set[str]) -> None:
         for job_id in job_ids:
             self._entries.setdefault(job_id, _Entry(job_id)).dirty = True
+
+    def touch_all(self) -> None:
+        self.touch(set(self._entries))
 
     def touch_kb(self, kb_id: str) -> None:
         self.touch({command.job_id for command in self._books.jobs(kb_id)[:2]})
@@ -185,6 +189,7 @@ class Snapshots:
         told, tally = await self._projection.read(ask)
         published = self._books.kbs.published(command.kb_id)
         state = self._books.kbs.generation(command.kb_id, command.generation)
+        ailments = self._ailments.all()
         facts = Facts(
             desired=command.desired,
             revision=command.revision,
@@ -196,9 +201,10 @@ class Snapshots:
             finished=told.finished.outcome if told.finished else None,
             waits_for=frozenset(stall.dependency for stall in told.stalls),
             review_revision=told.review.revision if told.review else None,
+            blind=bool(ailments),
         )
         rate = pace_of(pace, tally.processed)
-        return build(command, facts, told, tally, offsets, rate, published.generation if published else None)
+        return build(command, facts, told, tally, offsets, rate, published.generation if published else None, ailments)
 
     def _count(self) -> None:
         counts: dict[str, int] = {}

@@ -9,6 +9,7 @@
 | any | finished: completed, completed_with_errors | the same |
 | paused | producer and consumer hold, both answering the current revision | paused |
 | paused | else | pausing |
+| running | control itself is unwell: what it knows may be old | stalled |
 | running | no report answers the current revision, which is not the first | resuming |
 | running | the producer has not reported yet, in the first revision | queued |
 | running | the consumer asked for a review under the current revision | needs_review |
@@ -40,7 +41,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """All that decides a status. `waits_for` names the dependencies of open stalls.
+    """All that decides a status. `waits_for` names the dependencies of open stalls; `blind`: control is unwell.
 
     `review_revision` is the command under which a review was asked for last.
     """
@@ -55,6 +56,7 @@ class Facts:
     finished: Literal["completed", "completed_with_errors", "failed"] | None = None
     waits_for: frozenset[str] = frozenset()
     review_revision: int | None = None
+    blind: bool = False
 
 
 def status_of(facts: Facts) -> Status:
@@ -95,6 +97,8 @@ def _cancelled(facts: Facts) -> Status:
 
 
 def _running(facts: Facts) -> Status:
+    if facts.blind:
+        return "stalled"
     answered = any(_answers(report, facts.revision) for report in (facts.crawl, facts.index))
     if facts.revision > 1 and not answered:
         return "resuming"

@@ -12,6 +12,8 @@ from schemas.topics import TOPICS
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 20.0
+ANSWER_S = 5.0
+"""For what is asked again and again: whoever stops meanwhile waits no longer than this."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class GroupOffsets:
             "bootstrap.servers": bootstrap_servers,
             "group.id": group,
             "enable.auto.commit": False,
+            "reconnect.backoff.max.ms": 1_000,
             "log_level": 3,
         }
         self._consumer = Consumer(config)
@@ -103,13 +106,18 @@ class GroupOffsets:
     def committed(self) -> dict[int, int]:
         """Partition to committed offset; partitions without a commit are absent. Raises KafkaException."""
         wanted = [TopicPartition(self._topic, partition) for partition in range(self._partitions)]
-        return {each.partition: each.offset for each in self._consumer.committed(wanted, TIMEOUT_S) if each.offset >= 0}
+        return {each.partition: each.offset for each in self._consumer.committed(wanted, ANSWER_S) if each.offset >= 0}
 
     def ends(self) -> dict[int, int]:
         """Partition to the offset after its last record. Raises KafkaException."""
         wanted = {TopicPartition(self._topic, partition): OffsetSpec.latest() for partition in range(self._partitions)}
-        futures = self._admin.list_offsets(wanted, request_timeout=TIMEOUT_S)
-        return {each.partition: future.result().offset for each, future in futures.items()}
+        futures = self._admin.list_offsets(wanted, request_timeout=ANSWER_S)
+        try:
+            return {each.partition: future.result().offset for each, future in futures.items()}
+        except KafkaException:
+            # A broker that came back has a new leader epoch, which the client doesn't ask for by itself (2.16).
+            self._admin.list_topics(self._topic, timeout=ANSWER_S)
+            raise
 
     def close(self) -> None:
         self._consumer.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -23,8 +23,7 @@ class Follower:
     """Hands every record of its topics to that topic's `apply`, in order per partition, committed ones only.
 
     `apply` must not block or raise; where it raises, `failed` and every wait do. `start`, then `catch_up` whenever
-    what is known must be current; `stop`. Reconnects for ever and keeps its positions. `room`, where given, is awaited
-    before each fetch: so one whose `apply` queues what it gets holds the reading back.
+    what is known must be current; `stop`. Reconnects for ever and keeps its positions.
     """
 
     def __init__(
@@ -34,9 +33,7 @@ class Follower:
         *,
         prefix: str,
         start_at: Mapping[tuple[str, int], int] | None = None,
-        room: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._room = room
         self._bootstrap, self._apply, self._prefix = bootstrap_servers, dict(topics), prefix
         self._start_at = dict(start_at or {})
         self._position: dict[TopicPartition, int] = {}
@@ -135,8 +132,6 @@ class Follower:
                 self._position[tp] = await consumer.position(tp)
             async with self._moved:
                 self._moved.notify_all()
-            if self._room is not None:
-                await self._room()
             got = await consumer.getmany(timeout_ms=POLL_MS, max_records=5_000)
             for tp, records in got.items():
                 for record in records:

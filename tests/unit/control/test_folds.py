@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from control import folds, questions
-from control.file import ProjectionFile, ProjectionLocked
+from control.file import ProjectionFile
 from headrace.kafka.records import RawRecord
 from headrace.state.manifest import PageFold
 from schemas.codec import encode, headers_for
@@ -280,35 +280,3 @@ def test_a_file_goes_on_where_it_stood(tmp_path: Path) -> None:
     second.apply(events)
     assert second.tally().batches == 2
     second.file.close()
-
-
-@pytest.mark.parametrize("fault", ["corrupt", "other log", "other version"])
-def test_a_file_that_does_not_fit_is_set_aside(tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "p.duckdb"
-    if fault == "corrupt":
-        path.write_bytes(b"garbage" * 3_000)
-    else:
-        monkeypatch.setattr("control.file.SCHEMA_VERSION", 0 if fault == "other version" else 1)
-        old = ProjectionFile(path)
-        old.open()
-        old.claim("another log" if fault == "other log" else "log")
-        old.close()
-        monkeypatch.undo()
-    file = ProjectionFile(path)
-    file.open()
-    assert file.claim("log") == {}
-    assert len(list(tmp_path.glob("p.duckdb.aside-*"))) == 1
-    file.close()
-
-
-def test_a_file_in_use_is_named(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    path = tmp_path / "p.duckdb"
-    owner = ProjectionFile(path)
-    owner.open()
-    code = f"from pathlib import Path; from control.file import *; ProjectionFile(Path({str(path)!r})).open()"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    owner.close()
-    assert ProjectionLocked.__name__ in run.stderr and "HEADRACE_DATA_DIR" in run.stderr and "PID" in run.stderr
