@@ -1,0 +1,166 @@
+"""The consumer cut off before and after each step that its protocols number; the next one does the rest."""
+# ruff: noqa: F401, F811 - fixtures are shared by importing them
+
+from typing import Any
+
+import pytest
+
+from consumer.generations import Generations
+from consumer.parking import Parking
+from consumer.reports import Reports
+from headrace.kafka.publisher import Publisher
+from headrace.settings import Settings
+from headrace.vectors import VectorStore
+from schemas.facts import IndexReport, JobFinished, ReviewNeeded
+from schemas.kb import NEVER
+from tests.fakes.openai_server import OpenAIServer
+from tests.integration.test_consumer import (
+    environment,
+    everything,
+    finished,
+    ids,
+    kb,
+    openai,
+    publisher,
+    reported,
+    store,
+    topics,
+)
+from tests.integration.test_proof import keep, refresh, reviews, rows, states
+from tests.support.inside import CutOff
+from tests.support.log import PlayedJob, read_all
+from tests.support.offsets import caught_up
+
+
+@pytest.fixture
+def cut(settings: Settings, topics: None, monkeypatch: pytest.MonkeyPatch) -> CutOff:
+    return CutOff(settings, monkeypatch)
+
+
+async def first_generation(settings: Settings, publisher: Publisher, kb: str, cut: CutOff) -> PlayedJob:
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    for page in range(4):
+        await job.page(f"http://site/{page}", [f"text {page}"])
+    await job.end()
+    async with cut.running():
+        await finished(settings, job)
+    return job
+
+
+def fact(kind: type) -> Any:
+    return lambda event, *rest: isinstance(event, kind)
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "when", "of"),
+    [
+        (VectorStore, "undo", "after", None),
+        (VectorStore, "delete_ids", "before", None),
+        (VectorStore, "delete_ids", "after", None),
+        (VectorStore, "retire", "after", None),
+        (Generations, "publish", "before", None),
+        (Generations, "publish", "after", None),
+        (Reports, "publish", "after", fact(JobFinished)),
+    ],
+)
+async def test_publication(
+    settings: Settings, publisher: Publisher, store: VectorStore, openai: OpenAIServer, kb: str, cut: CutOff,
+    owner: type, method: str, when: Any, of: Any,
+) -> None:  # fmt: skip
+    first = await first_generation(settings, publisher, kb, cut)
+    second = await refresh(settings, publisher, first)
+    await keep(second, first, 0, 1, 2)
+    await second.page("http://site/3", ["another"])
+    extra = await second.page("http://site/3", ["fetched twice"], recorded=False)
+    await second.end()
+    cut.at(owner, method, when, of or (lambda *args: True))
+    await cut.run()
+    async with cut.running():
+        told = await finished(settings, second)
+        assert (told.outcome, told.chunks_visible) == ("completed", 4)
+        await caught_up(settings)
+    found = await rows(store, second)
+    assert {each for each, (_, retired) in found.items() if retired == NEVER} == everything(second)
+    assert not {chunk.chunk_id for chunk in extra} & set(found)
+    assert [state.state for state in await states(settings, second)][-1] == "published"
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "of"),
+    [(Parking, "park_span", None), (Reports, "publish", fact(ReviewNeeded))],
+)
+async def test_review(
+    settings: Settings, publisher: Publisher, store: VectorStore, kb: str, cut: CutOff, owner: type, method: str,
+    of: Any,
+) -> None:  # fmt: skip
+    first = await first_generation(settings, publisher, kb, cut)
+    second = await refresh(settings, publisher, first)
+    await keep(second, first, 0)
+    await second.end()
+    cut.at(owner, method, "after", of or (lambda *args: True))
+    await cut.run()
+    async with cut.running():
+        (told, *_) = await reviews(settings, second)
+        await second.command("running", approved=told.digest)
+        assert (await finished(settings, second)).chunks_retired == 3
+        await caught_up(settings)
+
+
+@pytest.mark.parametrize(
+    ("owner", "method"),
+    [(Generations, "undo"), (VectorStore, "erase"), (VectorStore, "undo"), (Parking, "forget")],
+)
+async def test_rollback(
+    settings: Settings, publisher: Publisher, store: VectorStore, kb: str, cut: CutOff, owner: type, method: str
+) -> None:
+    first = await first_generation(settings, publisher, kb, cut)
+    second = await refresh(settings, publisher, first)
+    await keep(second, first, 0, 1, 2)
+    await second.page("http://site/3", ["another"])
+    await second.end()
+    async with cut.running():
+        await finished(settings, second)
+    revision = await second.command("rolled_back")
+    cut.at(owner, method, "after")
+    await cut.run()
+    async with cut.running():
+        await reported(settings, second, "undone", revision)
+    assert await rows(store, first) == {chunk_id: (1, NEVER) for chunk_id in everything(first)}
+
+
+@pytest.mark.parametrize("desired", ["paused", "cancelled", "another scope"])
+async def test_a_command_that_comes_during_the_proof(
+    settings: Settings, publisher: Publisher, store: VectorStore, kb: str, cut: CutOff, desired: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It stands on the log before the generation is published, and is heeded."""
+    first = await first_generation(settings, publisher, kb, cut)
+    second = await refresh(settings, publisher, first)
+    await keep(second, first, 0, 1, 2)
+    await second.page("http://site/3", ["another"])
+    await second.end()
+    retire = VectorStore.retire
+
+    async def interrupted(it: VectorStore, *args: Any) -> None:
+        await retire(it, *args)
+        monkeypatch.setattr(VectorStore, "retire", retire)
+        if desired == "another scope":
+            await second.command("running", scope_revision=2)
+        else:
+            await second.command(desired)
+
+    monkeypatch.setattr(VectorStore, "retire", interrupted)
+    async with cut.running():
+        state = {"paused": "holding", "cancelled": "undone"}.get(desired, "running")
+        await reported(settings, second, state, 2)
+        await caught_up(settings)
+        assert not [told for told in await read_all(settings, JobFinished) if told.job_id == second.job_id]
+        assert "published" not in [state.state for state in await states(settings, second)]
+        if desired == "paused":
+            await second.command("running")
+            assert (await finished(settings, second)).outcome == "completed"
+        if desired == "another scope":
+            await second.end(scope_revision=2)
+            assert (await finished(settings, second)).outcome == "completed"
