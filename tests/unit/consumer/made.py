@@ -10,7 +10,7 @@ from headrace.state.commands import Commands
 from headrace.state.kbs import KnowledgeBases
 from headrace.state.parked import Parked
 from schemas import identity
-from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, PageEnd
+from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, PageEnd, RepairEnd
 from schemas.codec import encode, headers_for
 from schemas.commands import Desired, JobCommand
 from schemas.events import Event, Place
@@ -77,9 +77,14 @@ def item(event: Event, offset: int = 0, **place: Any) -> Item:
     return item_of(record(event, offset, **place))
 
 
-def generation(state: Any, epoch: int = 0) -> GenerationState:
+def repair_end() -> RepairEnd:
+    return RepairEnd(job_id=JOB, kb_id=KB, generation=1, requested_at=NOW)
+
+
+def generation(state: Any, epoch: int = 0, **changed: Any) -> GenerationState:
     return GenerationState(
         kb_id=KB, generation=1, job_id=JOB, state=state, base=None, collection="C", epoch=epoch, changed_at=NOW,
+        **changed,
     )  # fmt: skip
 
 

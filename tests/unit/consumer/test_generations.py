@@ -1,6 +1,7 @@
 """A generation's last record on the log is what its readers hold it for: compaction keeps no other."""
 
 import asyncio
+import uuid
 from typing import cast
 
 import pytest
@@ -8,9 +9,10 @@ import pytest
 from consumer.generations import Generations
 from headrace.kafka.follower import Follower
 from headrace.kafka.publisher import Publisher
+from schemas.codec import encode
 from schemas.events import Event, Place
 from schemas.kb import GenerationState
-from tests.unit.consumer.made import Known, command
+from tests.unit.consumer.made import Known, command, generation
 
 COMMAND = command()
 
@@ -111,3 +113,53 @@ async def test_a_change_whose_caller_goes_is_known_before_the_next_is_decided(ri
     rig.log.read.set()
     assert not await publishing
     assert rig.log.states == ["undone"]
+
+
+async def test_a_crawl_anew_is_asked_for_and_counted_once_per_epoch(rig: Rig) -> None:
+    await rig.generations.open(COMMAND, 3)
+    for epoch in (3, 3, 2, 9):
+        await rig.generations.recrawl(COMMAND, epoch)
+    state = rig.generations.state(COMMAND)
+    assert state is not None and (state.epoch, state.recrawl, state.recrawls) == (3, 9, 2)
+    await rig.generations.publish(COMMAND)
+    await rig.generations.recrawl(COMMAND, 20)
+    state = rig.generations.state(COMMAND)
+    assert state is not None and (state.state, state.recrawl, state.recrawls) == ("published", 9, 2)
+
+
+async def test_what_could_not_be_indexed_is_told_by_the_proof_and_again_by_a_repair(rig: Rig) -> None:
+    await rig.generations.publish(COMMAND, {"b", "a"})
+    await rig.generations.publish(COMMAND, {"c"})
+    assert _not_indexed(rig) == ("a", "b")
+    assert await rig.generations.prove_again(COMMAND, {"b"})
+    assert _not_indexed(rig) == ("b",)
+    await rig.generations.undo(COMMAND, "rolled back")
+    assert not await rig.generations.prove_again(COMMAND, ())
+
+
+async def test_a_repair_publishes_nothing(rig: Rig) -> None:
+    await rig.generations.open(COMMAND, 3)
+    assert not await rig.generations.prove_again(COMMAND, ())
+    assert rig.state == "open"
+
+
+async def test_a_state_stays_below_what_a_record_may_hold(rig: Rig) -> None:
+    await rig.generations.publish(COMMAND, (str(uuid.uuid4()) for _ in range(30_000)))
+    state = rig.generations.state(COMMAND)
+    assert state is not None and len(encode(state)) < 900_000
+
+
+async def test_what_a_later_record_hides_is_written_again(rig: Rig) -> None:
+    await rig.generations.undo(COMMAND, "cancelled")
+    await rig.generations.restate(COMMAND.kb_id, COMMAND.generation)
+    assert rig.log.states == ["undone"]
+    rig.known.tell(generation("published"))
+    await rig.generations.restate(COMMAND.kb_id, COMMAND.generation)
+    assert rig.log.states == ["undone", "undone"]
+    assert not rig.known.kbs.hidden()
+
+
+def _not_indexed(rig: Rig) -> tuple[str, ...]:
+    state = rig.generations.state(COMMAND)
+    assert state is not None
+    return state.not_indexed

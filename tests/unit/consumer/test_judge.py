@@ -22,6 +22,7 @@ from tests.unit.consumer.made import (
     generation,
     item,
     page_end,
+    repair_end,
     span,
 )
 
@@ -134,6 +135,53 @@ async def test_commands_are_read_to_the_end_before_a_job_is_unknown() -> None:
     await judge.judge(never)
     assert late.result is None and late.command == RUNNING
     assert never.result == "dead_lettered"
+
+
+RETRIED = chunk(retry_of=Place(2, 0), origin=Place(2, 1))
+ROLLED_BACK = command("rolled_back")
+
+
+@pytest.mark.parametrize(
+    ("what", "known", "verdicts"),
+    [
+        ("open", [RUNNING, generation("open")], [None, None]),
+        ("published", [RUNNING, generation("published")], [None, None]),
+        ("paused too late", [PAUSED, generation("published")], [None, None]),
+        ("cancelled too late", [CANCELLED, generation("published")], [None, None]),
+        ("rolled back", [ROLLED_BACK, generation("published")], ["superseded", "superseded"]),
+        ("undone", [RUNNING, generation("undone")], ["superseded", "superseded"]),
+        (
+            "a newer one is published",
+            [RUNNING, generation("published"), msgspec.structs.replace(generation("published"), generation=2)],
+            ["superseded", "superseded"],
+        ),
+        ("something parked", [RUNNING, generation("published"), span(1, 2)], [None, "parked"]),
+    ],
+)
+async def test_a_retried_chunk_joins_the_generation_that_searches_see(
+    what: str, known: list[Event], verdicts: list[str | None]
+) -> None:
+    assert await judged(Known(*known), item(RETRIED, 9), item(repair_end(), 10)) == verdicts, what
+
+
+@pytest.mark.parametrize(
+    ("end", "known", "verdict"),
+    [
+        ({"scope_revision": 1}, [command(scope_revision=2)], "superseded"),
+        ({"scope_revision": 2}, [command(scope_revision=2)], None),
+        ({"scope_revision": 1}, [command(scope_revision=2), generation("published")], None),
+        ({"epoch": 5}, [RUNNING, generation("open", recrawl=5)], "superseded"),
+        ({"epoch": 6}, [RUNNING, generation("open", recrawl=5)], None),
+        ({"epoch": 5}, [RUNNING, generation("published", recrawl=5)], None),
+    ],
+)
+async def test_an_end_that_another_is_to_follow(end: Any, known: list[Event], verdict: str | None) -> None:
+    assert await judged(Known(*known), item(crawl_end(**end), 9)) == [verdict]
+
+
+async def test_a_published_generation_may_embed_what_is_retried() -> None:
+    assert judge_of(Known(PAUSED, generation("published"))).may_embed(JOB)
+    assert not judge_of(Known(ROLLED_BACK, generation("published"))).may_embed(JOB)
 
 
 class TestReconsidering:

@@ -1,6 +1,7 @@
 """Folds of compacted topics: the same answer in every service, after any history."""
 
 import logging
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from schemas.parked import ParkedSpan, RequeuedThrough
 
 DEFINITION = resolve(Definition(source=Source(urls=("https://docs.example.org/",))), openai_available=False)
 NOW = "2026-11-24T09:15:00.000Z"
+ORDER = ["open", "published", "undone"]
 
 
 def command(revision: int = 1, desired: Desired = "running", job_id: str = "job", **changed: Any) -> JobCommand:
@@ -174,6 +176,28 @@ class TestKnowledgeBases:
         self.apply(generation(1, later))
         assert self.kbs.generation("docs", 1) == generation(1, "undone")
         assert len(self.changes) == count
+
+    @pytest.mark.parametrize(
+        ("states", "hidden"),
+        [
+            (["open", "published", "undone"], []),
+            (["published", "open"], ["published"]),
+            (["undone", "published"], ["undone"]),
+            (["published", "undone", "open", "published"], ["undone"]),
+            (["undone", "open", "undone"], []),
+        ],
+    )
+    def test_what_a_later_record_hides_is_told(self, states: list[str], hidden: list[str]) -> None:
+        told: list[GenerationState] = []
+        self.kbs = KnowledgeBases(on_hidden=told.append)
+        self.apply(*(generation(1, state) for state in states))
+        assert [state.state for state in self.kbs.hidden()] == hidden
+        assert bool(told) == any(later < earlier for earlier, later in pairwise(map(ORDER.index, states)))
+
+    def test_those_undone_lately(self) -> None:
+        self.apply(generation(1, "undone"), generation(2, "open"))
+        assert [state.generation for state in self.kbs.undone_since(NOW)] == [1]
+        assert not self.kbs.undone_since("9")
 
     def test_garbage_is_passed_over_and_told(self, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.WARNING):
