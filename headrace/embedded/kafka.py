@@ -222,8 +222,10 @@ class EmbeddedKafka:
 
 
 def _cluster_id() -> str:
-    """A random id in Kafka's form: 16 bytes, URL-safe base64 without padding."""
-    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """A random id in Kafka's form: 16 bytes, URL-safe base64 without padding; a dash in front looks like an option."""
+    while (drawn := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return drawn
 
 
 def _escaped(value: str) -> str:

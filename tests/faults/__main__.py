@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -25,8 +26,14 @@ def main() -> int:
         shown = len(result.failures)
         progress(result, len(seeds), began)
 
+    async def series() -> Result:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # else workers would be left behind
+        return await run_series(seeds, lanes=chosen.lanes, directory=directory, told=told)
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        result = runner.run(run_series(seeds, lanes=chosen.lanes, directory=directory, told=told))
+        result = runner.run(series())
     print_table(result)
     print_meetings(result)
     return 1 if result.failures else 0

@@ -8,9 +8,14 @@ import time
 from tests.fakes.openai_errors import malformed, rate_limited, server_error
 from tests.faults.lane import Lane, Worker
 from tests.faults.played import Disturbance, Kb, Timeline
-from tests.faults.schedule import Fault
+from tests.faults.schedule import Fault, Server
+from tests.faults.wires import State
 
 RESTART_S = 0.3
+MOMENT_S = 4.0
+"""A fault that waits for a moment which doesn't come strikes all the same."""
+GAP_S = 0.8
+"""How long a wire is slow before its worker is killed."""
 WATCH_S = 0.1
 
 
@@ -37,6 +42,10 @@ class Chaos:
 
     async def _befall(self, fault: Fault) -> None:
         await asyncio.sleep(fault.at_s)
+        if fault.upon:
+            await self._timeline.until(fault.upon, MOMENT_S)
+            await asyncio.sleep(fault.lag_s)
+            self._timeline.count(f"a fault just after {fault.upon}")
         self._timeline.count(_name(fault))
         for kb in self._kbs:
             self._timeline.met[_name(fault), kb.status] += 1
@@ -71,7 +80,7 @@ class Chaos:
     async def _to_worker(self, worker: Worker, fault: Fault) -> None:
         match fault.kind:
             case "kill":
-                worker.kill()
+                await self._kill(worker, fault)
                 await asyncio.sleep(fault.lasts_s)
                 worker.start()
             case "freeze":
@@ -89,13 +98,23 @@ class Chaos:
             case _:
                 await self._to_wire(worker, fault)
 
+    async def _kill(self, worker: Worker, fault: Fault) -> None:
+        if fault.wire:
+            self._be(worker, fault.wire, "slow", fault.delay_s)
+            await asyncio.sleep(GAP_S)
+        worker.kill()
+        if fault.wire:
+            self._be(worker, fault.wire, "whole")
+
     async def _to_wire(self, worker: Worker, fault: Fault) -> None:
-        names = ("weaviate", "weaviate_grpc") if fault.wire == "weaviate" else (str(fault.wire),)
-        for name in names:
-            worker.wires[name].be(fault.kind, fault.delay_s)  # type: ignore[arg-type]
+        assert fault.wire is not None and fault.kind in ("cut", "mute", "slow")
+        self._be(worker, fault.wire, fault.kind, fault.delay_s)
         await asyncio.sleep(fault.lasts_s)
-        for name in names:
-            worker.wires[name].be("whole")
+        self._be(worker, fault.wire, "whole")
+
+    def _be(self, worker: Worker, server: Server, state: State, delay_s: float = 0.0) -> None:
+        for name in ("weaviate", "weaviate_grpc") if server == "weaviate" else (server,):
+            worker.wires[name].be(state, delay_s)
 
     async def _leave(self, worker: Worker) -> None:
         try:
@@ -110,7 +129,8 @@ class Chaos:
 
 def _name(fault: Fault) -> str:
     service = fault.worker.partition("-")[0]
-    return " ".join(word for word in (fault.kind, service, fault.wire and f"from {fault.wire}") if word)
+    where = f"{'on slow' if fault.kind == 'kill' else 'from'} {fault.wire}" if fault.wire else ""
+    return " ".join(word for word in (fault.kind, service, where) if word)
 
 
 def _last_words(worker: Worker) -> str:

@@ -133,9 +133,11 @@ class Lane:
         await self.store.stop()
 
     async def close(self) -> None:
-        await self.close_topics()
+        """Harmless where it was never opened."""
+        if self.opened:
+            await self.close_topics()
+            await self.openai.stop()
         await self.api.close()
-        await self.openai.stop()
         for worker in self.workers.values():
             for wire in worker.wires.values():
                 await wire.stop()

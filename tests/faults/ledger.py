@@ -1,6 +1,7 @@
 """What the log says, kept in memory by knowledge base: the facts that everything else is held against."""
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
 from headrace.kafka.follower import Follower
 from headrace.kafka.records import RawRecord
@@ -22,6 +23,7 @@ class Ledger:
         self.crawled: dict[str, CrawlReport] = {}
         self.indexed: dict[str, IndexReport] = {}
         self.dead_letters: list[RawRecord] = []
+        self.on_crawl_end: Callable[[], None] = lambda: None
         self.parked: Counter[str] = Counter()
         """Spans by knowledge base."""
         self._follower = Follower(
@@ -60,6 +62,8 @@ class Ledger:
                 self.finished[event.job_id] = event
             case CrawlReport():
                 self.crawled[event.job_id] = event
+                if event.state == "finished":
+                    self.on_crawl_end()
             case IndexReport():
                 self.indexed[event.job_id] = event
             case ParkedSpan():

@@ -97,6 +97,7 @@ class Player:
             await asyncio.sleep(POLL_S)  # the cancelled one before is still being undone
         job = Job(answer["generation"], answer["job_id"], version, asked_s)
         kb.jobs.append(job)
+        self._timeline.comes("start")
         what = "start" if len(kb.jobs) == 1 else "refresh right after cancel" if plan.hurried else "refresh"
         self._timeline.count(what)
         self._timeline.say(f"{kb.kb_id}: {what}, generation {job.generation}, job {job.job_id}")
@@ -143,6 +144,7 @@ class Player:
         code, answer = await self._asking.answered("POST", f"/kb/{self._kb.kb_id}/{deed}")
         if code == 202:
             job.last = deed
+            self._timeline.comes(deed)
             self._timeline.count(deed)
         else:
             self._timeline.count(f"{deed} refused")

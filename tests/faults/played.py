@@ -1,14 +1,16 @@
 """What happened in a run, as the harness saw it: what it asked for, what it was told, and when."""
 
+import asyncio
+import contextlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.faults.fakes import FaultSite
 from tests.faults.model import Version
-from tests.faults.schedule import Deed
+from tests.faults.schedule import Deed, Moment
 
 OVER = frozenset({"completed", "completed_with_errors", "cancelled", "failed"})
 
@@ -109,6 +111,16 @@ class Timeline:
         """How often a fault began while a job had a status."""
         self.disturbances: list[Disturbance] = []
         self.broken: list[Broken] = []
+        self._moments: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    def comes(self, moment: Moment) -> None:
+        self._moments.pop(moment, asyncio.Event()).set()
+
+    async def until(self, moment: Moment, within_s: float) -> None:
+        """The next such moment, or the end of the time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._moments[moment].wait()
 
     def say(self, text: str) -> None:
         stamp = time.strftime("%H:%M:%S")

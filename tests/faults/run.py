@@ -75,6 +75,7 @@ class Run:
     async def _live(self) -> None:
         """Steps 2 to 4. Raises NoEnd."""
         lane, timeline, calm = self._lane, self.timeline, asyncio.Event()
+        self._ledger.on_crawl_end = lambda: timeline.comes("crawl_end")
         chaos = Chaos(lane, self._kbs, timeline, self.schedule.openai_latency_s)
         watcher = Watcher(self._kbs, Asking(lane.api), lane.store, self._ledger, timeline)
         eyes = [asyncio.create_task(each) for each in (chaos.watch(), watcher.search(), watcher.list())]

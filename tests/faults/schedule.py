@@ -17,6 +17,7 @@ FaultKind = Literal[
     "openai_429", "openai_500", "openai_malformed", "openai_slow", "site_slow",
 ]  # fmt: skip
 Server = Literal["kafka", "weaviate", "openai"]
+Moment = Literal["start", "pause", "resume", "cancel", "crawl_end"]
 
 FAULTS_WITHIN_S = 7.0
 """Faults begin within this time of a run's start: a job takes about two seconds where nothing is in its way."""
@@ -49,7 +50,11 @@ class Life:
 
 @dataclass(frozen=True)
 class Fault:
-    """`worker`: whom it befalls, e.g. consumer-2; empty for the fakes. `wire`: which of its wires."""
+    """`worker`: whom it befalls, e.g. consumer-2; empty for the fakes. `wire`: which of its wires.
+
+    With `upon`, it waits from `at_s` on for the next such moment of any job, and `lag_s` more. A kill with a wire: the
+    wire is slow for the last moments, which holds the gaps between two writes open.
+    """
 
     at_s: float
     kind: FaultKind
@@ -57,6 +62,8 @@ class Fault:
     worker: str = ""
     wire: Server | None = None
     delay_s: float = 0.0
+    upon: Moment | None = None
+    lag_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -147,10 +154,21 @@ def _faults(die: random.Random, producers: int, consumers: int) -> Iterator[Faul
 def _of_service(die: random.Random, at_s: float, kind: FaultKind, service: str, crew: int) -> Fault:
     number = min(3, crew + 1) if kind == "join" else die.randint(1, crew)
     wires: dict[str, tuple[Server, ...]] = {
-        "producer": ("kafka",), "consumer": ("kafka", "weaviate", "openai"), "control": ("kafka", "weaviate"),
-    }  # fmt: skip
-    wire = die.choice(wires[service]) if kind in ("cut", "mute", "slow") else None
+        "producer": ("kafka",),
+        "consumer": ("kafka", "weaviate", "weaviate", "openai"),
+        "control": ("kafka", "weaviate"),
+    }
+    slowed = kind == "kill" and die.random() < 0.5
+    wire = die.choice(wires[service]) if slowed or kind in ("cut", "mute", "slow") else None
     longest = {"kill": 3.0, "freeze": 6.0, "restart": 0.5, "join": 6.0, "leave": 6.0}.get(kind, 5.0)
-    lasts_s = round(die.uniform(0.1, longest), 2)
-    delay_s = round(die.uniform(0.05, 0.4), 2) if kind == "slow" else 0.0
-    return Fault(at_s, kind, lasts_s, f"{service}-{number}", wire, delay_s)
+    upon: Moment | None = die.choice(("start", "pause", "resume", "cancel", "crawl_end", "crawl_end"))
+    return Fault(
+        at_s,
+        kind,
+        round(die.uniform(0.1, longest), 2),
+        f"{service}-{number}",
+        wire,
+        delay_s=round(die.uniform(0.05, 0.4), 2) if slowed or kind == "slow" else 0.0,
+        upon=upon if die.random() < 0.5 else None,
+        lag_s=round(die.uniform(0, 0.8), 2),
+    )
