@@ -123,7 +123,8 @@ class Chaos:
             self._timeline.breaks("stops when asked", f"{worker.name} did not stop: {_last_words(worker)}")
             worker.kill()
             return
-        if code not in (0, -signal.SIGTERM):  # the latter: asked before it had come so far as to listen
+        # SIGTERM: asked before it had come so far as to listen. SIGKILL: another fault struck meanwhile.
+        if code not in (0, -signal.SIGTERM, -signal.SIGKILL):
             self._timeline.breaks("no crash", f"{worker.name} stopped with code {code}: {_last_words(worker)}")
 
 
