@@ -75,9 +75,13 @@ async def results(settings: Settings, job: PlayedJob, kind: str) -> list[str]:
     return [entry.result for each in told for entry in each.entries if entry.type == kind]
 
 
+def place_of(job: PlayedJob) -> Tenancy:
+    return Tenancy(collection_name(job.definition.embedding), job.kb_id)
+
+
 async def rows(store: VectorStore, job: PlayedJob) -> dict[str, tuple[int, int]]:
-    place = Tenancy(collection_name(job.definition.embedding), job.kb_id)
-    return {chunk_id: (born, retired) for chunk_id, born, retired in await store.rows(place)}
+    """Chunk id to born and retired, of all that is stored."""
+    return {chunk_id: (born, retired) for chunk_id, born, retired in await store.rows(place_of(job))}
 
 
 class TestGuard:

@@ -13,7 +13,7 @@ from headrace.kafka.admin import admin_client
 from headrace.kafka.follower import end_offset, read_span
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
-from headrace.vectors import StoredChunk, Tenancy, VectorStore
+from headrace.vectors import StoredChunk, VectorStore
 from schemas import identity
 from schemas.chunks import Chunk, RepairEnd
 from schemas.codec import now
@@ -36,7 +36,7 @@ from tests.integration.test_consumer import (
     topics,
 )
 from tests.integration.test_consumer_faults import tell_state
-from tests.integration.test_proof import keep, published, refresh, results, rows, states
+from tests.integration.test_proof import keep, place_of, published, refresh, results, rows, states
 from tests.support.log import PlayedJob, read_all
 from tests.support.services import Service
 from tests.support.waiting import until
@@ -52,9 +52,8 @@ def stored(job: PlayedJob, chunk: Chunk) -> StoredChunk:
 async def write_late(store: VectorStore, job: PlayedJob, text: str) -> str:
     """An object of the job, as a worker that slept through its undo would write it."""
     chunk = job.chunk("http://site/late", text)
-    place = Tenancy(collection_name(job.definition.embedding), job.kb_id)
-    await store.ensure(place)
-    await store.insert(place, [stored(job, chunk)], [np.ones(8, dtype=np.float32)])
+    await store.ensure(place_of(job))
+    await store.insert(place_of(job), [stored(job, chunk)], [np.ones(8, dtype=np.float32)])
     return chunk.chunk_id
 
 
@@ -80,6 +79,21 @@ async def tombstones(settings: Settings, job: PlayedJob) -> list[bytes]:
     return [record.key or b"" for record in span if record.value is None]
 
 
+async def retry(job: PlayedJob, publisher: Publisher, bad: Chunk, letter: DeadLettered) -> None:
+    copy = msgspec.structs.replace(bad, origin=letter.place, retry_of=letter.dead_letter)
+    await publisher.send(copy, partition=job.partition)
+    end = RepairEnd(job_id=job.job_id, kb_id=job.kb_id, generation=job.generation, requested_at=now())
+    await publisher.send(end, partition=job.partition)
+
+
+async def vacuum_below(settings: Settings, publisher: Publisher, job: PlayedJob, below: int) -> None:
+    defined = KbDefined(
+        kb_id=job.kb_id, definition=job.definition, last_generation=job.generation, vacuumed_below=below,
+        updated_at=now(), updated_by="test",
+    )  # fmt: skip
+    await publisher.send(defined, partition=identity.partition_for(job.kb_id, 3))
+
+
 class TestLost:
     """A chunk is gone from Weaviate, and its original from the log."""
 
@@ -94,7 +108,7 @@ class TestLost:
 
         await until(indexed)
         await caught_up(settings)
-        await store.delete_ids(Tenancy(collection_name(job.definition.embedding), job.kb_id), [gone[1].chunk_id])
+        await store.delete_ids(place_of(job), [gone[1].chunk_id])
         await forget_log(settings, job, job.epoch + 4)  # crawl_begin, two chunks and their page_end
 
     async def test_its_page_is_sent_back_and_fetched_again(
@@ -170,19 +184,13 @@ class TestRepair:
         (letter,) = await read_all(settings, DeadLettered)
         return bad, letter
 
-    async def retry(self, job: PlayedJob, publisher: Publisher, bad: Chunk, letter: DeadLettered) -> None:
-        copy = msgspec.structs.replace(bad, origin=letter.place, retry_of=letter.dead_letter)
-        await publisher.send(copy, partition=job.partition)
-        end = RepairEnd(job_id=job.job_id, kb_id=job.kb_id, generation=job.generation, requested_at=now())
-        await publisher.send(end, partition=job.partition)
-
     async def test_retried_chunks_join_the_published_generation(
         self, settings: Settings, publisher: Publisher, consumer: Service, store: VectorStore, openai: OpenAIServer,
         kb: str,
     ) -> None:  # fmt: skip
         job = PlayedJob(settings, publisher, kb)
         bad, letter = await self.broken(settings, job, openai)
-        await self.retry(job, publisher, bad, letter)
+        await retry(job, publisher, bad, letter)
 
         async def again() -> JobFinished | None:
             told = await read_all(settings, JobFinished)
@@ -203,7 +211,7 @@ class TestRepair:
         await second.page("http://site/0", ["new"])
         await second.end()
         await finished(settings, second)
-        await self.retry(job, publisher, bad, letter)
+        await retry(job, publisher, bad, letter)
         assert await until(lambda: results(settings, job, "repair_end")) == ["superseded"]
         assert (await results(settings, job, "chunk"))[-1] == "superseded"
 
@@ -304,15 +312,12 @@ async def test_vacuum_deletes_what_no_search_can_see(
     await third.end()
     await finished(settings, third)
     await write_late(store, undone, "late")
-    place = Tenancy(collection_name(first.definition.embedding), kb)
     (kept,) = first.pages["http://site/2"]
-    await store.retire(place, [kept], 2)  # by a worker that slept: what an undone generation retired is visible
+    await store.retire(
+        place_of(first), [kept], 2
+    )  # by a worker that slept: what an undone generation retired is visible
 
-    defined = KbDefined(
-        kb_id=kb, definition=first.definition, last_generation=3, vacuumed_below=3, updated_at=now(), updated_by="test"
-    )
-    partition = identity.partition_for(kb, 3)
-    await publisher.send(defined, partition=partition)
+    await vacuum_below(settings, publisher, third, 3)
 
     async def told(count: int) -> list[Vacuumed]:
         facts = await read_all(settings, Vacuumed)

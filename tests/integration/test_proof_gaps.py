@@ -11,7 +11,7 @@ from consumer.reports import Reports
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
 from headrace.vectors import VectorStore
-from schemas.facts import IndexReport, JobFinished, ReviewNeeded
+from schemas.facts import DeadLettered, JobFinished, ReviewNeeded, Vacuumed
 from schemas.kb import NEVER
 from tests.fakes.openai_server import OpenAIServer
 from tests.integration.test_consumer import (
@@ -26,10 +26,12 @@ from tests.integration.test_consumer import (
     store,
     topics,
 )
-from tests.integration.test_proof import keep, refresh, reviews, rows, states
+from tests.integration.test_proof import keep, place_of, refresh, results, reviews, rows, states
+from tests.integration.test_proof_faults import forget_log, retry, tombstones, vacuum_below
 from tests.support.inside import CutOff
 from tests.support.log import PlayedJob, read_all
 from tests.support.offsets import caught_up
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -164,3 +166,119 @@ async def test_a_command_that_comes_during_the_proof(
         if desired == "another scope":
             await second.end(scope_revision=2)
             assert (await finished(settings, second)).outcome == "completed"
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "of"),
+    [(Generations, "undo", None), (VectorStore, "undo", None), (Reports, "publish", fact(JobFinished))],
+)
+async def test_failure(
+    settings: Settings, publisher: Publisher, store: VectorStore, openai: OpenAIServer, kb: str, cut: CutOff,
+    owner: type, method: str, of: Any,
+) -> None:  # fmt: skip
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    await job.page("http://site/0", ["text"])
+    await job.end(failure="no page could be fetched")
+    cut.at(owner, method, "after", of or (lambda *args: True))
+    await cut.run()
+    async with cut.running():
+        told = await finished(settings, job)
+        assert (told.outcome, told.reason) == ("failed", "no page could be fetched")
+        await caught_up(settings)
+    assert not await rows(store, job)
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "when"),
+    [(Publisher, "tombstone", "after"), (Generations, "recrawl", "before"), (Generations, "recrawl", "after")],
+)
+async def test_sending_back(
+    settings: Settings, publisher: Publisher, store: VectorStore, openai: OpenAIServer, kb: str, cut: CutOff,
+    owner: type, method: str, when: Any,
+) -> None:  # fmt: skip
+    """One of two lost pages may have its tombstone; both are sent back, and asked for once."""
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    lost = [*await job.page("http://site/0", ["one"]), *await job.page("http://site/1", ["two"])]
+    await job.page("http://site/2", ["three"])
+    async with cut.running():
+        await caught_up(settings)
+    await store.delete_ids(place_of(job), [chunk.chunk_id for chunk in lost])
+    await forget_log(settings, job, job.epoch + 5)  # crawl_begin, and a chunk and a page_end of two pages
+    await job.end()
+    cut.at(owner, method, when)
+    await cut.run()
+    async with cut.running():
+        assert await until(lambda: results(settings, job, "crawl_end")) == ["superseded"]
+        state = (await states(settings, job))[-1]
+        assert (state.recrawl, state.recrawls) == (job.epoch, 1)
+        assert len(set(await tombstones(settings, job))) == 2
+        await job.begin()
+        for page, text in enumerate(["one", "two"]):
+            await job.page(f"http://site/{page}", [text])
+        await job.end()
+        assert (await finished(settings, job)).chunks_visible == 3
+    assert set(await rows(store, job)) == everything(job)
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "of"),
+    [
+        (VectorStore, "insert", None),
+        (VectorStore, "delete_ids", None),
+        (Generations, "prove_again", None),
+        (Reports, "publish", fact(JobFinished)),
+    ],
+)
+async def test_repair(
+    settings: Settings, publisher: Publisher, store: VectorStore, openai: OpenAIServer, kb: str, cut: CutOff,
+    owner: type, method: str, of: Any,
+) -> None:  # fmt: skip
+    job = PlayedJob(settings, publisher, kb)
+    openai.refused_marker = "unembeddable"
+    await job.command("running")
+    await job.begin()
+    _, bad = await job.page("http://site/0", ["good", "unembeddable text"])
+    await job.end()
+    async with cut.running():
+        assert (await finished(settings, job)).outcome == "completed_with_errors"
+        await caught_up(settings)
+    openai.refused_marker = ""
+    (letter,) = await read_all(settings, DeadLettered)
+    await retry(job, publisher, bad, letter)
+    cut.at(owner, method, "after", of or (lambda *args: True))
+    await cut.run()
+    async with cut.running():
+        await caught_up(settings)
+    told = await read_all(settings, JobFinished)
+    assert (told[-1].outcome, told[-1].chunks_visible) == ("completed", 2)
+    assert (await states(settings, job))[-1].not_indexed == ()
+    assert set(await rows(store, job)) == everything(job)
+
+
+@pytest.mark.parametrize(("owner", "method"), [(VectorStore, "vacuum"), (Reports, "vacuumed")])
+async def test_vacuum(
+    settings: Settings, publisher: Publisher, store: VectorStore, openai: OpenAIServer, kb: str, cut: CutOff,
+    owner: type, method: str,
+) -> None:  # fmt: skip
+    first = await first_generation(settings, publisher, kb, cut)
+    second = await refresh(settings, publisher, first)
+    await keep(second, first, 0, 1, 2)
+    await second.page("http://site/3", ["another"])
+    await second.end()
+    async with cut.running():
+        await finished(settings, second)
+        await caught_up(settings)
+    await vacuum_below(settings, publisher, second, 2)
+    cut.at(owner, method, "after")
+    await cut.run()
+
+    async def told() -> bool:
+        return bool(await read_all(settings, Vacuumed))
+
+    async with cut.running():
+        await until(told)
+    assert set(await rows(store, second)) == everything(second)
