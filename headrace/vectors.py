@@ -32,7 +32,9 @@ from schemas.kb import NEVER
 log = logging.getLogger(__name__)
 
 PAGE = 5_000
-"""Ids a listing asks for at once; Weaviate refuses offsets beyond 10,000, so listings go by cursor."""
+"""Ids asked for, or deleted, at once; Weaviate refuses offsets beyond 10,000, so listings go by cursor."""
+LISTED_AT_ONCE = 1_000
+"""Objects that a listing decodes in one go: some 20 ms, in which nothing else runs."""
 REWRITTEN_AT_ONCE = 1_000
 """Objects that are read and written again at once: 13 MB with 1,536 dimensions."""
 READ_FOR_S = 5.0
@@ -145,7 +147,7 @@ class VectorStore:
         """(chunk id, born, retired) of every object of the tenant, in no order."""
         with self._forgetting(place):
             tenant = await self._tenant(place)
-            async for each in tenant.iterator(return_properties=["born", "retired"], cache_size=PAGE):
+            async for each in tenant.iterator(return_properties=["born", "retired"], cache_size=LISTED_AT_ONCE):
                 yield str(each.uuid), int(each.properties["born"]), int(each.properties["retired"])
 
     async def delete_ids(self, place: Tenancy, ids: Sequence[str]) -> None:
