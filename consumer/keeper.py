@@ -129,7 +129,8 @@ class Keeper:
     async def _undo(self, command: JobCommand) -> None:
         """Cancel leaves no trace, nor does a rollback of what was published.
 
-        0. A generation that an open one builds on stays: control refuses to roll it back, so this is no request of its.
+        0. A generation that a later one may build on stays: control refuses to roll it back, so this is no request of
+           its.
         1. The state `undone` stands on `kbs`. Crash after: the next owner goes on here.
         2. The batch being settled is done: later ones see the state and write nothing.
         3. Objects are deleted until a count finds none; the spans are forgotten.
@@ -147,12 +148,17 @@ class Keeper:
         await self._reports.undone(command, deleted)
 
     def _built_on(self, command: JobCommand) -> int | None:
-        """A generation under way whose base is the command's."""
+        """A later generation that may stand on chunks of the command's, where that is published."""
+        known = self._generations.state(command)
+        if known is None or known.state != "published":
+            return None  # nothing builds on it; or it is undone already, and only the rest is to be done
         for job in self._commands.all():
-            state = self._generations.state(job)
-            if (job.kb_id, job.base) != (command.kb_id, command.generation) or self._judge.cancelled(job.job_id):
+            if job.kb_id != command.kb_id or job.generation <= command.generation:
                 continue
-            if state is None or state.state == "open":
+            state = self._generations.state(job)
+            standing = state is not None and state.state == "published"
+            under_way = state is None or state.state == "open"
+            if standing or (under_way and job.base == command.generation and not self._judge.cancelled(job.job_id)):
                 return job.generation
         return None
 

@@ -189,13 +189,17 @@ class TestRollback:
         second = await refresh(settings, publisher, first)
         revision = await first.command("rolled_back")
 
-        async def refused() -> bool:
-            return "builds on it" in consumer.said()
+        async def refused(times: int) -> bool:
+            return consumer.said().count("builds on it") >= times
 
-        await until(refused)
+        await until(lambda: refused(1))
         await keep(second, first, 0, 1, 2, 3)
         await second.end()
         assert (await finished(settings, second)).outcome == "completed"
+        consumer.kill()
+        consumer.start()  # it is published by now: the owner looks at the rollback again
+        await until(lambda: refused(2))
+        assert set(await rows(store, second)) == everything(first)
         told = [each for each in await read_all(settings, IndexReport) if each.job_id == first.job_id]
         assert not [each for each in told if each.revision == revision]
 
