@@ -63,7 +63,7 @@ _TALLY = """
 WITH page AS MATERIALIZED (
     SELECT url, state, "partition", position FROM newest_pages WHERE job_id = $job),
 named AS (
-    SELECT DISTINCT p.url, c.chunk_id FROM page_chunks c JOIN page p USING ("partition", position)
+    SELECT p.url, c.chunk_id FROM page_chunks c JOIN page p USING ("partition", position)
     WHERE c.job_id = $job AND c.born = $generation),
 decided AS (
     SELECT chunk_id,
@@ -83,16 +83,17 @@ chunk AS (
 document AS (
     SELECT p.url, bool_and(c.chunk_id IS NULL OR c.indexed OR c.duplicate OR c.failed) AS processed
     FROM page p LEFT JOIN chunk c ON c.url = p.url WHERE p.state IN ('fetched', 'unchanged') GROUP BY p.url)
-SELECT
-    (SELECT count(*) FROM document), (SELECT count(*) FILTER (processed) FROM document),
-    count(DISTINCT chunk_id),
-    count(DISTINCT chunk_id) FILTER (indexed OR duplicate OR failed),
-    count(DISTINCT chunk_id) FILTER (indexed),
-    count(DISTINCT chunk_id) FILTER (duplicate AND NOT indexed),
-    count(DISTINCT chunk_id) FILTER (failed AND NOT indexed AND NOT duplicate),
-    count(DISTINCT chunk_id) FILTER (parked),
-    count(DISTINCT chunk_id) FILTER (reused)
-FROM chunk"""
+SELECT documents.*, chunks.* FROM
+    (SELECT count(*), count(*) FILTER (processed) FROM document) documents,
+    (SELECT
+        count(*),
+        count(*) FILTER (indexed OR duplicate OR failed),
+        count(*) FILTER (indexed),
+        count(*) FILTER (duplicate AND NOT indexed),
+        count(*) FILTER (failed AND NOT indexed AND NOT duplicate),
+        count(*) FILTER (parked),
+        count(*) FILTER (reused)
+    FROM (SELECT DISTINCT * EXCLUDE (url) FROM chunk)) chunks"""
 
 _SPENT = """
     SELECT count(*), coalesce(sum(texts_embedded), 0)::BIGINT, coalesce(sum(tokens_embedded), 0)::BIGINT,
