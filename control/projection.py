@@ -9,6 +9,10 @@
 
 A batch that can't be written is kept and tried again: reading waits for it once `MAX_AHEAD` records are.
 The file can be deleted at any time while control is stopped: the log is the truth.
+
+Tests: any cut into batches and any restart between them in `unit/control/test_folds.py`, a disk that refuses before
+and at the commit in `test_file.py`, the waiting in `test_projection.py`, all of it together in
+`integration/test_control_faults.py`.
 """
 
 import asyncio

@@ -7,6 +7,9 @@ Order, and what a crash between leaves:
 3. one transaction per decision: command, audit event, and the KB's new generation number, all or none.
 4. the caller waits until it has read its own records back before it answers. A crash before: the command stands,
    the client has no answer, and repeats it under its Idempotency-Key.
+
+Tests: a second instance in the middle of commands, `integration/test_control_faults.py`; the transaction and the
+repetition, `integration/test_control.py`.
 """
 
 import asyncio

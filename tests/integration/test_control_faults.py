@@ -10,10 +10,15 @@ from typing import Any
 
 import aiohttp
 import pytest
+from confluent_kafka import Producer
 
+from control import questions
+from control.ailments import Ailments
+from control.projection import Projection
 from headrace.embedded.kafka import EmbeddedKafka
 from headrace.embedded.ports import free_ports
 from headrace.embedded.progress import SilentReporter
+from headrace.kafka.admin import ensure_topics
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
 from schemas.commands import JobCommand
@@ -89,6 +94,36 @@ async def test_a_full_disk_shows_in_the_status_and_work_goes_on_when_there_is_ro
         await api.until_metric(kb, "chunks_total", 200)
         assert process.service.alive and process.service.pid == pid
     assert "Traceback" not in process.service.said()
+
+
+async def test_catching_up_does_not_wait_for_a_transaction_that_nobody_ends(
+    settings: Settings, publisher: Publisher, tmp_path: Path
+) -> None:
+    """A control that died in the middle of a commit leaves one open for its timeout."""
+    await asyncio.to_thread(ensure_topics, settings.bootstrap_servers, prefix=settings.topic_prefix, partitions=3)
+    job = Played(settings, publisher, {"job_id": "0", "kb_id": "docs", "generation": 1})
+    await job.crawl("crawling", 1)
+    dead = Producer(
+        {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "transactional.id": kb_name(),
+            "transaction.timeout.ms": 60_000,
+        }
+    )
+    await asyncio.to_thread(dead.init_transactions, 20)
+    dead.begin_transaction()
+    dead.produce(settings.topic("events"), b"{}", partition=job.partition)
+    await asyncio.to_thread(dead.flush)
+    projection = Projection(tmp_path / "p.duckdb", on_applied=lambda _: None, ailments=Ailments(lambda: None))
+    await projection.open()
+    await projection.start(settings.bootstrap_servers, prefix=settings.topic_prefix, log_identity="log")
+    async with asyncio.timeout(20):
+        await projection.catch_up()
+    assert (await projection.read(lambda cursor: questions.told(cursor, "0"))).crawl is not None
+    await asyncio.to_thread(dead.abort_transaction)
+    async with asyncio.timeout(20):
+        await projection.catch_up()  # its marker is passed too
+    await projection.stop()
 
 
 @pytest.fixture
