@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 from aiohttp import web
 
-from control import answers, handlers, requests
+from control import answers, handlers, letter_handlers, requests
 from control.engine import Engine
 from control.search import SearchRequest
 from schemas.kb import Definition
@@ -83,6 +83,16 @@ ROUTES: tuple[Route, ...] = (
                   problems=(404,)),
         )
     ),
+    Route("GET", f"{PREFIX}/dead-letters", letter_handlers.dead_letters,
+          "Records that failed by themselves, by place", answers.DeadLetterList,
+          query={"kb": "only of this knowledge base", "job": "only of this job",
+                 "state": "waiting, retried or healed", "reason": "only where the reason contains this",
+                 "after": "only behind this place, partition/offset", **_LIMIT}, problems=(404, 422)),
+    Route("GET", f"{PREFIX}/dead-letters/{{partition}}/{{offset}}", letter_handlers.dead_letter,
+          "One dead letter: the record as it came, and why it failed", answers.DeadLetterRecord, problems=(404, 422)),
+    Route("POST", f"{PREFIX}/dead-letters/retry", letter_handlers.retry_dead_letters,
+          "Copy dead letters to the end of the log, to be indexed after all", answers.RetryAnswer, 202,
+          body=requests.Retry, body_required=True, problems=(400, 404, 422)),
     Route("GET", "/healthz", handlers.healthz, "Whether the process lives", answers.Health),
     Route("GET", "/readyz", handlers.readyz, "Whether requests are answered", answers.Ready),
 )  # fmt: skip

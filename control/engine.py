@@ -14,10 +14,12 @@ from control.offsets import OffsetWatch
 from control.problems import Problem, Unavailable
 from control.projection import Projection
 from control.questions import refused_places
+from control.retry import Retrier
 from control.search import Searcher
 from control.snapshots import Snapshots
 from control.writer import Fenced, Writer
 from headrace.kafka.admin import admin_client
+from headrace.kafka.publisher import Publisher
 from headrace.kafka.startup import topics_ready
 from headrace.service import worker_name
 from headrace.settings import Settings
@@ -58,7 +60,9 @@ class Engine:
         self.searcher = Searcher(self._books, self.store, settings)
         self._source = worker_name("control")
         self.writer = Writer(settings.bootstrap_servers, prefix=settings.topic_prefix, source=self._source)
+        self._publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source=self._source)
         self._desk: Desk | None = None
+        self._retrier: Retrier | None = None
         self._offsets: OffsetWatch | None = None
         self._reporting: asyncio.Task[None] | None = None
 
@@ -68,6 +72,13 @@ class Engine:
         self.check_ready()
         assert self._desk is not None
         return self._desk
+
+    @property
+    def retrier(self) -> Retrier:
+        """Raises Unavailable until all is read."""
+        self.check_ready()
+        assert self._retrier is not None
+        return self._retrier
 
     @property
     def books(self) -> Books:
@@ -106,6 +117,15 @@ class Engine:
             self.snapshots.job_of,
             partitions=partitions,
             openai_available=self.settings.openai_api_key is not None,
+        )
+        await self._publisher.start()
+        self._retrier = Retrier(
+            self.settings,
+            self._books,
+            self.projection,
+            self._publisher,
+            self.snapshots.job_of,
+            partitions=partitions,
         )
         reported = await self.projection.read(refused_places)
         self._reporting = asyncio.create_task(self._report_refusals(self._desk, reported), name="refusals")
@@ -155,6 +175,7 @@ class Engine:
         await self.snapshots.stop()
         await self._books.stop()
         await self.writer.stop()
+        await self._publisher.stop()
         await self.projection.stop()
         await self.searcher.stop()
         await self.store.stop()

@@ -25,7 +25,7 @@ from schemas.pages import ChunkRef, PageRecord, PageState
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raise it when a table or a view changes: an older file is set aside and the log read again."""
 
 Row = tuple[Any, ...]
@@ -42,7 +42,8 @@ def _columns(**columns: pa.DataType) -> pa.Schema:
 _PLACE = {"partition": _int, "position": _int}
 
 TABLES: dict[str, pa.Schema] = {
-    # every event save Outcomes; rank is the epoch or the group generation; subject tells stalls apart
+    # every event save Outcomes; rank is the epoch, the group generation, or the offset of a dead letter; subject tells
+    # stalls apart, and dead letters by their records' original places
     "facts": _columns(
         **_PLACE, type=_text, subject=_text, job_id=_text, kb_id=_text, generation=_int, revision=_int, rank=_int,
         state=_text, told_at=_text, value=_text,
@@ -283,7 +284,12 @@ def _told(event: Event) -> tuple[str, str, int, str]:
         case facts.RecordsLost():
             return f"{event.partition} {event.first}", event.needed, 0, event.reported_at
         case facts.DeadLetterRetried():
-            return f"{event.place.partition} {event.place.offset}", "retried", 0, event.retried_at
+            return (
+                f"{event.place.partition} {event.place.offset}",
+                "retried",
+                event.dead_letter.offset,
+                event.retried_at,
+            )
         case facts.Vacuumed():
             return event.kb_id, "vacuumed", event.below, event.vacuumed_at
         case facts.JobFinished():
@@ -293,5 +299,6 @@ def _told(event: Event) -> tuple[str, str, int, str]:
         case facts.CommandRefused():
             return "", "refused", 0, event.refused_at
         case facts.DeadLettered():
-            return f"{event.place.partition} {event.place.offset}", event.stage, 0, event.dead_lettered_at
+            place = f"{event.place.partition} {event.place.offset}"
+            return place, event.stage, event.dead_letter.offset, event.dead_lettered_at
     return "", "", 0, ""

@@ -10,6 +10,7 @@ REQUESTS = Histogram(
 )  # fmt: skip
 COMMANDS = Counter("headrace_control_commands", "Commands written, by action", ["action"], registry=REGISTRY)
 REFUSED = Counter("headrace_control_commands_refused", "Records on commands that were refused", registry=REGISTRY)
+RETRIED = Counter("headrace_control_dead_letters_retried", "Dead letters copied to be tried again", registry=REGISTRY)
 APPLIED = Counter("headrace_control_records_applied", "Records the projection took in", ["topic"], registry=REGISTRY)
 PASSED_OVER = Counter(
     "headrace_control_records_passed_over", "Records the projection could not read", ["topic"], registry=REGISTRY

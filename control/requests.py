@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from control.problems import BadRequest, Forbidden, Invalid, Unsupported
+from schemas.events import Place
 from schemas.kb import Definition, InvalidDefinition, check_kb_id, parse_definition
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -41,6 +42,24 @@ class Vacuum(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     keep: Annotated[int, msgspec.Meta(ge=1)] | None = None
     below: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters: those that fit every condition given, or `all`. `reason` is a part of theirs."""
+
+    kb_id: str | None = None
+    job_id: str | None = None
+    reason: str | None = None
+    places: Annotated[list[Place], msgspec.Meta(max_length=1_000)] | None = None
+    all: bool = False
+
+
+def place(text: str, name: str) -> Place:
+    """A place as it is written: partition/offset."""
+    partition, _, offset = text.partition("/")
+    if not (partition.isdecimal() and offset.isdecimal() and len(text) < 40 and int(offset) < 2**63):
+        raise Invalid(f"{name} is {text[:80]!r}; write partition/offset, such as 2/17", code="invalid-parameter")
+    return Place(int(partition), int(offset))
 
 
 def kb_id(request: web.Request) -> str:

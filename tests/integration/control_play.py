@@ -14,11 +14,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from control import service
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
-from schemas.codec import now
-from schemas.events import Event
+from schemas.chunks import Chunk
+from schemas.codec import Headers, encode, headers_for, now
+from schemas.dead_letters import reason_headers
+from schemas.events import Event, Place
 from schemas.facts import (
     CrawlCounts,
     CrawlReport,
+    DeadLettered,
     IndexReport,
     JobFinished,
     Outcome,
@@ -154,6 +157,37 @@ class Played:
         await self.tell(
             Stall(**self.job, service="consumer", dependency=dependency, reason="refuses", since=now(), ended=ended)
         )
+
+    async def dead_letter(
+        self, place: Place, value: bytes, headers: Headers, reason: str, chunk_id: str | None = None
+    ) -> Place:
+        """What the consumer writes for a record that failed by itself; gives the dead letter's place."""
+        said = reason_headers(
+            topic="chunks", partition=place.partition, offset=place.offset, connector="test", stage="embed",
+            error="RecordRefused", message=reason,
+        )  # fmt: skip
+        key = self.job["job_id"]
+        letter = await (
+            await self._publisher.publish_raw(
+                "dead-letters", key=key.encode(), value=value, headers=headers + said, partition=self.partition
+            )
+        )
+        await self.tell(
+            DeadLettered(
+                job_id=key if chunk_id else None, chunk_id=chunk_id, record_key=key, topic="chunks", place=place,
+                dead_letter=letter, stage="embed", reason=reason, dead_lettered_at=now(),
+            )
+        )  # fmt: skip
+        return letter
+
+    async def refused_chunk(self, name: str, *, at: int, reason: str = "the text is refused") -> Place:
+        """A chunk that stood at offset `at`, in the dead letters; gives the dead letter's place."""
+        chunk = Chunk(
+            **self.job, epoch=0, attempt=1, chunk_id=name, doc_hash=name, text_hash=name, url="https://example.org/a",
+            title="", heading_path=(), ordinal=0, occurrence=0, text=name, tokens=1, fetched_at=now(),
+        )  # fmt: skip
+        place = Place(self.partition, at)
+        return await self.dead_letter(place, encode(chunk), headers_for(chunk, "test"), reason, chunk_id=name)
 
     async def review(self, revision: int, digest: str = "abc") -> None:
         await self.tell(

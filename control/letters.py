@@ -1,0 +1,99 @@
+"""Dead letters as the projection knows them: each record that failed by itself, and what became of it since.
+
+A record's newest dead letter stands for it. One row of `facts` has the record's original place as its subject and the
+dead letter's offset as its rank; all of it stands in the record's own partition, on every topic.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from duckdb import DuckDBPyConnection
+
+from schemas.events import Place
+
+State = Literal["waiting", "retried", "healed"]
+"""retried: a copy stands on the log again. healed: the chunk was indexed since. A copy that fails is a new letter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """`place` is the dead letter's, `origin` where its record was first written. `job_id` as far as it can be read."""
+
+    place: Place
+    origin: Place
+    job_id: str | None
+    chunk_id: str | None
+    stage: str
+    reason: str
+    state: State
+    dead_lettered_at: str
+    retried_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which letters: those that fit every condition that is given. `reason` is a part of it, in any case."""
+
+    jobs: list[str] | None = None
+    state: State | None = None
+    reason: str | None = None
+    places: list[Place] | None = None
+
+
+_LETTERS = """
+WITH newest AS (
+    SELECT "partition", rank AS place, subject, told_at, state AS stage, value->>'$.reason' AS reason,
+        coalesce(job_id, value->>'$.record_key') AS job_id, value->>'$.chunk_id' AS chunk_id
+    FROM facts WHERE type = 'dead_lettered'
+    QUALIFY row_number() OVER (PARTITION BY "partition", subject ORDER BY rank DESC, position DESC) = 1),
+retried AS (
+    SELECT "partition", rank AS place, min(told_at) AS retried_at FROM facts
+    WHERE type = 'dead_letter_retried' GROUP BY ALL),
+healed AS (
+    SELECT DISTINCT n."partition", n.place FROM newest n JOIN outcomes o
+        ON o.job_id = n.job_id AND o.chunk_id = coalesce(try_cast(n.chunk_id AS UUID), md5(n.chunk_id)::UUID)
+    WHERE o.result IN ('indexed', 'duplicate')),
+letter AS (
+    SELECT n.*, r.retried_at,
+        CASE WHEN h.place IS NOT NULL THEN 'healed' WHEN r.place IS NOT NULL THEN 'retried' ELSE 'waiting' END AS fate
+    FROM newest n LEFT JOIN retried r USING ("partition", place) LEFT JOIN healed h USING ("partition", place))
+SELECT "partition", place, subject, job_id, chunk_id, stage, reason, fate, told_at, retried_at FROM letter
+WHERE ($jobs IS NULL OR list_contains($jobs::VARCHAR[], job_id)) AND ($state IS NULL OR fate = $state)
+    AND ($reason IS NULL OR contains(lower(reason), lower($reason)))
+    AND ($places IS NULL OR list_contains($places::VARCHAR[], "partition" || '/' || place))
+    AND ($after IS NULL OR ("partition", place) > ($after_partition, $after_offset))
+ORDER BY "partition", place LIMIT $limit"""
+
+
+def letters(cursor: DuckDBPyConnection, wanted: Wanted, *, after: Place | None, limit: int) -> list[Letter]:
+    """In the order of their places, from behind `after`."""
+    rows = cursor.execute(
+        _LETTERS,
+        {
+            "jobs": wanted.jobs,
+            "state": wanted.state,
+            "reason": wanted.reason,
+            "places": None if wanted.places is None else [f"{p.partition}/{p.offset}" for p in wanted.places],
+            "after": None if after is None else True,
+            "after_partition": after.partition if after else 0,
+            "after_offset": after.offset if after else 0,
+            "limit": limit,
+        },
+    ).fetchall()
+    return [_letter(row) for row in rows]
+
+
+def _letter(row: tuple[Any, ...]) -> Letter:
+    partition, place, subject, job_id, chunk_id, stage, reason, state, at, retried_at = row
+    origin = Place(*map(int, subject.split()))
+    return Letter(
+        place=Place(partition, place),
+        origin=origin,
+        job_id=job_id,
+        chunk_id=chunk_id,
+        stage=stage,
+        reason=reason,
+        state=state,
+        dead_lettered_at=at,
+        retried_at=retried_at,
+    )
