@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-ALL = ("extract", "producer", "consumer", "end_to_end", "control", "rebuild", "vacuum")
+ALL = ("extract", "producer", "consumer", "end_to_end", "control", "rebuild", "vacuum", "takeover")
 
 
 def main() -> int:

@@ -51,6 +51,11 @@ class Worker:
         return self._service is not None and self._service.alive
 
     @property
+    def pid(self) -> int:
+        assert self._service is not None
+        return self._service.pid
+
+    @property
     def log(self) -> Path:
         assert self._service is not None
         return self._service.log
@@ -103,8 +108,8 @@ class Lane:
     def listeners(self) -> list[Listener]:
         return [worker.listener for worker in self.workers.values()]
 
-    async def open(self, stack: ServerStack, partitions: int) -> None:
-        """New topics, and all workers equipped for them; none runs yet."""
+    async def open(self, stack: ServerStack, partitions: int, changed: Mapping[str, str] | None = None) -> None:
+        """New topics, and all workers equipped for them; none runs yet. `changed`: variables for all of them."""
         self.opened += 1
         self.topics = f"f{secrets.token_hex(3)}."
         self.environment = stack.environment() | {
@@ -115,6 +120,7 @@ class Lane:
             "HEADRACE_EMBED_WINDOW": str(EMBED_WINDOW),
             "HEADRACE_CONTENT_PROCESSES": "1",
             "HEADRACE_HTTP_PORT": str(self.http_port),
+            **(changed or {}),
         }
         self.settings = Settings.from_env(self.environment)
         if self.opened == 1:

@@ -10,7 +10,7 @@ import aiohttp
 from tests.fakes.site_behaviours import status as answers_status
 from tests.fakes.site_pages import path_of
 from tests.faults.model import Version
-from tests.faults.played import OVER, Job, Kb, Span, Timeline
+from tests.faults.played import COMPLETED, OVER, Job, Kb, Span, Timeline
 from tests.faults.schedule import Deed, JobPlan, Life, Step
 from tests.support.api import Api
 
@@ -75,7 +75,9 @@ class Player:
                     break
                 await self._do(job, step.deed)
             if not self._next_is_hurried(plan):
-                await self._stable(job)
+                await self._stable(job, plan)
+                if plan.then and self._kb.told.get(job.job_id) in COMPLETED:
+                    await self._after(job, plan)
 
     def _next_is_hurried(self, plan: JobPlan) -> bool:
         later = self._life.jobs[self._life.jobs.index(plan) + 1 :]
@@ -137,32 +139,54 @@ class Player:
             return now["crawl"]["state"] in ("finished", "failed")
         return bool(now["status"] == "paused")
 
-    async def _do(self, job: Job, deed: Deed) -> None:
+    async def _after(self, job: Job, plan: JobPlan) -> None:
+        """Rolls the completed job back, or vacuums behind it."""
+        told = self._kb.told.pop(job.job_id)  # a rollback takes it back
+        assert plan.then is not None
+        taken = await self._do(job, plan.then)
+        if plan.then == "rollback" and taken:
+            await self._stable(job, plan)
+        else:
+            self._kb.told[job.job_id] = told
+        self._kb.vacuumed |= plan.then == "vacuum" and taken
+
+    async def _do(self, job: Job, deed: Deed) -> bool:
+        """Whether it is taken."""
         job.asked, job.asked_s = deed, time.monotonic()
         if deed != "pause":
             self.end_spans(job.asked_s)
-        code, answer = await self._asking.answered("POST", f"/kb/{self._kb.kb_id}/{deed}")
-        if code == 202:
-            job.last = deed
-            self._timeline.comes(deed)
-            self._timeline.count(deed)
-        else:
-            self._timeline.count(f"{deed} refused")
+        body = (
+            {"generation": job.generation} if deed == "rollback" else None
+        )  # named, so a repeated one undoes no second
+        code, answer = await self._asking.answered("POST", f"/kb/{self._kb.kb_id}/{deed}", body)
+        taken = code < 300
+        self._timeline.count(deed if taken else f"{deed} refused")
         self._timeline.say(f"{self._kb.kb_id}: {deed}: {code} {answer}")
+        if taken and deed == "approve":
+            job.approved = True
+        elif taken and deed != "vacuum":
+            job.last = deed
+        if taken and deed in ("pause", "resume", "cancel"):
+            self._timeline.comes(deed)
+        return taken
 
     def end_spans(self, at_s: float) -> None:
         for span in self._kb.spans:
             if span.until_s is None:
                 span.until_s = at_s
 
-    async def _stable(self, job: Job) -> None:
+    async def _stable(self, job: Job, plan: JobPlan) -> None:
         began: float | None = None
         while True:
             now = await self._asking.status(self._kb.kb_id)
             if now is not None and now["job_id"] == job.job_id and _is_stable(now, job):
                 self._timeline.say(f"{self._kb.kb_id}: generation {job.generation} is {now['status']}")
                 self._timeline.count(f"ended {now['status']}")
+                if now["status"] in OVER:
+                    self._kb.told[job.job_id] = now["status"]
                 return
+            if now is not None and now["job_id"] == job.job_id and now["status"] == "needs_review":
+                await self._do(job, plan.decision)
             if self._calm.is_set():
                 began = began or time.monotonic()
                 if time.monotonic() > began + END_S:
@@ -171,6 +195,8 @@ class Player:
 
 
 def _is_stable(now: Json, job: Job) -> bool:
+    if job.last == "rollback":
+        return bool(now["status"] == "cancelled")
     return now["status"] in OVER or (job.last == "pause" and now["status"] == "paused")
 
 

@@ -51,6 +51,11 @@ class Content:
         return frozenset(piece.embedded for page in self.pages.values() for piece in page.pieces)
 
 
+def with_text(content: Content) -> frozenset[str]:
+    """URLs of the pages that show anything."""
+    return frozenset(url for url, page in content.pages.items() if page.pieces)
+
+
 @dataclass(frozen=True)
 class Version:
     """A site as it stood when a job began: body by path. `broken` paths answer with an error all through the job."""

@@ -12,7 +12,8 @@ from tests.faults.fakes import FaultSite
 from tests.faults.model import Version
 from tests.faults.schedule import Deed, Moment
 
-OVER = frozenset({"completed", "completed_with_errors", "cancelled", "failed"})
+COMPLETED = frozenset({"completed", "completed_with_errors"})
+OVER = COMPLETED | frozenset({"cancelled", "failed"})
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Job:
     asked: Deed | None = None
     asked_s: float = 0.0
     ended_s: float = float("inf")
+    approved: bool = False
 
 
 @dataclass
@@ -60,6 +62,8 @@ class Listed:
 class Kb:
     kb_id: str
     site: FaultSite
+    max_vanished_share: float = 1.0
+    vacuumed: bool = False
     jobs: list[Job] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     searched: list[Searched] = field(default_factory=list)
@@ -77,7 +81,7 @@ class Kb:
             "source": {"urls": [self.site.url], "allow_addresses": ["127.0.0.0/8"]},
             "embedding": {"provider": "openai", "dimensions": 8},
             "chunking": {"max_tokens": MAX_TOKENS, "overlap_tokens": OVERLAP_TOKENS},
-            "publish": {"max_vanished_share": 1.0},
+            "publish": {"max_vanished_share": self.max_vanished_share},
         }
 
 

@@ -70,7 +70,7 @@ class Run:
             site = FaultSite(life.pages, min_kb=PAGE_KB[0], max_kb=PAGE_KB[1], seed=seed)
             await site.start()
             kb_id = f"s{self.schedule.seed}-{number}-{self._lane.topics.rstrip('.')}-{len(self._ledger.commands)}"
-            self._kbs.append(Kb(kb_id, site))
+            self._kbs.append(Kb(kb_id, site, life.max_vanished_share))
 
     async def _live(self) -> None:
         """Steps 2 to 4. Raises NoEnd."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tests.faults.fakes import Change
 
-Deed = Literal["pause", "resume", "cancel"]
+Deed = Literal["pause", "resume", "cancel", "approve", "rollback", "vacuum"]
 When = Literal["after", "at_share", "at_crawl_end", "once_held"]
 """after: seconds since the last deed. at_share: once so much of the job's chunks is processed. at_crawl_end: once the
 producer has told the end. once_held: once the last pause is told, or a while after it."""
@@ -32,20 +32,29 @@ class Step:
 
 @dataclass(frozen=True)
 class JobPlan:
-    """`change` comes before the start; `hurried`: the start comes right behind the last job's cancel."""
+    """`change` comes before the start; `hurried`: the start comes right behind the last job's cancel.
+
+    `decision`: on a review, if there is one. `then`: what is asked for once the job is completed.
+    """
 
     change: Change
     steps: tuple[Step, ...]
     hurried: bool = False
+    decision: Deed = "approve"
+    then: Deed | None = None
 
 
 @dataclass(frozen=True)
 class Life:
-    """One knowledge base: its site's size at first, and its jobs, one after the other."""
+    """One knowledge base: its site's size at first, and its jobs, one after the other.
+
+    `max_vanished_share`: more than this needs a review; 1.0 never does.
+    """
 
     pages: int
     born_s: float
     jobs: tuple[JobPlan, ...]
+    max_vanished_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,24 +100,26 @@ def _crew(die: random.Random) -> int:
 
 
 def _life(die: random.Random) -> Life:
-    pages = die.randint(8, 20)
+    size = pages = die.randint(8, 20)
+    guarded = die.random() < 0.25
     jobs: list[JobPlan] = []
-    size = pages
     for number in range(die.choices((1, 2, 3), (1, 5, 3))[0]):
         cancelled = bool(jobs) and any(step.deed == "cancel" for step in jobs[-1].steps)
         hurried = cancelled and die.random() < 0.6  # over the same pages: the cancelled job may still be reading them
-        change = _change(die, size) if number and not hurried else Change()
+        change = _change(die, size, size // 2 if guarded else 2) if number and not hurried else Change()
         size += change.added
-        jobs.append(JobPlan(change, _steps(die), hurried))
+        then: Deed | None = die.choices((None, "rollback", "vacuum"), (7, 2, 1))[0]
+        decision: Deed = die.choice(("approve", "approve", "cancel"))
+        jobs.append(JobPlan(change, _steps(die), hurried, decision, then))
     if die.random() < 0.12:  # left paused for good
         jobs[-1] = JobPlan(jobs[-1].change, (Step(*_moment(die), "pause"),), jobs[-1].hurried)
-    return Life(pages, round(die.uniform(0, 1.5), 2), tuple(jobs))
+    return Life(pages, round(die.uniform(0, 1.5), 2), tuple(jobs), 0.2 if guarded else 1.0)
 
 
-def _change(die: random.Random, pages: int) -> Change:
+def _change(die: random.Random, pages: int, most_removed: int) -> Change:
     others = list(range(1, pages))
     die.shuffle(others)
-    edited, removed, broken = die.randint(0, 4), die.choice((0, 0, 1, 2)), int(die.random() < 0.12)
+    edited, removed, broken = die.randint(0, 3), die.choice((0, 0, 1, most_removed)), int(die.random() < 0.12)
     picked = iter(others)
     take = lambda count: tuple(next(picked) for _ in range(count))  # noqa: E731 - three times in one line
     return Change(take(edited), take(removed), die.choice((0, 0, 1, 3)), take(broken))

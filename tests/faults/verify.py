@@ -9,14 +9,15 @@ from typing import Any
 from tests.faults.lane import EMBED_BATCH, EMBED_WINDOW, Lane
 from tests.faults.ledger import Ledger
 from tests.faults.life import Asking
-from tests.faults.model import Content, crawl
-from tests.faults.played import Job, Kb, Span, Timeline
+from tests.faults.model import Content, crawl, with_text
+from tests.faults.played import COMPLETED, Job, Kb, Span, Timeline
 from tests.faults.watch import Row, rows_of, visible_at
 from tests.support.offsets import group_offsets
 
 Json = dict[str, Any]
-COMPLETED = frozenset({"completed", "completed_with_errors"})
 SETTLE_S = 15.0
+SWEPT_S = 30.0
+"""Undone generations are swept every 20 s, and before each proof."""
 LOSING = frozenset({"kill", "freeze", "cut", "mute", "slow"})
 """Faults of a consumer that may cost one window: what was embedded, or asked for, and not yet written."""
 
@@ -65,7 +66,7 @@ class Verifier:
                 await asyncio.sleep(0.05)
             if status != "cancelled":
                 self._breaks("status truthful", f"{kb.kb_id}: cancelled while paused ({code} {answer}), is {status}")
-            await self._no_trace(kb, await rows_of(self._lane.store, kb), {job.generation})
+            await self._no_trace(kb, {job.generation})
 
     def _breaks(self, invariant: str, detail: str) -> None:
         self._timeline.breaks(invariant, detail)
@@ -78,10 +79,13 @@ class Verifier:
         published = max(
             (job.generation for job in kb.jobs if statuses[job.job_id]["status"] in COMPLETED), default=None
         )
+        self._guarded(kb, statuses, contents)
         rows = await rows_of(self._lane.store, kb)
         await self._index(kb, rows, published, contents)
+        if kb.vacuumed:
+            await self._vacuumed(kb)
         cancelled = {job.generation for job in kb.jobs if statuses[job.job_id]["status"] in ("cancelled", "failed")}
-        await self._no_trace(kb, rows, cancelled)
+        await self._no_trace(kb, cancelled)
         self._searches(kb, contents)
         self._listings(kb, contents)
         inputs = frozenset().union(*(content.embedded for content in contents.values()))
@@ -131,6 +135,8 @@ class Verifier:
         status, where = now["status"], f"{kb.kb_id}/{job.generation}"
         completed = "completed_with_errors" if content.errors else "completed"
         allowed = {completed} | {"cancel": {"cancelled"}, "pause": {"paused"}}.get(job.last or "", set())
+        if job.last == "rollback":
+            allowed = {"cancelled"}
         if status not in allowed:
             self._breaks("status truthful", f"{where}: after {job.last} it is {status}, reason {now['reason']}")
         if untrue := self._untrue(kb, job, status):
@@ -171,11 +177,42 @@ class Verifier:
         if difference := _difference(visible, contents[published].hashes):
             self._breaks("index equals model", f"{kb.kb_id} at {published}: {difference}")
 
-    async def _no_trace(self, kb: Kb, rows: list[Row], cancelled: set[int]) -> None:
-        born = Counter(row[1] for row in rows if row[1] in cancelled)
-        retired = Counter(row[2] for row in rows if row[2] in cancelled)
-        if born or retired:
-            self._breaks("nothing of the cancelled", f"{kb.kb_id}: born {dict(born)}, retired {dict(retired)}")
+    async def _no_trace(self, kb: Kb, cancelled: set[int]) -> None:
+        """What a worker wrote late is swept within `SWEPT_S`."""
+        deadline = time.monotonic() + SWEPT_S
+        while True:
+            rows = await rows_of(self._lane.store, kb)
+            born = Counter(row[1] for row in rows if row[1] in cancelled)
+            retired = Counter(row[2] for row in rows if row[2] in cancelled)
+            if not born and not retired:
+                return
+            if time.monotonic() > deadline:
+                break
+            self._timeline.say(f"{kb.kb_id}: late traces, born {dict(born)}, retired {dict(retired)}")
+            self._timeline.count("looks at late traces of a cancelled generation")
+            await asyncio.sleep(1.0)
+        self._breaks("nothing of the cancelled", f"{kb.kb_id}: born {dict(born)}, retired {dict(retired)}")
+
+    async def _vacuumed(self, kb: Kb) -> None:
+        """Below the floor that control told, nothing is left that no search can see."""
+        deadline = time.monotonic() + SWEPT_S
+        known = self._ledger.kbs.get(kb.kb_id)
+        floor, undone = known.vacuumed_below if known else 0, self._ledger.kbs.undone(kb.kb_id)
+        while left := [row for row in await rows_of(self._lane.store, kb) if row[2] <= floor and row[2] not in undone]:
+            if time.monotonic() > deadline:
+                self._breaks("vacuum", f"{kb.kb_id}: {len(left)} chunks that only generations below {floor} showed")
+                return
+            await asyncio.sleep(0.3)
+
+    def _guarded(self, kb: Kb, statuses: dict[str, Json], contents: dict[int, Content]) -> None:
+        for job in kb.jobs:
+            base = self._ledger.commands[kb.kb_id][job.job_id].base
+            if base is None or job.approved or statuses[job.job_id]["status"] not in COMPLETED:
+                continue
+            before, after = with_text(contents[base]), with_text(contents[job.generation])
+            share = len(before - after) / max(1, len(before))
+            if share > kb.max_vanished_share:
+                self._breaks("vanishing is guarded", f"{kb.kb_id}/{job.generation}: {share:.0%} of the pages are gone")
 
     def _searches(self, kb: Kb, contents: dict[int, Content]) -> None:
         for seen in kb.searched:
