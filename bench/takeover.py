@@ -7,6 +7,7 @@ of 3 x 8 texts). The one that owns the job is killed (-9) in the middle; or the 
 """
 
 import asyncio
+import logging
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -59,6 +60,7 @@ class Stage:
 
 
 async def benchmark() -> None:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the benchmark's own clients, while the broker is away
     print(f"takeover: one job of {PAGES} pages; two producers, two consumers, control")
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
         directory = Path(name)

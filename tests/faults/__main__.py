@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from tests.faults.series import Result, print_failure, print_meetings, print_tab
 
 def main() -> int:
     chosen = _arguments()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # of the harness's own clients
     directory = chosen.out or Path(tempfile.mkdtemp(prefix="headrace-faults-"))
     seeds, began, shown = range(chosen.seed, chosen.seed + chosen.runs), time.monotonic(), 0
 

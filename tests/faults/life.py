@@ -141,13 +141,10 @@ class Player:
 
     async def _after(self, job: Job, plan: JobPlan) -> None:
         """Rolls the completed job back, or vacuums behind it."""
-        told = self._kb.told.pop(job.job_id)  # a rollback takes it back
         assert plan.then is not None
         taken = await self._do(job, plan.then)
         if plan.then == "rollback" and taken:
             await self._stable(job, plan)
-        else:
-            self._kb.told[job.job_id] = told
         self._kb.vacuumed |= plan.then == "vacuum" and taken
 
     async def _do(self, job: Job, deed: Deed) -> bool:

@@ -10,7 +10,7 @@ from schemas.kb import collection_name, parse_definition, resolve
 from tests.fakes.site_pages import WORDS
 from tests.faults.ledger import Ledger
 from tests.faults.life import Asking, note_paused
-from tests.faults.played import OVER, Kb, Listed, Searched, Timeline
+from tests.faults.played import OVER, Job, Kb, Listed, Searched, Timeline
 
 SEARCH_EVERY_S = 0.12
 LIST_EVERY_S = 0.15
@@ -50,12 +50,17 @@ class Watcher:
             return
         kb.status = now["status"]
         note_paused(kb, now, asked_s)
-        told = kb.told.get(now["job_id"])
-        if told and told != now["status"]:
-            self._timeline.breaks("status truthful", f"{kb.kb_id}: a job that was {told} is {now['status']}")
-        if now["status"] in OVER:
-            _ended(kb, now["job_id"])
-            kb.told[now["job_id"]] = now["status"]
+        job = next((job for job in kb.jobs if job.job_id == now["job_id"]), None)
+        if job is not None and job.asked != "rollback":  # which takes an end back
+            self._hold_to_its_end(kb, job, now["status"])
+
+    def _hold_to_its_end(self, kb: Kb, job: Job, status: str) -> None:
+        told = kb.told.get(job.job_id)
+        if told and told != status:
+            self._timeline.breaks("status truthful", f"{kb.kb_id}: a job that was {told} is {status}")
+        if status in OVER:
+            job.ended_s = min(job.ended_s, time.monotonic())
+            kb.told[job.job_id] = status
 
     async def _search(self, kb: Kb) -> None:
         query = " ".join(self._die.sample(WORDS, 6))
@@ -79,12 +84,6 @@ class Watcher:
             visible = visible_at(rows, published.generation, self._ledger.kbs.undone(kb.kb_id))
             kb.listed.append(Listed(time.monotonic(), published.generation, tuple(sorted(visible))))
             self._timeline.count("listings")
-
-
-def _ended(kb: Kb, job_id: str) -> None:
-    for job in kb.jobs:
-        if job.job_id == job_id:
-            job.ended_s = min(job.ended_s, time.monotonic())
 
 
 Row = tuple[str, int, int, str]
