@@ -68,6 +68,12 @@ ROUTES: tuple[Route, ...] = (
           query=_LIMIT, problems=(404,)),
     Route("GET", f"{PREFIX}/kb/{{kb}}/generations", handlers.generations, "Generations, newest first",
           answers.GenerationList, problems=(404,)),
+    Route("GET", f"{PREFIX}/kb/{{kb}}/changes", handlers.changes,
+          "What changed between two generations, page by page", answers.ChangesAnswer,
+          query={"from": "a generation; default: the published one before `to`",
+                 "to": "a generation; default: the one that waits for a review, else the newest published one",
+                 "change": "only added, changed, removed or unchanged pages; default: all but the last",
+                 "after": "only URLs behind this one", **_LIMIT}, problems=(404, 409, 410, 422)),
     Route("POST", f"{PREFIX}/kb/{{kb}}/search", handlers.search, "Search", answers.SearchAnswer,
           body=SearchRequest, body_required=True, problems=(400, 404, 410, 422)),
     *(

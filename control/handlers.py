@@ -1,10 +1,12 @@
 """One function per endpoint: from a request to an answer. Errors are Problems."""
 
-from typing import get_args
+from typing import Any, get_args
 
 from aiohttp import web
+from duckdb import DuckDBPyConnection
 
 from control import answers, questions, requests
+from control import changes as compared
 from control.desk import check_idempotency_key
 from control.engine import Engine
 from control.problems import Invalid, NotFound
@@ -175,6 +177,37 @@ async def generations(engine: Engine, request: web.Request) -> answers.Generatio
             for s in reversed(engine.books.kbs.generations(kb.kb_id)) if s.generation > kb.deleted_through
         ]
     )  # fmt: skip
+
+
+async def changes(engine: Engine, request: web.Request) -> answers.ChangesAnswer:
+    kb_id = engine.desk.known(requests.kb_id(request)).kb_id
+    first, last = (requests.number(request, name, low=1, high=2**31) for name in ("from", "to"))
+    change = requests.choice(request, "change", compared.CHANGES)
+    limit = requests.number(request, "limit", low=1, high=PAGE_LIMIT) or 100
+    url = request.query.get("after")
+    before, after = compared.ends(engine.books.kbs, kb_id, first, last, in_review=await _in_review(engine, kb_id))
+
+    def ask(cursor: DuckDBPyConnection) -> tuple[dict[str, int], list[dict[str, Any]]]:
+        jobs = before.job_id, after.job_id
+        return compared.totals(cursor, *jobs), compared.pages(cursor, *jobs, change=change, url=url, limit=limit)
+
+    totals, rows = await engine.projection.read(ask)
+    return answers.ChangesAnswer(
+        from_generation=before.generation,
+        to_generation=after.generation,
+        provisional="open" in (before.state, after.state),
+        totals=answers.ChangeTotals(**totals),
+        pages=[answers.ChangedPage(**row) for row in rows],
+        next_after=rows[-1]["url"] if len(rows) == limit else None,
+    )
+
+
+async def _in_review(engine: Engine, kb_id: str) -> int | None:
+    """The generation that waits for a person."""
+    for command in engine.books.jobs(kb_id)[:1]:
+        if (await engine.snapshots.of(command)).status == "needs_review":
+            return command.generation
+    return None
 
 
 async def healthz(engine: Engine, request: web.Request) -> answers.Health:

@@ -168,7 +168,7 @@ def page_rows(
         FROM newest_pages
         WHERE job_id = $job AND ($state IS NULL OR state = $state) AND ($after IS NULL OR url > $after)
         ORDER BY url LIMIT $limit"""
-    return _dicts(cursor, query, {"job": job_id, "state": state, "after": after, "limit": limit})
+    return dicts(cursor, query, {"job": job_id, "state": state, "after": after, "limit": limit})
 
 
 def trail(
@@ -181,7 +181,7 @@ def trail(
         QUALIFY $all OR type <> 'crawl_report' OR state || revision IS DISTINCT FROM
             lag(state || revision) OVER (PARTITION BY type ORDER BY position)
         ORDER BY position LIMIT $limit"""
-    rows = _dicts(cursor, query, {"job": job_id, "after": after, "limit": limit, "all": reports == "all"})
+    rows = dicts(cursor, query, {"job": job_id, "after": after, "limit": limit, "all": reports == "all"})
     return [{**row, "value": msgspec.Raw(row["value"].encode())} for row in rows]
 
 
@@ -189,7 +189,7 @@ def _first(rows: Sequence[tuple[str, str]], kind: str, event: type[Any]) -> Any:
     return next((msgspec.json.decode(value, type=event) for each, value in rows if each == kind), None)
 
 
-def _dicts(cursor: DuckDBPyConnection, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+def dicts(cursor: DuckDBPyConnection, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:
     cursor.execute(query, values)
     names = [column[0] for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

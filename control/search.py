@@ -9,7 +9,8 @@ from weaviate.exceptions import WeaviateBaseError
 
 from control.answers import Hit, SearchAnswer
 from control.books import Books
-from control.problems import Gone, Invalid, NotFound
+from control.problems import Invalid, NotFound
+from control.standing import named, standing
 from headrace.embedding import Embedder, embedder_for
 from headrace.embedding.base import TextsRefused
 from headrace.errors import DependencyUnwell
@@ -66,28 +67,10 @@ class Searcher:
 
     def _generation(self, kb_id: str, wanted: int | None) -> GenerationState | None:
         if wanted is not None:
-            return self._named(kb_id, wanted)
+            return named(self._books.kbs, kb_id, wanted)
         return self._books.kbs.published(kb_id) or next(
-            (s for s in reversed(self._standing(kb_id)) if s.state == "open"), None
+            (s for s in reversed(standing(self._books.kbs, kb_id)) if s.state == "open"), None
         )
-
-    def _named(self, kb_id: str, wanted: int) -> GenerationState:
-        kb = self._books.kbs.get(kb_id)
-        if kb is not None and kb.deleted_through < wanted < kb.vacuumed_below:
-            raise Gone(
-                f"generation {wanted} of {kb_id} was vacuumed; the oldest that can be searched is {kb.vacuumed_below}",
-                code="vacuumed-generation",
-            )
-        found = next((s for s in self._standing(kb_id) if s.generation == wanted), None)
-        if found is None:
-            raise NotFound(f"{kb_id} has no generation {wanted}", code="unknown-generation")
-        if found.state == "undone":
-            raise NotFound(f"generation {wanted} of {kb_id} was undone", code="undone-generation")
-        return found
-
-    def _standing(self, kb_id: str) -> list[GenerationState]:
-        floor = self._floor(kb_id)
-        return [state for state in self._books.kbs.generations(kb_id) if state.generation > floor]
 
     def _floor(self, kb_id: str) -> int:
         kb = self._books.kbs.get(kb_id)

@@ -16,6 +16,8 @@ Json = dict[str, Any]
 
 API = "/api/ingestion"
 TIMEOUT_S = 30.0
+RETRY_S = 600.0
+"""Copying a hundred thousand dead letters takes a minute or two."""
 WAIT_S = 10.0
 """How long one `?after=` request may wait on the other side."""
 
@@ -80,6 +82,26 @@ class ControlClient:
 
     def generations(self, kb: str) -> Json:
         return self._object("GET", f"{API}/kb/{quote(kb)}/generations")
+
+    def changes(self, kb: str, **query: int | str | None) -> Json:
+        """`query`: from, to, change, after, limit."""
+        given = urlencode({name.rstrip("_"): value for name, value in query.items() if value is not None})
+        return self._object("GET", f"{API}/kb/{quote(kb)}/changes?{given}")
+
+    def retry_dead_letters(self, selection: Json) -> Json:
+        """Waits for as long as it takes to copy them all."""
+        return dict(self.call("POST", f"{API}/dead-letters/retry", selection, timeout_s=RETRY_S))
+
+    def all_rows(self, path: str, name: str) -> list[Json]:
+        """The rows of every page of an answer that has `next_after`; `path` holds a query already."""
+        rows: list[Json] = []
+        after = ""
+        while True:
+            answer = self.call("GET", path + after)
+            rows += answer[name]
+            if answer.get("next_after") is None:
+                return rows
+            after = f"&after={quote(str(answer['next_after']), safe='')}"
 
     def job_status(self, job_id: str) -> Json:
         """Of any job, not only of the newest."""

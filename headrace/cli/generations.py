@@ -1,6 +1,7 @@
-"""`headrace generations`, `vacuum`."""
+"""`headrace generations`, `vacuum`, `changes`."""
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from headrace.cli.root import App, pass_app, print_json
@@ -57,6 +58,56 @@ def vacuum(app: App, kb: str, keep: int | None, below: int | None, yes: bool, as
         app.out.print(
             f"{kb}: generations below {answer['vacuumed_below']} are vacuumed. See: headrace generations {kb}"
         )
+
+
+@click.command()
+@click.argument("kb")
+@click.argument("first", metavar="[FROM]", required=False, type=click.IntRange(1))
+@click.argument("last", metavar="[TO]", required=False, type=click.IntRange(1))
+@click.option("--change", type=click.Choice(["added", "changed", "removed", "unchanged"]), help="Only such pages.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1_000), help="Pages shown.")
+@click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
+@pass_app
+def changes(
+    app: App, kb: str, first: int | None, last: int | None, change: str | None, limit: int, as_json: bool
+) -> None:
+    """What changed between two generations of KB.
+
+    Without FROM and TO: what publishing would change, where a refresh waits for a review; else what the newest
+    published generation changed.
+
+    \b
+    Examples:
+      headrace changes docs --change removed     which pages are gone, and why
+      headrace changes docs 3 7
+    """
+    answer = app.client.changes(kb, from_=first, to=last, change=change, limit=limit)
+    if as_json:
+        print_json(answer)
+        return
+    totals = answer["totals"]
+    app.out.print(
+        f"{kb}: generation {answer['from_generation']} to {answer['to_generation']}"
+        + (", not published yet" if answer["provisional"] else "")
+    )
+    for what, words in (
+        ("pages", ("added", "changed", "removed", "unchanged")),
+        ("chunks", ("added", "removed", "kept")),
+    ):
+        app.out.print(f"  {what}: " + ", ".join(f"{totals[f'{what}_{word}']:,} {word}" for word in words))
+    if answer["pages"]:
+        app.out.print(_page_table(answer["pages"]))
+    if answer.get("next_after"):
+        app.err.print("There are more: --limit, or --json with the API's `after`.")
+
+
+def _page_table(pages: list[Json]) -> Table:
+    table = Table("change", "+", "-", "=", "url", "why", box=None)
+    for page in pages:
+        why = page["reason"] or page["status"] or page["state"] if page["change"] == "removed" else ""
+        counts = (str(page[f"chunks_{word}"]) for word in ("added", "removed", "kept"))
+        table.add_row(page["change"], *counts, escape(page["url"]), escape(str(why or "")))
+    return table
 
 
 def _vacuumed(state: Json) -> str:

@@ -44,26 +44,13 @@ def jobs(app: App, kb: str | None, page_state: str | None, events: bool, as_json
 def _pages(app: App, kb: str, state: str) -> list[Json]:
     job = app.client.status(kb)["job_id"]
     base = f"{API}/jobs/{job}/pages?limit=1000" + ("" if state == "all" else f"&state={state}")
-    return _all(app, base, "pages")
+    return app.client.all_rows(base, "pages")
 
 
 def _events(app: App, kb: str) -> list[Json]:
     job = app.client.status(kb)["job_id"]
-    rows = _all(app, f"{API}/jobs/{job}/events?limit=1000", "events")
+    rows = app.client.all_rows(f"{API}/jobs/{job}/events?limit=1000", "events")
     return [{**row, "what": _brief(row.get("value") or {})} for row in rows]
-
-
-def _all(app: App, path: str, name: str) -> list[Json]:
-    from urllib.parse import quote
-
-    rows: list[Json] = []
-    after = ""
-    while True:
-        answer = app.client.call("GET", path + after)
-        rows += answer[name]
-        if answer.get("next_after") is None:
-            return rows
-        after = f"&after={quote(str(answer['next_after']))}"
 
 
 def _brief(value: Json) -> str:

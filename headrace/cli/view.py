@@ -88,7 +88,7 @@ def trouble(status: Json) -> list[str]:
     if failed_pages:
         lines.append(f"{failed_pages} pages failed; which and why: headrace jobs {kb} --pages failed")
     if failed_chunks:
-        lines.append(f"{failed_chunks} chunks are in the dead letters")
+        lines.append(f"{failed_chunks} chunks are in the dead letters; which and why: headrace dead-letters {kb}")
     return lines
 
 

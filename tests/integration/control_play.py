@@ -137,9 +137,9 @@ class Played:
                         reported_at=now())
         )  # fmt: skip
 
-    async def page(self, url: str, *chunk_ids: str) -> None:
+    async def page(self, url: str, *chunk_ids: str, state: Any = "fetched", reason: str | None = None) -> None:
         record = PageRecord(
-            **self.job, epoch=0, attempt=1, url=url, state="fetched", fetched_at=now(),
+            **self.job, epoch=0, attempt=1, url=url, state=state, reason=reason, fetched_at=now(),
             chunks=tuple(ChunkRef(each, self.job["generation"]) for each in chunk_ids),
         )  # fmt: skip
         await self._publisher.send(record, partition=self._kb_partition)

@@ -135,7 +135,9 @@ async def test_a_deleted_kb_leaves_no_object_and_comes_back_clean(
             await write(store, embedder, name, "gate", born=1)
             await finish(api, job, name)
         assert (await api.ok("DELETE", f"{API}/kb/{kb}"))["deleted"]
-        assert await store.tenant(Tenancy(COLLECTION, kb)) is None
+        looking = VectorStore(settings)  # one that remembers nothing of the tenant
+        assert await looking.tenant(Tenancy(COLLECTION, kb)) is None
+        await looking.stop()
         assert await found(api, other, "gate", mode="keyword") == (1, ["gate"])
         assert (await api.call("GET", f"{API}/kb/{kb}"))[0] == 404
         assert (await api.call("POST", f"{API}/kb/{kb}/start"))[0] == 404

@@ -49,6 +49,9 @@ class FakeControl:
         self.hits: list[Json] = []
         self.published: int | None = None
         self.pages: list[Json] = []
+        self.changes: Json = {}
+        self.letters: list[Json] = []
+        self.retried: Json = {"retried": 1, "passed_over": 0, "job_ids": ["job-docs"], "not_retried": []}
         self.generations: Json = {"vacuum": None, "generations": []}
         outer = self
 
@@ -98,6 +101,8 @@ class FakeControl:
             return 200, {"ready": True}
         if words == ["kb"]:
             return 200, {"kbs": [self._kb(kb) for kb in self.statuses]}
+        if words[0] == "dead-letters":
+            return self._of_letters(words, parse_qs(parts.query))
         if words[0] == "jobs":
             return self._of_job(words, parse_qs(parts.query))
         return self._of_kb(method, words, body)
@@ -118,6 +123,7 @@ class FakeControl:
             "jobs": lambda: (200, {"jobs": self.statuses[kb]}),
             "search": lambda: (200, {"generation": 1, "provisional": False, "mode": "hybrid", "hits": self.hits}),
         }
+        routes["changes"] = lambda: (200, self.changes)
         routes["generations"] = lambda: (200, self.generations)
         routes["vacuum"] = lambda: (202, {"kb_id": kb, "vacuumed_below": 2})
         return routes[action]() if action in routes else (202, self._accepted(kb, f"{action}d"))
@@ -136,6 +142,16 @@ class FakeControl:
         after = query.get("after", [""])[0]
         rest = [page for page in self.pages if page["url"] > after]
         return 200, {"pages": rest[:2], "next_after": rest[1]["url"] if len(rest) > 2 else None}
+
+    def _of_letters(self, words: list[str], query: dict[str, list[str]]) -> Answer:
+        """The list comes one at a time."""
+        if words[1:] == ["retry"]:
+            return 202, self.retried
+        if len(words) == 3:
+            return 200, {"place": {"partition": int(words[1]), "offset": int(words[2])}, "value": {"text": "x"}}
+        at = int(query["after"][0].partition("/")[2]) + 1 if "after" in query else 0
+        more = f"0/{at}" if at + 1 < len(self.letters) else None
+        return 200, {"dead_letters": self.letters[at : at + 1], "next_after": more}
 
     def _kb(self, kb: str) -> Json:
         return {

@@ -156,6 +156,31 @@ def test_vacuum(run: Run, control: FakeControl) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "selection"),
+    [
+        (("2/17", "0/3"), {"places": [{"partition": 2, "offset": 17}, {"partition": 0, "offset": 3}]}),
+        (("--kb", "docs", "--reason", "400"), {"kb_id": "docs", "reason": "400"}),
+        (("--job", "j"), {"job_id": "j"}),
+        (("--all",), {"all": True}),
+    ],
+)
+def test_retry(run: Run, control: FakeControl, arguments: tuple[str, ...], selection: dict[str, object]) -> None:
+    assert "1 retried" in run("dead-letters", "retry", *arguments).stdout
+    assert control.requests("POST") == [("/api/ingestion/dead-letters/retry", selection)]
+
+
+def test_a_retry_of_nothing_says_why(run: Run, control: FakeControl) -> None:
+    assert run("dead-letters", "retry").exit_code == 2
+    assert run("dead-letters", "retry", "docs").exit_code == 2
+    assert control.requests("POST") == []
+    why = {"place": {"partition": 2, "offset": 17}, "code": "refused", "reason": "start a refresh instead"}
+    control.retried = {"retried": 0, "passed_over": 3, "job_ids": [], "not_retried": [why]}
+    result = run("dead-letters", "retry", "2/17")
+    assert result.exit_code == 1
+    assert "2/17: start a refresh instead" in result.stderr and "and 2 more" in result.stderr
+
+
+@pytest.mark.parametrize(
     ("url", "slug"),
     [
         ("https://www.Example.org/Docs/v2/", "example-org-docs-v2"),

@@ -43,7 +43,10 @@ def test_without_any_kb_the_way_on_is_shown(run: Run) -> None:
         ({"status": "needs_review", "reason": "much"}, "headrace approve docs, or drop it: headrace cancel docs"),
         ({"status": "failed", "reason": "no page could be fetched"}, "reason: no page could be fetched"),
         ({"crawl": {"pages_failed": 3}}, "3 pages failed; which and why: headrace jobs docs --pages failed"),
-        ({"metrics": {"chunks_failed": 2}}, "2 chunks are in the dead letters"),
+        (
+            {"metrics": {"chunks_failed": 2}},
+            "2 chunks are in the dead letters; which and why: headrace dead-letters docs",
+        ),
         (
             {"status": "stalled", "stalls": [{"service": "consumer", "dependency": "OpenAI", "reason": "no key"}]},
             "consumer waits for OpenAI: no key",
@@ -73,6 +76,43 @@ def test_generations(run: Run, control: FakeControl) -> None:
     assert "Below 2: vacuumed at" in said and "1,200 objects deleted" in said
     control.generations["vacuum"]["vacuumed_at"] = None
     assert "Below 2: being vacuumed" in run("generations", "docs").stdout
+
+
+def test_changes(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = []
+    words = ("pages_added", "pages_changed", "pages_removed", "pages_unchanged", "chunks_added", "chunks_removed")
+    page = {"url": "https://x.org/[a]", "change": "removed", "chunks_added": 0, "chunks_removed": 3, "chunks_kept": 0,
+            "title": "A", "state": "gone", "status": 404, "reason": None}  # fmt: skip
+    control.changes = {
+        "from_generation": 2, "to_generation": 3, "provisional": True, "next_after": "https://x.org/[a]",
+        "totals": {**dict.fromkeys(words, 1200), "chunks_kept": 7}, "pages": [page],
+    }  # fmt: skip
+    result = run("changes", "docs", "2", "--change", "removed")
+    assert control.requests("GET") == [("/api/ingestion/kb/docs/changes?from=2&change=removed&limit=50", None)]
+    assert "generation 2 to 3, not published yet" in result.stdout and "1,200 removed, 7 kept" in result.stdout
+    assert "https://x.org/[a]" in result.stdout and "404" in result.stdout
+    assert "There are more" in result.stderr
+    assert json.loads(run("changes", "docs", "--json").stdout) == control.changes
+
+
+def letter(offset: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "place": {"partition": 0, "offset": offset}, "origin": {"partition": 0, "offset": 9}, "kb_id": "docs",
+        "job_id": "j", "chunk_id": f"c{offset}", "stage": "embed", "reason": "400 [bad]", "state": "waiting",
+        "dead_lettered_at": "2026-01-01T00:00:00.000Z", "retried_at": None,
+    } | changes  # fmt: skip
+
+
+def test_dead_letters(run: Run, control: FakeControl) -> None:
+    assert run("dead-letters").stdout == "There are none.\n"
+    control.letters = [letter(0), letter(1, kb_id=None, chunk_id=None)]
+    said = run("dead-letters", "docs", "--state", "waiting").stdout
+    assert [line.split()[0] for line in said.splitlines()] == ["place", "0/0", "0/1"]
+    assert "400 [bad]" in said
+    assert control.requests("GET")[-2][0] == "/api/ingestion/dead-letters?limit=1000&kb=docs&state=waiting"
+    assert len(json.loads(run("dead-letters", "--json").stdout)) == 2
+    assert json.loads(run("dead-letters", "show", "0/1").stdout)["value"] == {"text": "x"}
+    assert run("dead-letters", "show", "nowhere").exit_code == 2
 
 
 def test_watching_ends_with_the_job(run: Run, control: FakeControl) -> None:
