@@ -1,7 +1,9 @@
 """Loopback TCP proxies that the harness owns: the wire between one process and one server."""
 
 import asyncio
+import contextlib
 import socket
+import struct
 from typing import Literal
 
 State = Literal["whole", "cut", "mute", "slow"]
@@ -42,7 +44,7 @@ class Wire:
             self._flows.set()
         if self._cut:
             for end in list(self._ends):
-                end.transport.abort()
+                _reset(end)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -61,7 +63,7 @@ class Wire:
     async def _lead(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._flows.wait()
         if self._cut:
-            return
+            return _reset(writer)
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:  # the server is away: so is the wire
@@ -89,3 +91,10 @@ class Wire:
             writer.write_eof()
         except (OSError, RuntimeError):  # reset by a peer that was killed, or cut
             writer.transport.abort()
+
+
+def _reset(end: asyncio.StreamWriter) -> None:
+    """Closes with a RST, as a peer that knows of no connection answers."""
+    with contextlib.suppress(OSError):  # closed already
+        end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    end.transport.abort()
