@@ -77,16 +77,16 @@ class House:
 
     async def objects(self, kb: str, definition: Json | None = None) -> dict[str, tuple[int, int]]:
         """Chunk id to (born, retired) of everything that Weaviate holds of a knowledge base."""
-        rows = self.store.ids(self._place(kb, definition))
+        rows = self.store.ids(self.place(kb, definition))
         return {chunk_id: (born, retired) async for chunk_id, born, retired in rows}
 
-    def _place(self, kb: str, definition: Json | None) -> Tenancy:
+    def place(self, kb: str, definition: Json | None = None) -> Tenancy:
         embedding = resolve(parse_definition(definition or self.definition()), openai_available=True).embedding
         return Tenancy(collection_name(embedding), kb)
 
     async def hashes(self, kb: str) -> set[str]:
         """doc_hash of every object: the same for the same pages in any knowledge base."""
-        tenant = await self.store.tenant(self._place(kb, None))
+        tenant = await self.store.tenant(self.place(kb))
         assert tenant is not None
         return {str(each.properties["doc_hash"]) async for each in tenant.iterator(return_properties=["doc_hash"])}
 
