@@ -38,7 +38,7 @@ LISTED_AT_ONCE = 1_000
 REWRITTEN_AT_ONCE = 1_000
 """Objects that are read and written again at once: 13 MB with 1,536 dimensions."""
 READ_FOR_S = 5.0
-"""Below the shortest session: nobody else owns the job within this time of having owned it."""
+"""Below the usual session: nobody else owns the job within this time of having owned it."""
 
 
 class StoredChunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,18 +231,22 @@ class VectorStore:
     async def _set_retired(self, tenant: "CollectionAsync[Any, Any]", ids: Sequence[str], generation: int) -> None:
         """Writes whole objects again: many times as fast as a patch of each, and a vector that stays costs nothing.
 
-        What was read too long ago is read again: a worker that slept must not bring back what is deleted by now.
+        What was read too long ago is read again, in halves: a worker that slept must not bring back what is deleted by
+        now, and one that is slow must get on.
         """
         for start in range(0, len(ids), REWRITTEN_AT_ONCE):
-            part = list(ids[start : start + REWRITTEN_AT_ONCE])
-            while not await self._rewrite(tenant, part, {"retired": generation}):
-                log.warning("objects to retire were read too long ago; reading them again")
+            await self._rewrite(tenant, list(ids[start : start + REWRITTEN_AT_ONCE]), {"retired": generation})
 
-    async def _rewrite(self, tenant: "CollectionAsync[Any, Any]", ids: list[str], properties: dict[str, Any]) -> bool:
+    async def _rewrite(self, tenant: "CollectionAsync[Any, Any]", ids: list[str], properties: dict[str, Any]) -> None:
         read_at = time.monotonic()
         found = await tenant.query.fetch_objects(
             filters=Filter.by_id().contains_any(ids), limit=len(ids), include_vector=True
         )
+        if time.monotonic() - read_at > READ_FOR_S and len(ids) > 1:
+            half = len(ids) // 2
+            await self._rewrite(tenant, ids[:half], properties)
+            await self._rewrite(tenant, ids[half:], properties)
+            return
         objects: list[DataObject[dict[str, Any], None]] = [
             DataObject(
                 uuid=each.uuid,
@@ -251,12 +255,9 @@ class VectorStore:
             )
             for each in found.objects
         ]
-        if time.monotonic() - read_at > READ_FOR_S:
-            return False
         failed = (await tenant.data.insert_many(objects)).errors if objects else {}
         if failed:
             raise DependencyUnwell("Weaviate", f"refuses writes: {next(iter(failed.values())).message[:300]}")
-        return True
 
     async def _tenant(self, place: Tenancy) -> "CollectionAsync[Any, Any]":
         await self.ensure(place)
