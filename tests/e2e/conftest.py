@@ -38,6 +38,7 @@ class House:
         self.services = {
             name: Service(name, self.environment, directory) for name in ("producer", "consumer", "control")
         }
+        self._directory, self._others = directory, list[Service]()
         self.api = Api(f"http://127.0.0.1:{port}")
         self.store = VectorStore(self.settings)
         self.prefix = self.settings.topic_prefix.rstrip(".")
@@ -51,13 +52,23 @@ class House:
     def service(self, name: str) -> Service:
         return self.services[name]
 
+    def another(self, name: str) -> Service:
+        """One more of a service, started; it ends with the test."""
+        number = sum(each.name == name for each in self._others) + 2
+        service = Service(name, self.services[name].environment, self._directory / str(number))
+        self._others.append(service)
+        return service.start()
+
+    def others(self, name: str) -> list[Service]:
+        return [each for each in self._others if each.name == name]
+
     def slow_consumer(self) -> None:
         """About 200 chunks/s, so that a job is still at work when the test gets to it. Before the consumer starts."""
         self.services["consumer"].environment |= {"HEADRACE_EMBED_WINDOW": "2", "HEADRACE_EMBED_BATCH": "32"}
         self.openai.latency_s = 0.3
 
     async def close(self) -> None:
-        for service in self.services.values():
+        for service in (*self.services.values(), *self._others):
             service.close()
         await self.api.close()
         await self.store.stop()

@@ -49,6 +49,13 @@ class Service:
         self.process.terminate()
         return self.process.wait(within_s)
 
+    def suspend(self) -> None:
+        """SIGSTOP, to the service and what it started: it lives, and does nothing."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
+
     def close(self) -> None:
         if self.alive:
             self.kill()
