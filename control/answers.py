@@ -96,6 +96,14 @@ class StallAnswer(Answer, frozen=True, kw_only=True):
     since: str
 
 
+class LostAnswer(Answer, frozen=True, kw_only=True):
+    """Records of the job were gone from the log before they were indexed; their pages are fetched again."""
+
+    records: int
+    pages: int
+    since: str
+
+
 class ReviewAnswer(Answer, frozen=True, kw_only=True):
     """Publishing would lose pages: approve, or cancel. `digest` names the manifest that is meant."""
 
@@ -131,6 +139,7 @@ class StatusAnswer(Answer, frozen=True, kw_only=True):
     eta_s: float | None
     stalls: list[StallAnswer]
     review: ReviewAnswer | None
+    lost: LostAnswer | None
     started_at: str | None
     finished_at: str | None
     commanded_at: str

@@ -52,6 +52,7 @@ def build(
         eta_s=remaining_s(status, crawl, tally, rate),
         stalls=stall_answers(told, () if status in OVER else ailments),
         review=review_answer(review) if review else None,
+        lost=lost_answer(told),
         started_at=told.started_at,
         finished_at=finished_at(status, told),
         commanded_at=command.issued_at,
@@ -97,9 +98,16 @@ def reason(command: JobCommand, told: questions.Told, ailments: Sequence[Ailment
     waits_for = stall_answers(told, ailments)
     if waits_for and not told.finished:
         return f"{waits_for[0].dependency}: {waits_for[0].reason}"
+    if told.lost and not told.finished:
+        return f"records were lost; {told.lost.pages} pages fetched again"
     if told.crawl and told.crawl.reason:
         return told.crawl.reason
     return command.reason
+
+
+def lost_answer(told: questions.Told) -> answers.LostAnswer | None:
+    lost = told.lost
+    return answers.LostAnswer(records=lost.records, pages=lost.pages, since=lost.since) if lost else None
 
 
 def metrics_answer(tally: questions.Tally) -> answers.Metrics:

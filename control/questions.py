@@ -25,12 +25,22 @@ class Told:
     finished: facts.JobFinished | None = None
     stalls: tuple[facts.Stall, ...] = ()
     review: facts.ReviewNeeded | None = None
+    lost: "Lost | None" = None
     started_at: str | None = None
     ended_at: int | None = None
 
     def over(self, committed: int | None) -> bool:
         """Whether the job's end is told and the group has committed (None: unknown) past the record that brought it."""
         return bool(self.finished) and self.ended_at is not None and (committed is None or committed > self.ended_at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """Records that the log no longer had when they were needed, and the pages that are fetched again for them."""
+
+    records: int
+    pages: int
+    since: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +131,24 @@ def told(cursor: DuckDBPyConnection, job_id: str) -> Told:
         finished=_first(rows, "job_finished", facts.JobFinished),
         stalls=tuple(stall for stall in stalls if not stall.ended and not _outlived(stall, index)),
         review=_first(rows, "review_needed", facts.ReviewNeeded),
+        lost=_lost(cursor, [value for kind, value in rows if kind == "records_lost"]),
         started_at=start[0] if start else None,
         ended_at=ended[0] if ended else None,
+    )
+
+
+def _lost(cursor: DuckDBPyConnection, told: Sequence[str]) -> Lost | None:
+    if not told:
+        return None
+    losses = [msgspec.json.decode(value, type=facts.RecordsLost) for value in told]
+    of = {"kb": losses[0].kb_id, "generation": losses[0].generation}
+    pages = cursor.execute(
+        "SELECT count(DISTINCT url) FROM forgotten WHERE kb_id = $kb AND generation = $generation", of
+    ).fetchone()
+    return Lost(
+        records=sum(each.end - each.first for each in losses),
+        pages=pages[0] if pages else 0,
+        since=min(each.reported_at for each in losses),
     )
 
 

@@ -75,6 +75,8 @@ def trouble(status: Json) -> list[str]:
     word, reason = status.get("status"), status.get("reason")
     if word in ("failed", "completed_with_errors", "paused", "pausing", "cancelled") and reason:
         lines.append(f"reason: {reason}")
+    if lost := status.get("lost"):
+        lines.append(f"{lost['records']:,} records were lost from the log; {lost['pages']:,} pages fetched again")
     if word == "needs_review":
         lines += [
             f"review: {reason}",

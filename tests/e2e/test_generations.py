@@ -1,4 +1,4 @@
-"""What a person decides about generations: approve, roll back, vacuum, try again."""
+"""What a person decides about generations: approve, roll back, vacuum."""
 
 import asyncio
 from typing import Any
@@ -36,13 +36,18 @@ async def searched(house: House, kb: str, generation: int | None = None) -> tupl
 async def test_a_third_of_the_pages_is_gone(house: House) -> None:
     kb = house.kb()
     before = await indexed(house, kb)
-    for path in house.site.paths[40:]:
+    gone = house.site.paths[40:]
+    for path in gone:
         house.site.remove(path)
     now = await refresh(house, kb, "needs_review")
     review = now["review"]
     assert (review["pages_before"], review["pages_vanished"], review["pages_failed"]) == (60, 20, 0)
     assert await searched(house, kb) == (200, 1)
     assert await house.objects(kb) == before
+    changes = await house.api.ok("GET", f"/kb/{kb}/changes?change=removed&limit=1000")
+    assert (changes["from_generation"], changes["to_generation"], changes["provisional"]) == (1, 2, True)
+    assert {page["url"] for page in changes["pages"]} == {house.site.root + path for path in gone}
+    assert changes["totals"]["chunks_kept"] + changes["totals"]["chunks_removed"] == len(before)
 
     await asyncio.to_thread(house.service("consumer").kill)
     await house.start("consumer")
@@ -50,9 +55,13 @@ async def test_a_third_of_the_pages_is_gone(house: House) -> None:
     await house.api.until_status(kb, "completed")
     assert await searched(house, kb) == (200, 2)
     retired = {chunk_id for chunk_id, (_, retired) in (await house.objects(kb)).items() if retired == 2}
-    assert 20 <= len(retired) < len(before)
+    assert len(retired) == changes["totals"]["chunks_removed"]
 
-    await house.api.ok("POST", f"/kb/{kb}/rollback", {"generation": 2})
+    rolled_back = {"generation": 2, "reason": "they come back"}
+    command = await house.api.ok("POST", f"/kb/{kb}/rollback", rolled_back)
+    assert await house.api.ok("POST", f"/kb/{kb}/rollback", rolled_back) == command
+    undone = await house.api.until_status(kb, "cancelled")
+    assert (undone["reason"], undone["published_generation"]) == ("rolled back: they come back", 1)
 
     async def back() -> bool:
         return await house.objects(kb) == before and await searched(house, kb) == (200, 1)
@@ -93,26 +102,13 @@ async def test_vacuum_after_a_refresh(house: House) -> None:
         return set(await house.objects(kb)) == set(both) - gone
 
     await until(vacuumed, what="what only the first generation showed is deleted")
+
+    async def told() -> bool:
+        state = (await house.api.ok("GET", f"/kb/{kb}/generations"))["vacuum"]
+        return bool(state["vacuumed_at"]) and (state["below"], state["objects_deleted"]) == (2, len(gone))
+
+    await until(told, what="the vacuum is told")
+    code, problem = await house.api.call("POST", f"/kb/{kb}/rollback")
+    assert code == 409 and "vacuumed" in problem["detail"]
     assert (await searched(house, kb, 1))[0] == 410
     assert await searched(house, kb, 2) == (200, 2)
-
-
-async def test_a_dead_letter_joins_its_generation_later(house: House) -> None:
-    house.openai.refused_marker = "unembeddable"
-    last = house.site.paths[-1]
-    house.site.put(last, "<title>Last</title><main><h1>Last</h1><p>an unembeddable text</p></main>")
-    await house.start()
-    kb = house.kb()
-    await house.api.start(kb, house.definition())
-    now = await house.api.until_status(kb, "completed_with_errors")
-    before = await house.objects(kb)
-    house.openai.refused_marker = ""
-    answer = await house.api.ok("POST", "/dead-letters/retry", {"kb_id": kb})
-    assert answer, now
-
-    async def joined() -> bool:
-        return (await house.api.status(kb))["status"] == "completed"
-
-    await until(joined, within_s=60, what="completed without errors")
-    assert len(await house.objects(kb)) == len(before) + 1
-    await house.caught_up()

@@ -26,11 +26,12 @@ from schemas.facts import (
     JobFinished,
     Outcome,
     Outcomes,
+    RecordsLost,
     ReviewNeeded,
     Stall,
     Vacuumed,
 )
-from schemas.identity import partition_for
+from schemas.identity import page_key, partition_for
 from schemas.kb import GenerationState
 from schemas.pages import ChunkRef, PageRecord
 
@@ -194,6 +195,16 @@ class Played:
             ReviewNeeded(**self.job, revision=revision, digest=digest, pages_before=10, pages_vanished=9,
                          pages_failed=1, max_vanished_share=0.2, reason="9 of 10 pages would vanish", reported_at=now())
         )  # fmt: skip
+
+    async def lost(self, first: int, end: int) -> None:
+        await self.tell(
+            RecordsLost(**self.job, partition=self.partition, first=first, end=end, needed="parked", worker="test",
+                        reported_at=now())
+        )  # fmt: skip
+
+    async def forget(self, url: str) -> None:
+        key = page_key(self.job["kb_id"], self.job["generation"], url)
+        await (await self._publisher.tombstone("pages", key, partition=self._kb_partition))
 
     async def vacuumed(self, below: int, objects_deleted: int) -> None:
         await self.tell(

@@ -130,6 +130,31 @@ async def test_outcomes_count_once_the_group_has_committed_past_them(settings: S
         await _until_processed(api, kb, 3)
 
 
+async def test_lost_records_are_said_until_the_job_is_over(settings: Settings, publisher: Publisher) -> None:
+    kb = kb_name()
+    async with control(settings) as api:
+        job = Played(settings, publisher, await api.start(kb, DEFINITION))
+        await job.page("https://example.org/docs/a", "a0")
+        await job.crawl("crawling", 1)
+        await job.index("running", 1)
+        for first, end in ((0, 5), (0, 5), (7, 9)):  # the first is told twice: its owner fell over after that
+            await job.lost(first, end)
+        await job.forget("https://example.org/docs/a")
+        answer = await until(lambda: _lost_pages(api, kb))
+        assert (answer["lost"]["records"], answer["lost"]["pages"]) == (7, 1)
+        assert answer["reason"] == "records were lost; 1 pages fetched again"
+        events = (await api.ok("GET", f"{API}/jobs/{job.job['job_id']}/events"))["events"]
+        assert len(values(events, "records_lost")) == 3
+        await job.complete()
+        done = await api.until(kb, "completed")
+        assert (done["reason"], done["lost"]["records"]) == (None, 7)
+
+
+async def _lost_pages(api: Api, kb: str) -> Json | None:
+    answer = await api.status(kb)
+    return answer if answer["lost"] and answer["lost"]["pages"] and answer["lost"]["records"] == 7 else None
+
+
 async def test_cancel_waits_for_the_proof(settings: Settings, publisher: Publisher) -> None:
     kb = kb_name()
     async with control(settings) as api:

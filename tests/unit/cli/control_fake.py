@@ -26,7 +26,7 @@ def status_of(kb: str = "docs", status: str = "running", **changes: Any) -> Json
                   "pages_unchanged": 0},
         "offsets": {"partition": 1, "committed": 100, "end": 142, "lag": 42},
         "cost": {"tokens_embedded": 0, "calls": 0, "usd": 0.0},
-        "rate_chunks_per_s": 12.5, "eta_s": 75.0, "stalls": [], "review": {},
+        "rate_chunks_per_s": 12.5, "eta_s": 75.0, "stalls": [], "review": {}, "lost": {},
         "started_at": "2026-01-01T00:00:00.000Z",
         "finished_at": "2026-01-01T00:01:30.000Z" if status == "completed" else None,
     }  # fmt: skip

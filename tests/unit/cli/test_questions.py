@@ -40,6 +40,7 @@ def test_without_any_kb_the_way_on_is_shown(run: Run) -> None:
     ("changes", "says"),
     [
         ({"status": "paused", "reason": "shutdown"}, "go on with: headrace resume docs"),
+        ({"lost": {"records": 1200, "pages": 3}}, "1,200 records were lost from the log; 3 pages fetched again"),
         ({"status": "needs_review", "reason": "much"}, "headrace approve docs, or drop it: headrace cancel docs"),
         ({"status": "failed", "reason": "no page could be fetched"}, "reason: no page could be fetched"),
         ({"crawl": {"pages_failed": 3}}, "3 pages failed; which and why: headrace jobs docs --pages failed"),
