@@ -65,7 +65,9 @@ WHERE ($jobs IS NULL OR list_contains($jobs::VARCHAR[], job_id)) AND ($state IS 
 ORDER BY "partition", place LIMIT $limit"""
 
 
-def letters(cursor: DuckDBPyConnection, wanted: Wanted, *, after: Place | None, limit: int) -> list[Letter]:
+def letters(
+    cursor: DuckDBPyConnection, wanted: Wanted, *, after: Place | None = None, limit: int | None = None
+) -> list[Letter]:
     """In the order of their places, from behind `after`."""
     rows = cursor.execute(
         _LETTERS,

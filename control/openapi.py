@@ -12,6 +12,10 @@ from control.api import ROUTES, Route
 from control.problems import CONTENT_TYPE, ProblemDetails
 
 _REF = "#/components/schemas/{name}"
+_IN_PATH = {
+    "kb": "id of a knowledge base", "job": "id of a job", "partition": "partition of the topic dead-letters",
+    "offset": "offset in it",
+}  # fmt: skip
 _ALWAYS = (403, 500, 503)
 """Problems that any call may answer with."""
 
@@ -58,7 +62,8 @@ def _operation_id(route: Route) -> str:
 def _parameters(route: Route) -> list[dict[str, Any]]:
     text = {"type": "string"}
     found = [
-        {"name": name, "in": "path", "required": True, "schema": text} for name in re.findall(r"{(\w+)}", route.path)
+        {"name": name, "in": "path", "required": True, "description": _IN_PATH[name], "schema": text}
+        for name in re.findall(r"{(\w+)}", route.path)
     ]
     found += [
         {"name": name, "in": "query", "required": False, "description": says, "schema": text}

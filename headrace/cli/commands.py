@@ -81,7 +81,7 @@ def rollback(app: App, kb: str, reason: str | None, wait: bool, yes: bool, as_js
     """Undo the newest published generation of KB; the one before is searched again. There is no way forward but
     another refresh."""
     newest = app.client.kb(kb).get("published_generation")
-    if not yes:
+    if newest is not None and not yes:
         click.confirm(f"Undo generation {newest} of {kb} for good?", abort=True, err=True)
     _command(app, "rollback", kb, reason, wait, as_json, generation=newest)
 

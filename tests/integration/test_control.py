@@ -61,8 +61,8 @@ async def test_a_job_from_queued_to_completed(settings: Settings, publisher: Pub
         assert (await api.status(kb))["status"] == "pausing"
         await job.crawl("holding", 2, pages_crawled=1, pages_queued=2)
         await job.index("holding", 1)  # answers the command before
-        answer = await api.status(kb, "?after=2&wait_s=1")
-        assert (answer["status"], answer["reflected"]) == ("pausing", {"producer": 2, "consumer": 1})
+        await until(lambda: _reflects(api, kb, producer=2, consumer=1))
+        assert (await api.status(kb, "?after=2&wait_s=1"))["status"] == "pausing"
         await job.index("holding", 2)
         assert (await api.status(kb, "?after=2"))["status"] == "paused"
 
@@ -103,6 +103,10 @@ async def test_a_job_from_queued_to_completed(settings: Settings, publisher: Pub
         assert [p["url"] for p in pages["pages"]] == [pages["next_after"]] == ["https://example.org/docs/a"]
         generations = (await api.ok("GET", f"{API}/kb/{kb}/generations"))["generations"]
         assert [(g["generation"], g["state"], g["searched"]) for g in generations] == [(1, "published", True)]
+
+
+async def _reflects(api: Api, kb: str, **revisions: int) -> bool:
+    return bool((await api.status(kb))["reflected"] == revisions)
 
 
 async def _until_processed(api: Api, kb: str, chunks: int) -> Json:

@@ -86,6 +86,37 @@ async def test_search(client: Any, body: dict[str, Any], says: str) -> None:
     assert says in (await response.json(content_type="application/problem+json"))["detail"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("kb/docs/approve", {"digest": 7}), ("kb/docs/approve", {"reasons": "x"}), ("kb/Docs/approve", {}),
+        ("kb/docs/rollback", {"generation": "2"}), ("kb/docs/rollback", {"digest": "x"}),
+        ("kb/docs/vacuum", {"keep": 0}), ("kb/docs/vacuum", {"below": -1}), ("kb/docs/vacuum", {"keep": 1, "below": 1}),
+        ("dead-letters/retry", {}), ("dead-letters/retry", {"all": True, "reason": "x"}),
+        ("dead-letters/retry", {"all": "yes"}), ("dead-letters/retry", {"places": "2/17"}),
+        ("dead-letters/retry", {"places": [{"partition": 1, "offset": 2**70}]}), ("dead-letters/retry", {"kb": "x"}),
+    ],
+)  # fmt: skip
+async def test_decisions_with_a_bad_body(client: Any, path: str, body: dict[str, Any]) -> None:
+    response = await client.post(f"{API}/{path}", json=body)
+    assert response.status == 422
+    assert (await response.json(content_type="application/problem+json"))["detail"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "dead-letters?state=lost",
+        "dead-letters?after=7",
+        "dead-letters?limit=0",
+        "dead-letters/x/1",
+        "dead-letters/1/-1",
+    ],
+)
+async def test_dead_letters_with_bad_parameters(client: Any, query: str) -> None:
+    assert (await client.get(f"{API}/{query}")).status == 422
+
+
 async def test_a_body_must_be_json_by_name(client: Any) -> None:
     response = await client.put(f"{API}/kb/docs", data=b"{}", headers={"Content-Type": "text/plain"})
     assert response.status == 415
@@ -135,6 +166,9 @@ async def test_the_openapi_document(client: Any) -> None:
     assert set(served["paths"][f"{API}/kb/{{kb}}"]) == {"put", "get", "delete"}
     ids = [operation["operationId"] for path in served["paths"].values() for operation in path.values()]
     assert len(ids) == len(set(ids))
+    parameters = [each for path in served["paths"].values() for op in path.values() for each in op["parameters"]]
+    assert all(each["description"] for each in parameters)
+    assert all(op["summary"] for path in served["paths"].values() for op in path.values())
     for name in served["components"]["schemas"]:
         jsonschema.Draft202012Validator.check_schema(_schema(name))
 
