@@ -5,8 +5,10 @@ the end of `chunks`, where they are read like any other, carrying their original
 
 1. Copies have their delivery reports. Crash after: the spans still stand, and the records are copied again; a chunk
    that is stored already is a duplicate, and outcomes fold by original place.
-2. `requeued_through` stands on `parked`: a `crawl_end` before it moves behind it. Crash after: as after 1.
-3. The spans' tombstones are delivered. Crash after: nothing is left to do.
+2. Where the log's start has passed into the spans, what is gone is told, and the job crawled anew
+   (consumer/losses.py). Crash after: as after 1, and told again.
+3. `requeued_through` stands on `parked`: a `crawl_end` before it moves behind it. Crash after: as after 1.
+4. The spans' tombstones are delivered. Crash after: nothing is left to do.
 """
 
 import asyncio
@@ -15,7 +17,8 @@ import logging
 import msgspec
 
 from consumer.item import Item, JobRecord, item_of
-from headrace.kafka.follower import Follower, stream_span
+from consumer.losses import Losses
+from headrace.kafka.follower import Follower, start_offset, stream_span
 from headrace.kafka.publisher import Publisher, wait_all
 from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
@@ -32,8 +35,11 @@ COPIES_AT_ONCE = 5_000
 
 
 class Parking:
-    def __init__(self, settings: Settings, publisher: Publisher, follower: Follower, parked: Parked) -> None:
+    def __init__(
+        self, settings: Settings, publisher: Publisher, follower: Follower, parked: Parked, losses: Losses
+    ) -> None:
         self._settings, self._publisher, self._follower, self._parked = settings, publisher, follower, parked
+        self._losses = losses
 
     async def park(self, items: list[Item]) -> None:
         """Sets aside the items with the result `parked` (of one job, in offset order); returns once that is durable."""
@@ -62,6 +68,7 @@ class Parking:
             log.info("job %s: requeueing %d parked spans", command.job_id, len(spans))
             for group in _groups(spans):
                 last = await self._copy(command, group)
+                await self._tell_lost(command, group)
                 if last is not None:
                     await self._through(command, last)
                 await self.forget(command, group)
@@ -90,10 +97,19 @@ class Parking:
             prefix=self._settings.topic_prefix,
         ):
             event = item_of(record).event if record.key == key and record.offset in offsets else None
-            if event is not None:
+            if event is not None and event.job_id == command.job_id:  # a key can lie
                 futures.append(await self._publish_copy(record, event))
         await wait_all(futures)
         return futures[-1].result() if futures else None
+
+    async def _tell_lost(self, command: JobCommand, spans: list[ParkedSpan]) -> None:
+        """Looked at after the copying: what was gone then is below the log's start now."""
+        start = await start_offset(
+            self._settings.bootstrap_servers, "chunks", command.partition, prefix=self._settings.topic_prefix
+        )
+        first, end = spans[0].first_offset, max(span.last_offset for span in spans) + 1
+        if first < start:
+            await self._losses.tell(command, "parked", first, min(start, end))
 
     async def _publish_copy(self, record: RawRecord, event: JobRecord) -> "asyncio.Future[Place]":
         origin = event.origin or Place(record.partition, record.offset)

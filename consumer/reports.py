@@ -1,11 +1,13 @@
 """What the consumer tells on `events`."""
 
+from typing import Literal
+
 from consumer.guard import Loss
 from headrace.kafka.publisher import Publisher
 from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.events import Event
-from schemas.facts import IndexReport, ReviewNeeded, Stall, Vacuumed
+from schemas.facts import IndexReport, RecordsLost, ReviewNeeded, Stall, Vacuumed
 
 
 class Reports:
@@ -52,6 +54,20 @@ class Reports:
             pages_failed=lost.failed,
             max_vanished_share=max_share,
             reason=reason,
+            reported_at=now(),
+        )
+        await self.publish(event, command.partition)
+
+    async def lost(self, command: JobCommand, needed: Literal["unread", "parked"], first: int, end: int) -> None:
+        event = RecordsLost(
+            job_id=command.job_id,
+            kb_id=command.kb_id,
+            generation=command.generation,
+            partition=command.partition,
+            first=first,
+            end=end,
+            needed=needed,
+            worker=self.worker,
             reported_at=now(),
         )
         await self.publish(event, command.partition)

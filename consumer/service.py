@@ -15,13 +15,23 @@ from consumer.health import Health
 from consumer.item import Batch, Item, item_of
 from consumer.judge import Judge
 from consumer.keeper import Keeper
+from consumer.losses import Losses
 from consumer.missing import Missing
+from consumer.offsets import Offsets
 from consumer.parking import Parking
 from consumer.proof import Prover
 from consumer.reports import Reports
 from consumer.settle import SettleStage
 from consumer.stalls import Stalls
-from consumer.stream import back_off_on_metadata, committed_offset, consume, log_start, make_app
+from consumer.stream import (
+    back_off_on_metadata,
+    commit_offsets,
+    committed_offset,
+    committed_offsets,
+    consume,
+    log_start,
+    make_app,
+)
 from consumer.tasks import Tasks
 from consumer.upkeep import Upkeep
 from consumer.window import Window, split
@@ -72,7 +82,8 @@ class Consumer:
         stalls = Stalls(self._reports)
         self._judge = Judge(self._follower, commands, kbs, parked)
         generations = Generations(self._publisher, self._follower, kbs, partitions)
-        parking = Parking(settings, self._publisher, self._follower, parked)
+        losses = Losses(self._reports, generations)
+        parking = Parking(settings, self._publisher, self._follower, parked, losses)
         tasks = Tasks()
         self._failed = tasks.failed
         self._upkeep = Upkeep(
@@ -131,6 +142,15 @@ class Consumer:
             crash=self.app.crash,
         )
         self._keeper.window = self.window
+        self._offsets = Offsets(
+            settings,
+            commands,
+            generations,
+            self._reports,
+            losses,
+            committed=lambda partitions: committed_offsets(self.app, settings.topic("chunks"), partitions),
+            commit=lambda offsets: commit_offsets(self.app, settings.topic("chunks"), offsets),
+        )
         self._following: asyncio.Future[None] | None = None
         consume(self.app, settings, self._handle)
         self.app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
@@ -186,9 +206,12 @@ class Consumer:
 
     async def _assigned(self, app: faust.App, assigned: set[Any], **kwargs: Any) -> None:
         partitions = {tp for tp in assigned if tp.topic == self._settings.topic("chunks")}
-        self.window.assigned(await log_start(self.app, partitions))
+        starts = await log_start(self.app, partitions)
+        self.window.assigned(starts)
         await self._follower.catch_up()
         self._reports.group_generation = self.app.consumer_generation_id
+        if not await self._offsets.settle(starts):
+            return  # the gate stays shut until the next assignment
         mine = frozenset(tp.partition for tp in partitions)
         self._keeper.assigned(mine)
         self._upkeep.assigned(mine)

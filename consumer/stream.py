@@ -6,10 +6,11 @@ Numbers were measured against Kafka 4.3.1 (docs/decisions/2026-11-24-faust-disci
 import asyncio
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import faust
+from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from faust.types import TP
 
@@ -72,6 +73,18 @@ async def log_start(app: faust.App, partitions: set[Any]) -> dict[int, int]:
     """Partition to the first offset that its log still holds."""
     earliest = await app.consumer.earliest_offsets(*partitions) if partitions else {}
     return {tp.partition: offset or 0 for tp, offset in earliest.items()}
+
+
+async def committed_offsets(app: faust.App, topic: str, partitions: Iterable[int]) -> dict[int, int | None]:
+    """What the group has committed now; None for nothing."""
+    thread = app.consumer._thread  # type: ignore[attr-defined]
+    ask = thread._ensure_consumer().committed
+    return {p: await thread.call_thread(ask, TopicPartition(topic, p)) for p in partitions}
+
+
+async def commit_offsets(app: faust.App, topic: str, offsets: Mapping[int, int]) -> None:
+    """Commits by hand, where no record was acked; of partitions of this group generation. A refusal crashes the app."""
+    await app.consumer._commit({TP(topic, p): offset for p, offset in offsets.items()})  # type: ignore[attr-defined]
 
 
 def back_off_on_metadata() -> None:

@@ -17,6 +17,7 @@ from consumer.generations import Generations
 from consumer.item import Batch, Item, item_of
 from consumer.judge import Judge
 from consumer.keeper import Keeper
+from consumer.losses import Losses
 from consumer.parking import Parking
 from consumer.reports import Reports
 from consumer.settle import SettleStage
@@ -80,7 +81,7 @@ class Worker:
         self.judge = Judge(me, commands, kbs, self.parked)
         self.tasks = Tasks()
         generations = Generations(me, me, kbs, 1)
-        parking = Parking(Settings(), me, me, self.parked)
+        parking = Parking(Settings(), me, me, self.parked, Losses(reports, generations))
         self.keeper = Keeper(
             commands=commands, parked=self.parked, judge=self.judge, generations=generations, parking=parking,
             stalls=stalls, store=me, profiles=me, reports=reports, tasks=self.tasks,
@@ -256,8 +257,13 @@ async def stream_span(*where: Any, records: Callable[[], list[RawRecord]]) -> As
         yield each
 
 
+async def start_offset(*where: Any, prefix: str) -> int:
+    return 0
+
+
 def reads(durable: Durable) -> None:
-    """Parking reads spans of this log."""
+    """Parking reads spans of this log, which holds all that was ever written."""
+    parking_module.start_offset = start_offset
     parking_module.stream_span = lambda *where, prefix: stream_span(  # type: ignore[assignment]
         *where, records=lambda: durable.records("chunks")
     )

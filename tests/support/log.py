@@ -1,9 +1,12 @@
 """Playing the other services: writing their records, reading what was answered."""
 
+import asyncio
 from typing import TypeVar
 
 import msgspec
+from confluent_kafka import TopicPartition
 
+from headrace.kafka.admin import admin_client
 from headrace.kafka.follower import end_offset, stream_span
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
@@ -123,3 +126,10 @@ class PlayedJob:
             frontier_emptied=True, errors=0, ended_at=now(),
         )  # fmt: skip
         await self.publisher.send(msgspec.structs.replace(event, **changes), partition=self.partition)
+
+
+async def delete_records(settings: Settings, partition: int, before: int) -> None:
+    """Moves the log's start of a partition of `chunks`, as kafka-delete-records does."""
+    place = TopicPartition(settings.topic("chunks"), partition, before)
+    admin = admin_client(settings.bootstrap_servers)  # held on to: its answers come by it
+    await asyncio.to_thread(admin.delete_records([place])[place].result)

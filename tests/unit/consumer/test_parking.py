@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from consumer import parking as module
 from consumer.item import Item, item_of
+from consumer.losses import Losses
 from consumer.parking import COPIES_AT_ONCE, Parking, _groups, _runs
 from headrace.kafka.follower import Follower
 from headrace.kafka.publisher import Publisher
@@ -58,6 +59,8 @@ class Log:
         self.known, self.records = known, records
         self.fail_at: str | None = None
         self.deeds: list[str] = []
+        self.start = 0
+        self.lost: list[tuple[str, int, int]] = []
 
     async def publish(self, event: Event, *, partition: int) -> "asyncio.Future[Place]":
         assert partition == PARTITION
@@ -86,8 +89,15 @@ class Log:
         return self._span(first, end)
 
     async def _span(self, first: int, end: int) -> AsyncIterator[RawRecord]:
-        for each in self.records[first:end]:
+        for each in self.records[max(first, self.start) : end]:
             yield each
+
+    async def start_offset(self, *where: Any, prefix: str) -> int:
+        return self.start
+
+    async def tell(self, command: Any, needed: str, first: int, end: int) -> None:
+        self._did("lost")
+        self.lost.append((needed, first, end))
 
     def _did(self, what: str) -> None:
         if what == self.fail_at:
@@ -123,12 +133,13 @@ def log(known: Known, monkeypatch: pytest.MonkeyPatch) -> Log:
     mine[4] = record(chunk("another's", job_id="other"), 4)
     log = Log(known, mine)
     monkeypatch.setattr(module, "stream_span", log.stream_span)
+    monkeypatch.setattr(module, "start_offset", log.start_offset)
     return log
 
 
 @pytest.fixture
 def parking(log: Log, known: Known) -> Parking:
-    return Parking(Settings(), cast(Publisher, log), cast(Follower, log), known.parked)
+    return Parking(Settings(), cast(Publisher, log), cast(Follower, log), known.parked, cast(Losses, log))
 
 
 async def test_takes_up_the_jobs_records_in_the_spans_and_only_those(parking: Parking, log: Log, known: Known) -> None:
@@ -158,6 +169,46 @@ async def test_cut_off_in_any_gap_nothing_is_lost(parking: Parking, log: Log, kn
     await parking.requeue(command())
     assert {origin for origin, _ in log.copies} == {0, 1, 3}
     assert known.parked.of(JOB) == []
+
+
+async def test_what_is_gone_is_told_before_its_span_is_forgotten_and_what_is_left_is_taken_up(
+    parking: Parking, log: Log, known: Known
+) -> None:
+    for each in (span(0, 1), span(3, 6)):
+        known.tell(each)
+    log.start = 5
+    await parking.requeue(command())
+    assert log.lost == [("parked", 0, 5)]
+    assert log.copies == [(5, "text 5"), (6, "text 6")]
+    assert log.deeds == ["chunk", "chunk", "lost", "requeued_through", "tombstone", "tombstone"]
+    assert known.parked.of(JOB) == []
+
+
+async def test_a_span_that_is_gone_whole_is_no_more_than_that(parking: Parking, log: Log, known: Known) -> None:
+    known.tell(span(0, 1))
+    log.start = 8
+    await parking.requeue(command())
+    assert (log.lost, log.deeds) == ([("parked", 0, 2)], ["lost", "tombstone"])
+
+
+async def test_cut_off_before_the_loss_is_told_it_is_told_the_next_time(
+    parking: Parking, log: Log, known: Known
+) -> None:
+    known.tell(span(0, 1))
+    log.start, log.fail_at = 1, "lost"
+    with pytest.raises(ConnectionError):
+        await parking.requeue(command())
+    assert known.parked.of(JOB)
+    log.fail_at = None
+    await parking.requeue(command())
+    assert log.lost == [("parked", 0, 1)] and known.parked.of(JOB) == []
+
+
+async def test_a_record_whose_key_lies_is_not_copied(parking: Parking, log: Log, known: Known) -> None:
+    log.records[1] = record(chunk("another's", job_id="other"), 1, key=JOB.encode())
+    known.tell(span(0, 2))
+    await parking.requeue(command())
+    assert log.copies == [(0, "text 0"), (2, "text 2")]
 
 
 async def test_a_copy_of_a_copy_keeps_the_first_place(parking: Parking, log: Log, known: Known) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.item import Item
+from consumer.losses import Losses
 from consumer.parking import Parking
 from consumer.window import split
 from headrace.kafka.follower import Follower
@@ -59,7 +60,7 @@ def test_the_spans_of_all_batches_are_what_was_parked(fates: list[str], cuts: se
     """Offset by offset of one partition, cut into batches: the union of spans, without other jobs' records."""
     known = Known(command())
     spans = Spans(known)
-    parking = Parking(Settings(), cast(Publisher, spans), cast(Follower, spans), known.parked)
+    parking = Parking(Settings(), cast(Publisher, spans), cast(Follower, spans), known.parked, cast(Losses, None))
     bounds = [0, *sorted(cut for cut in cuts if cut < len(fates)), len(fates)]
     with asyncio.Runner() as runner:
         for first, end in itertools.pairwise(bounds):

@@ -1,0 +1,99 @@
+"""Where the group's reading begins, looked at anew at each assignment, before a record is read.
+
+Per partition, by what the group has committed:
+* Nothing, but `events` has outcomes of it: its offsets were deleted, or the group goes by another name. Beginning at
+  the log's start or at its end are both a person's choice: nothing is read, and the jobs say so.
+* Less than the log's start, or nothing where the log does not start at 0: unread records are gone. They are told
+  (consumer/losses.py), then the log's start is committed. Crash before that: told again.
+* Nothing, and no outcomes: the log's start is committed before the gate opens, so that a crash before the first batch
+  can't be taken for deleted offsets.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+from consumer.generations import Generations
+from consumer.losses import Losses
+from consumer.reports import Reports
+from headrace.kafka.follower import end_offset, stream_span
+from headrace.kafka.records import RawRecord
+from headrace.settings import Settings
+from headrace.state.commands import Commands
+from schemas.codec import now
+from schemas.commands import JobCommand
+from schemas.facts import Outcomes
+
+log = logging.getLogger(__name__)
+
+_OUTCOMES = f"headrace.{Outcomes.TYPE}.".encode()
+
+Committed = Callable[[Iterable[int]], Awaitable[Mapping[int, int | None]]]
+Commit = Callable[[Mapping[int, int]], Awaitable[None]]
+
+
+class Offsets:
+    """`committed(partitions)` gives what the group committed, None for nothing; `commit(offsets)` commits."""
+
+    def __init__(
+        self, settings: Settings, commands: Commands, generations: Generations, reports: Reports, losses: Losses,
+        *, committed: Committed, commit: Commit,
+    ) -> None:  # fmt: skip
+        self._settings, self._commands, self._generations = settings, commands, generations
+        self._reports, self._losses = reports, losses
+        self._committed, self._commit = committed, commit
+
+    async def settle(self, log_start: Mapping[int, int]) -> bool:
+        """False where a person must decide first: then nothing of these partitions may be read.
+
+        `log_start`: the assigned partitions, with the first offset that their log still holds.
+        """
+        committed = await self._committed(log_start)
+        new = [partition for partition, offset in committed.items() if offset is None]
+        if gone := [partition for partition in new if await self._has_outcomes(partition)]:
+            await self._stall(log_start, gone)
+            return False
+        behind = {p: offset or 0 for p, offset in committed.items() if (offset or 0) < log_start[p]}
+        for partition, offset in behind.items():
+            for command in self._needing(partition):
+                await self._losses.tell(command, "unread", offset, log_start[partition])
+        if begins := {partition: log_start[partition] for partition in {*new, *behind}}:
+            await self._commit(begins)
+        return True
+
+    async def _has_outcomes(self, partition: int) -> bool:
+        bootstrap, prefix = self._settings.bootstrap_servers, self._settings.topic_prefix
+        end = await end_offset(bootstrap, Outcomes.TOPIC, partition, prefix=prefix)
+        async for record in stream_span(bootstrap, Outcomes.TOPIC, partition, 0, end, prefix=prefix):
+            if _is_outcomes(record):
+                return True
+        return False
+
+    async def _stall(self, assigned: Iterable[int], gone: list[int]) -> None:
+        reason = self._reason(gone)
+        log.error("nothing is read: %s", reason)
+        for partition in assigned:
+            for command in self._needing(partition):
+                await self._reports.stall(command, dependency="offsets", reason=reason, since=now(), ended=False)
+
+    def _reason(self, gone: list[int]) -> str:
+        group, topic = self._settings.consumer_group, self._settings.topic("chunks")
+        partitions = ",".join(str(partition) for partition in sorted(gone))
+        return (
+            f"group {group} has no offsets on partitions {partitions} of {topic}, which were read before: stop every "
+            "consumer, run kafka-consumer-groups --bootstrap-server "
+            f"{self._settings.bootstrap_servers} --group {group} --topic {topic}:{partitions} --reset-offsets "
+            "--to-earliest --execute (what was read before is read again, and nothing is paid for twice), start them"
+        )
+
+    def _needing(self, partition: int) -> list[JobCommand]:
+        """Jobs whose records have, or may have, something left to do."""
+        jobs = self._commands.of_partition(partition)
+        return [command for command in jobs if command.desired in ("running", "paused") and self._open(command)]
+
+    def _open(self, command: JobCommand) -> bool:
+        state = self._generations.state(command)
+        return state is None or state.state == "open"
+
+
+def _is_outcomes(record: RawRecord) -> bool:
+    return any(name == "ce_type" and (value or b"").startswith(_OUTCOMES) for name, value in record.headers)
