@@ -11,7 +11,9 @@ that counts the rounds. Where it does not (the log's start has moved), its page 
 Both at most `ROUNDS` times: the rounds are counted in `crawl_end`'s copies, the crawls in the state.
 """
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -21,6 +23,7 @@ from consumer.manifest import Manifest
 from consumer.parking import Parking
 from headrace.kafka.follower import stream_span
 from headrace.kafka.publisher import Publisher, wait_all
+from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
 from schemas.chunks import Chunk, CrawlEnd
 from schemas.commands import JobCommand
@@ -31,6 +34,10 @@ log = logging.getLogger(__name__)
 
 ROUNDS = 3
 """Times that missing chunks are copied, and fetched, again before the job ends with errors."""
+
+
+COPIES_AT_ONCE = 500
+"""Copies whose delivery is waited for together: 1.5 MB of usual chunks."""
 
 
 class Missing:
@@ -58,21 +65,28 @@ class Missing:
 
     async def _copy(self, command: JobCommand, end: Item, missing: frozenset[str]) -> frozenset[str]:
         """Copies every original of the missing chunks (an owner that slept may have written one that is stale)."""
-        key, copied = command.job_id.encode(), set()
+        copied: set[str] = set()
+        waiting: list[tuple[RawRecord, Chunk]] = []
+        async for record, chunk in self._originals(command, end.raw.offset, missing):
+            copied.add(chunk.chunk_id)
+            waiting.append((record, chunk))
+            if len(waiting) == COPIES_AT_ONCE:
+                await asyncio.gather(*(self._parking.copy(*each) for each in waiting))
+                waiting.clear()
+        await asyncio.gather(*(self._parking.copy(*each) for each in waiting))
+        log.warning("job %s: %d chunks are not stored; %d are copied", command.job_id, len(missing), len(copied))
+        return frozenset(copied)
+
+    async def _originals(
+        self, command: JobCommand, end: int, missing: frozenset[str]
+    ) -> AsyncIterator[tuple[RawRecord, Chunk]]:
+        key, bootstrap = command.job_id.encode(), self._settings.bootstrap_servers
         async for record in stream_span(
-            self._settings.bootstrap_servers,
-            "chunks",
-            command.partition,
-            0,
-            end.raw.offset,
-            prefix=self._settings.topic_prefix,
+            bootstrap, "chunks", command.partition, 0, end, prefix=self._settings.topic_prefix
         ):
             event = item_of(record).event if record.key == key else None
             if isinstance(event, Chunk) and event.chunk_id in missing and event.origin is None:
-                await self._parking.copy(record, event)
-                copied.add(event.chunk_id)
-        log.warning("job %s: %d chunks are not stored; %d are copied", command.job_id, len(missing), len(copied))
-        return frozenset(copied)
+                yield record, event
 
     def _crawls(self, command: JobCommand) -> int:
         state = self._generations.state(command)
