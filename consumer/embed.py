@@ -50,11 +50,11 @@ class EmbedStage:
         stalls: Stalls,
         store: VectorStore,
         profiles: Profiles,
+        cache: VectorCache,
         step_aside: Callable[[JobCommand, str], None],
     ) -> None:
         self._judge, self._stalls, self._store, self._profiles = judge, stalls, store, profiles
-        self._step_aside = step_aside
-        self._cache = VectorCache()
+        self._cache, self._step_aside = cache, step_aside
 
     async def prepare(self, batch: Batch) -> None:
         for item in batch.items:
@@ -84,6 +84,7 @@ class EmbedStage:
             lambda: self._store.lookup(place, [c.chunk_id for c in chunks], [c.text_hash for c in chunks]),
             [command],
             lambda cause, waited_s: self._judge.may_embed(command.job_id),
+            server="Weaviate",
         )
         for item, chunk in zip(items, chunks, strict=True):
             if chunk.chunk_id in found.ids:
@@ -92,7 +93,10 @@ class EmbedStage:
                 item.vector, item.reused = found.vectors[chunk.text_hash], True
 
     async def _embed(self, command: JobCommand, place: Tenancy, items: list[Item], paid: Paid) -> None:
-        """Each distinct text once, over all batches under way; another batch's vector is waited for."""
+        """Each distinct text once, over all batches under way; another batch's vector is waited for.
+
+        Raises GaveUp; what was paid for until then has its vectors, and is written rather than parked.
+        """
         while items:
             claimed, awaited = self._cache.claim(place, [_chunk(item).text_hash for item in items])
             try:
@@ -100,12 +104,15 @@ class EmbedStage:
                 await self._embed_texts(command, place, list(mine.values()), paid)
             finally:
                 self._cache.release(place, claimed)
+                self._hand_out(place, items, mine)
             await asyncio.gather(*awaited, return_exceptions=True)
-            for item in items:
-                vector = self._cache.get(place, _chunk(item).text_hash)
-                if vector is not None:
-                    item.vector, item.reused = vector, mine.get(_chunk(item).text_hash) is not item
             items = [item for item in items if _wanted(item)]
+
+    def _hand_out(self, place: Tenancy, items: list[Item], mine: dict[str, Item]) -> None:
+        for item in items:
+            vector = self._cache.get(place, _chunk(item).text_hash)
+            if vector is not None and item.result is None:
+                item.vector, item.reused = vector, mine.get(_chunk(item).text_hash) is not item
 
     async def _embed_texts(self, command: JobCommand, place: Tenancy, items: list[Item], paid: Paid) -> None:
         embedder, room = self._profiles.of(command.definition.embedding)
@@ -126,6 +133,7 @@ class EmbedStage:
                 lambda: self._if_running(command, embedder, texts),
                 [command],
                 lambda cause, waited_s: self._patient(command, cause, waited_s),
+                server=_server(command),
             ), items
         except TextsRefused as exc:
             for index, reason in exc.reasons.items():
@@ -138,11 +146,17 @@ class EmbedStage:
         return await embedder.embed(texts)
 
     def _patient(self, command: JobCommand, cause: DependencyUnwell, waited_s: float) -> bool:
-        return self._judge.may_embed(command.job_id) and not cause.lasting and waited_s < PATIENCE_S
+        asked_s = cause.retry_after_s or 0
+        return self._judge.may_embed(command.job_id) and not cause.lasting and waited_s + asked_s < PATIENCE_S
 
 
 def place_of(command: JobCommand) -> Tenancy:
     return Tenancy(collection_name(command.definition.embedding), command.kb_id)
+
+
+def _server(command: JobCommand) -> str:
+    """A model on this machine that takes long is at work; a server may be gone."""
+    return "OpenAI" if command.definition.embedding.provider == "openai" else ""
 
 
 def _calls(items: list[Item], embedder: Embedder) -> Iterator[list[Item]]:

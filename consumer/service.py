@@ -34,6 +34,7 @@ from consumer.stream import (
 )
 from consumer.tasks import Tasks
 from consumer.upkeep import Upkeep
+from consumer.vector_cache import VectorCache
 from consumer.window import Window, split
 from headrace.embedding import embedder_for
 from headrace.kafka.follower import Follower
@@ -119,7 +120,8 @@ class Consumer:
             reports=self._reports,
             judge=self._judge,
         )
-        embed = EmbedStage(self._judge, stalls, self._store, self._profiles, self._keeper.step_aside)
+        cache = VectorCache(settings.embed_window * settings.embed_batch)
+        embed = EmbedStage(self._judge, stalls, self._store, self._profiles, cache, self._keeper.step_aside)
         settle = SettleStage(
             self._judge,
             stalls,

@@ -96,9 +96,11 @@ class SettleStage:
         command = items[0].command
         assert command is not None
         place = place_of(command)
-        await self._stalls.retry(lambda: self._store.ensure(place), [command])
+        await self._stalls.retry(lambda: self._store.ensure(place), [command], server="Weaviate")
         chunks, vectors = [_stored(item, command) for item in items], [_vector(item) for item in items]
-        refused = await self._stalls.retry(lambda: self._store.insert(place, chunks, vectors), [command])
+        refused = await self._stalls.retry(
+            lambda: self._store.insert(place, chunks, vectors), [command], server="Weaviate"
+        )
         if refused and len(items) > 1:  # by themselves, to tell a bad object from one in bad company
             for index in refused:
                 await self._index([items[index]])

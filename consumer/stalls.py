@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from consumer.reports import Reports
@@ -22,6 +23,8 @@ LONGEST_ASKED_S = 60.0
 """A Retry-After beyond this is not waited for in one piece: the answer may change, and so may the command."""
 SAY_AFTER_S = 1.5
 """A hiccup shorter than this is no stall worth telling."""
+SLOW_S = 8.0
+"""An answer that takes longer is told while it is awaited: clients wait for up to a minute. Full batches take 1-3 s."""
 
 
 class GaveUp(Exception):
@@ -42,34 +45,27 @@ class Stalls:
         call: Callable[[], Awaitable[T]],
         commands: Iterable[JobCommand],
         keep_trying: Callable[[DependencyUnwell, float], bool] = lambda cause, waited_s: True,
+        *,
+        server: str = "",
     ) -> T:
         """The call's result, however long its dependency takes to get well.
 
         `keep_trying(cause, waited_s)` is asked after each failure. Raises GaveUp; the stall then stays told.
+        `server`: the dependency, where a call of it that takes longer than `SLOW_S` is a stall too.
         """
-        jobs = list(commands)
-        pause, started, unwell = FIRST_PAUSE_S, time.monotonic(), ""
+        wait = _Wait(list(commands), time.monotonic())
         while True:
             try:
-                result = await call()
+                result = await (self._watched(call, wait, server) if server else call())
             except DependencyUnwell as exc:
-                unwell, waited_s = exc.dependency, time.monotonic() - started
-                asked_s = min(LONGEST_ASKED_S, exc.retry_after_s or 0)
-                if exc.lasting or waited_s + asked_s > SAY_AFTER_S:
-                    await self._tell(jobs, exc)
-                if not keep_trying(exc, waited_s):
-                    raise GaveUp(exc, waited_s) from exc
-                await asyncio.sleep(max(asked_s, pause * random.uniform(0.8, 1.2)))
-                pause = min(LONGEST_PAUSE_S, pause * 2)
+                await self._failed(wait, exc, keep_trying)
             except GaveUp:
                 raise  # the dependency was not even asked
-            except Exception:
-                if unwell:  # an answer, if no good one: the dependency is well
-                    await self.over(jobs, unwell)
+            except Exception:  # an answer, if no good one: the dependency is well
+                await self.over(wait.jobs, wait.unwell)
                 raise
             else:
-                if unwell:
-                    await self.over(jobs, unwell)
+                await self.over(wait.jobs, wait.unwell)
                 return result
 
     async def over(self, commands: Iterable[JobCommand], dependency: str) -> None:
@@ -86,6 +82,34 @@ class Stalls:
         for key in [key for key in self._told if key[0] == job_id]:
             del self._told[key]
 
+    async def _watched(self, call: Callable[[], Awaitable[T]], wait: "_Wait", server: str) -> T:
+        """The call's result; where it takes long, that is told meanwhile."""
+        answer = asyncio.ensure_future(call())
+        try:
+            await asyncio.wait({answer}, timeout=SLOW_S)
+            if not answer.done():
+                wait.unwell = server
+                untold = [job for job in wait.jobs if (job.job_id, server) not in self._told]
+                await self._tell(untold, DependencyUnwell(server, f"no answer for {SLOW_S:.0f} s"))
+            return await answer
+        finally:
+            if not answer.done():
+                answer.cancel()
+                await asyncio.wait({answer})
+
+    async def _failed(
+        self, wait: "_Wait", exc: DependencyUnwell, keep_trying: Callable[[DependencyUnwell, float], bool]
+    ) -> None:
+        """Returns when it is time to ask again. Raises GaveUp."""
+        wait.unwell, waited_s = exc.dependency, time.monotonic() - wait.began_s
+        asked_s = min(LONGEST_ASKED_S, exc.retry_after_s or 0)
+        if exc.lasting or waited_s + asked_s > SAY_AFTER_S:
+            await self._tell(wait.jobs, exc)
+        if not keep_trying(exc, waited_s):
+            raise GaveUp(exc, waited_s) from exc
+        await asyncio.sleep(max(asked_s, wait.pause_s * random.uniform(0.8, 1.2)))
+        wait.pause_s = min(LONGEST_PAUSE_S, wait.pause_s * 2)
+
     async def _tell(self, commands: Iterable[JobCommand], exc: DependencyUnwell) -> None:
         for command in commands:
             key = (command.job_id, exc.dependency)
@@ -96,3 +120,13 @@ class Stalls:
                 await self._reports.stall(
                     command, dependency=exc.dependency, reason=exc.reason, since=since, ended=False
                 )
+
+
+@dataclass(slots=True)
+class _Wait:
+    """Of one call, for these jobs. `unwell`: the dependency that was in trouble during it, or nothing."""
+
+    jobs: list[JobCommand]
+    began_s: float
+    pause_s: float = FIRST_PAUSE_S
+    unwell: str = ""

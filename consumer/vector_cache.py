@@ -7,16 +7,21 @@ from collections.abc import Iterable
 from headrace.embedding.base import Vectors
 from headrace.vectors import Tenancy
 
-CAPACITY = 4_096
-"""Vectors kept: a few windows' worth, 25 MB at 1,536 dimensions. Older ones are found in Weaviate."""
+WINDOWS = 2
+"""Windows whose vectors are kept: the one under way, and one that was paid for and set aside unwritten. By default
+4,096 vectors, 25 MB at 1,536 dimensions. Older ones are found in Weaviate."""
 
 Key = tuple[Tenancy, str]
 
 
 class VectorCache:
-    """Keyed by tenant and text_hash. `claim`, embed and `put` what was claimed, `release` whatever happened."""
+    """Keyed by tenant and text_hash. `claim`, embed and `put` what was claimed, `release` whatever happened.
 
-    def __init__(self) -> None:
+    `window_texts`: most texts that may be under way at once.
+    """
+
+    def __init__(self, window_texts: int) -> None:
+        self._capacity = WINDOWS * window_texts
         self._vectors: OrderedDict[Key, Vectors] = OrderedDict()
         self._claimed: dict[Key, asyncio.Future[None]] = {}
 
@@ -25,7 +30,7 @@ class VectorCache:
 
     def put(self, place: Tenancy, text_hash: str, vector: Vectors) -> None:
         self._vectors[(place, text_hash)] = vector
-        while len(self._vectors) > CAPACITY:
+        while len(self._vectors) > self._capacity:
             self._vectors.popitem(last=False)
 
     def claim(self, place: Tenancy, text_hashes: Iterable[str]) -> tuple[set[str], list["asyncio.Future[None]"]]:

@@ -136,11 +136,11 @@ class VectorStore:
                 failed = (await tenant.data.insert_many(objects)).errors
             except WeaviateInsertManyAllFailedError as exc:
                 if _is_unwell(str(exc)):
-                    raise
+                    raise _refuses_writes(str(exc)) from exc
                 return {index: str(exc)[:300] for index in range(len(objects))}
             reasons = {index: error.message for index, error in failed.items()}
             if any(_is_unwell(reason) for reason in reasons.values()):
-                raise DependencyUnwell("Weaviate", f"refuses writes: {next(iter(reasons.values()))[:300]}")
+                raise _refuses_writes(next(iter(reasons.values())))
             return reasons
 
     async def ids(self, place: Tenancy) -> AsyncIterator[tuple[str, int, int]]:
@@ -257,7 +257,7 @@ class VectorStore:
         ]
         failed = (await tenant.data.insert_many(objects)).errors if objects else {}
         if failed:
-            raise DependencyUnwell("Weaviate", f"refuses writes: {next(iter(failed.values())).message[:300]}")
+            raise _refuses_writes(next(iter(failed.values())).message)
 
     async def _tenant(self, place: Tenancy) -> "CollectionAsync[Any, Any]":
         await self.ensure(place)
@@ -347,14 +347,21 @@ def _properties(chunk: StoredChunk) -> dict[str, Any]:
 
 
 _UNWELL_WORDS = (
-    "read-only", "read only", "no space", "memory", "shutting down", "timeout", "unavailable", "connection",
-    "tenant not found", "class not found",
+    "read-only", "read only", "no space", "disk", "memory", "shutting down", "timeout", "deadline exceeded",
+    "context canceled", "unavailable", "connection", "too many", "shard busy", "acquire lock", "panic occurred",
+    "unexpected status code", "being deleted", "tenant not found", "tenant not active", "class not found",
+    "not present in schema",
 )  # fmt: skip
 
 
 def _is_unwell(message: str) -> bool:
     """Weaviate reports its own trouble per object too; such an object is not at fault."""
     return any(word in message.lower() for word in _UNWELL_WORDS)
+
+
+def _refuses_writes(message: str) -> DependencyUnwell:
+    advice = "is read-only: make room on its disk and in its memory" if "read-only" in message else "refuses writes"
+    return DependencyUnwell("Weaviate", f"{advice}: {' '.join(message.split())[:300]}")
 
 
 @contextmanager

@@ -7,8 +7,10 @@ import base64
 import binascii
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 import numpy as np
 import openai
@@ -20,7 +22,9 @@ from schemas.kb import OPENAI_MODELS, Embedding
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 20.0
+"""Full batches take 1-3 s. No more than the consumer's patience, so that a server that hangs holds up the jobs beside
+it for that long once, not for a minute. A slow compatible server wants a smaller HEADRACE_EMBED_BATCH instead."""
 MAX_REQUEST_BYTES = 290_000
 """A cl100k token is at least one byte, so a request of so many bytes never passes 300,000 tokens."""
 
@@ -126,7 +130,10 @@ class OpenAIEmbedder:
         sizes = {len(row) for row in rows}
         if sizes != {self._dimensions}:
             raise DependencyUnwell(
-                "OpenAI", f"vectors of {sizes} dimensions, not the {self._dimensions} of the definition", lasting=True
+                "OpenAI",
+                f"vectors of {' and '.join(map(str, sorted(sizes)))} dimensions, not the {self._dimensions} of the "
+                "definition: mend embedding.dimensions",
+                lasting=True,
             )
         return np.stack(rows)
 
@@ -190,7 +197,7 @@ def _requests(texts: Sequence[str]) -> list[tuple[int, int]]:
             spans.append((start, i))
             start, size = i, 0
         size += length
-    return [*spans, (start, len(texts))]
+    return [*spans, (start, len(texts))] if texts else []
 
 
 def _decoded(embedding: object) -> Vectors:
@@ -200,8 +207,13 @@ def _decoded(embedding: object) -> Vectors:
 
 
 def _retry_after(exc: openai.APIStatusError) -> float | None:
-    value = exc.response.headers.get("retry-after")
+    """Seconds; an HTTP date (RFC 9110, 10.2.3) counts from now."""
+    value = exc.response.headers.get("retry-after") or ""
     try:
-        return max(0.0, float(value)) if value else None
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None

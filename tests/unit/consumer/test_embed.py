@@ -14,7 +14,7 @@ from consumer.item import Batch, Item
 from consumer.judge import Judge
 from consumer.reports import Reports
 from consumer.stalls import Stalls
-from consumer.vector_cache import CAPACITY, VectorCache
+from consumer.vector_cache import WINDOWS, VectorCache
 from headrace.embedding.base import Embedded, TextsRefused
 from headrace.errors import DependencyUnwell
 from headrace.kafka.follower import Follower
@@ -26,14 +26,14 @@ PLACE = Tenancy("C", "docs")
 
 class TestVectorCache:
     async def test_a_text_is_claimed_by_one(self) -> None:
-        cache = VectorCache()
+        cache = VectorCache(64)
         assert cache.claim(PLACE, ["a", "b", "a"]) == ({"a", "b"}, [])
         mine, theirs = cache.claim(PLACE, ["b", "c"])
         assert mine == {"c"} and len(theirs) == 1
         assert cache.claim(Tenancy("C", "other"), ["a"])[0] == {"a"}
 
     async def test_who_waits_wakes_on_release_with_a_vector_or_without(self) -> None:
-        cache = VectorCache()
+        cache = VectorCache(64)
         mine, _ = cache.claim(PLACE, ["a", "b"])
         _, theirs = cache.claim(PLACE, ["a", "b"])
         cache.put(PLACE, "a", np.zeros(1, dtype=np.float32))
@@ -44,7 +44,7 @@ class TestVectorCache:
         assert cache.claim(PLACE, ["a", "b"]) == ({"b"}, [])
 
     async def test_a_waiter_that_is_cancelled_disturbs_nobody(self) -> None:
-        cache = VectorCache()
+        cache = VectorCache(64)
         mine, _ = cache.claim(PLACE, ["a"])
         _, (future,) = cache.claim(PLACE, ["a"])
         future.cancel()
@@ -52,10 +52,11 @@ class TestVectorCache:
         assert cache.claim(PLACE, ["a"]) == ({"a"}, [])
 
     async def test_it_is_bounded_and_drops_the_oldest(self) -> None:
-        cache = VectorCache()
-        for number in range(CAPACITY + 1):
+        cache, capacity = VectorCache(4), 4 * WINDOWS
+        for number in range(capacity + 1):
             cache.put(PLACE, str(number), np.zeros(1, dtype=np.float32))
-        assert cache.get(PLACE, "0") is None and cache.get(PLACE, str(CAPACITY)) is not None
+        assert cache.get(PLACE, "0") is None
+        assert all(cache.get(PLACE, str(number)) is not None for number in range(1, capacity + 1))
 
 
 class Embedder:
@@ -109,6 +110,7 @@ class Stage:
             Stalls(cast(Reports, Silent())),
             cast(VectorStore, self.store),
             Profiles(lambda _: self.embedder),
+            VectorCache(64),
             self._step_aside,
         )
 
@@ -237,6 +239,42 @@ async def test_one_call_never_throws_away_what_another_paid_for(stage: Stage) ->
     stage.embedder.embed = embed  # type: ignore[method-assign]
     assert results(await stage.prepare("a", "b")) == ["vector", "vector"]
     assert failed and max(stage.embedder.texts.values()) == 1
+
+
+async def test_what_was_paid_for_before_a_pause_is_written_and_the_rest_parked(stage: Stage) -> None:
+    """A batch of several calls; the copy of an embedded text has its vector too."""
+    stage.embedder.max_texts = 2
+    original = stage.embedder.embed
+
+    async def embed(texts: Sequence[str]) -> Embedded:
+        embedded = await original(texts)
+        stage.known.command("paused")
+        return embedded
+
+    stage.embedder.embed = embed  # type: ignore[method-assign]
+    assert results(await stage.prepare("a", "b", "c", "a")) == ["vector", "vector", "parked", "vector"]
+    assert stage.embedder.texts.total() == 2
+
+
+async def test_a_provider_that_asks_for_a_longer_wait_than_others_can_bear_is_not_waited_for(stage: Stage) -> None:
+    stage.embedder.errors = [DependencyUnwell("OpenAI", "rate limited", retry_after_s=module.PATIENCE_S)]
+    assert results(await stage.prepare("a")) == ["parked"]
+    assert stage.aside == ["OpenAI"]
+
+
+async def test_two_batches_that_wait_for_each_others_texts_both_end(stage: Stage) -> None:
+    stage.embedder.go_on.clear()
+    first = asyncio.create_task(stage.prepare("a"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(stage.prepare(*texts)) for texts in (("b", "a", "c"), ("c", "d", "b"))]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    stage.embedder.go_on.set()
+    async with asyncio.timeout(5):
+        batches = await asyncio.gather(first, *others)
+    assert all(result == "vector" for batch in batches for result in results(batch))
+    assert max(stage.embedder.texts.values()) == 1
 
 
 def test_calls_are_bounded_by_texts_and_bytes() -> None:

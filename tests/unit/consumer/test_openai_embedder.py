@@ -3,6 +3,8 @@
 import base64
 import logging
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from tests.fakes.openai_server import OpenAIServer, vector_of
 from tests.fakes.serving import LoopbackServer
 
 KEY = "sk-very-secret-4711"
+DATE = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
 SMALL = Embedding(provider="openai", model="text-embedding-3-small", dimensions=1536)
 
 
@@ -46,6 +49,12 @@ async def test_vectors_come_in_the_texts_order(embedder: OpenAIEmbedder, server:
     np.testing.assert_array_equal(embedded.vectors, np.stack([vector_of(text, 1536) for text in texts]))
     assert embedded.vectors.dtype == np.float32
     assert (embedded.tokens, embedded.calls) == (4, 1)
+
+
+async def test_nothing_to_embed_is_no_call(embedder: OpenAIEmbedder, server: OpenAIServer) -> None:
+    embedded = await embedder.embed([])
+    assert (embedded.vectors.shape, embedded.tokens, embedded.calls) == ((0, 1536), 0, 0)
+    assert server.calls == 0
 
 
 async def test_other_dimensions_are_asked_for(server: OpenAIServer) -> None:
@@ -133,6 +142,17 @@ async def test_every_failure_is_the_dependencys(
     assert KEY not in str(caught.value)
     server.heal()
     assert len((await embedder.embed(["a"])).vectors) == 1
+
+
+@pytest.mark.parametrize(("asked", "least_s", "most_s"), [("7", 7, 7), ("in-a-while", None, None), (DATE, 3000, 3600)])
+async def test_how_long_to_wait_is_read_in_either_form(
+    embedder: OpenAIEmbedder, server: OpenAIServer, asked: str, least_s: float | None, most_s: float | None
+) -> None:
+    server.fail(errors.Failure(errors.ApiError(429, "slow down", headers={"retry-after": asked})))
+    with pytest.raises(DependencyUnwell) as caught:
+        await embedder.embed(["a"])
+    waits_s = caught.value.retry_after_s
+    assert waits_s is None if least_s is None or most_s is None else waits_s and least_s <= waits_s <= most_s
 
 
 async def test_a_hang_ends_in_time(

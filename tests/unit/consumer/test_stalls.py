@@ -1,5 +1,6 @@
 """A stall is told once it is worth telling, once, and ended once."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -139,3 +140,44 @@ async def test_a_forgotten_stall_is_told_again(stalls: Stalls, told: Told) -> No
     with pytest.raises(GaveUp):
         await stalls.retry(failing(unwell(lasting=True)), JOBS, lambda cause, waited_s: False)
     assert told.facts == [("down", False)] * 2
+
+
+async def test_an_answer_that_takes_long_is_told_while_it_is_awaited(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLOW_S", 0.01)
+    stalls = Stalls(cast(Reports, told))
+
+    async def slow() -> str:
+        await asyncio.sleep(0.2)
+        return "well"
+
+    assert await stalls.retry(slow, JOBS, server="OpenAI") == "well"
+    assert [ended for _, ended in told.facts] == [False, True] and "no answer" in told.facts[0][0]
+
+
+async def test_a_quick_answer_ends_no_stall_that_another_call_told(told: Told) -> None:
+    """Reads of a store that takes no writes succeed."""
+    stalls = Stalls(cast(Reports, told))
+    with pytest.raises(GaveUp):
+        await stalls.retry(failing(unwell(lasting=True)), JOBS, lambda cause, waited_s: False)
+    assert await stalls.retry(failing(), JOBS, server="OpenAI") == "well"
+    assert told.facts == [("down", False)]
+
+
+async def test_a_slow_call_that_is_cancelled_ends_at_once(told: Told) -> None:
+    ended = asyncio.Event()
+
+    async def endless() -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return "never"
+
+    waiting = asyncio.create_task(Stalls(cast(Reports, told)).retry(endless, JOBS, server="OpenAI"))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()
