@@ -1,6 +1,7 @@
 """`/healthz` and `/metrics` of one consumer, on loopback, where a port is set."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import faust
@@ -8,6 +9,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from consumer.window import Window
+from headrace.kafka.follower import Follower
 from headrace.settings import Settings
 
 STUCK_S = 120.0
@@ -15,14 +17,20 @@ STUCK_S = 120.0
 
 
 class Health:
-    def __init__(self, settings: Settings, app: faust.App, window: Window) -> None:
+    def __init__(self, settings: Settings, app: faust.App, window: Window, follower: Follower) -> None:
         self._port, self._app, self._window = settings.consumer_health_port, app, window
         self._runner: web.AppRunner | None = None
-        registry = CollectorRegistry()
-        Gauge(
-            "headrace_consumer_batches_in_flight", "batches submitted and not yet acked", registry=registry
-        ).set_function(lambda: window.in_flight)
-        self._registry = registry
+        self._registry = CollectorRegistry()
+        self._gauge("batches_in_flight", "batches submitted and not yet acked", lambda: window.in_flight)
+        self._gauge(
+            "reading", "1 while records are taken in, 0 while it waits for partitions or offsets", window.gate.is_set
+        )
+        self._gauge(
+            "catch_up_wait_seconds", "how long it has waited to read its state from Kafka", lambda: follower.waits_s
+        )
+
+    def _gauge(self, name: str, says: str, value: Callable[[], float]) -> None:
+        Gauge(f"headrace_consumer_{name}", says, registry=self._registry).set_function(value)
 
     async def start(self) -> None:
         if self._port is None:

@@ -72,7 +72,7 @@ class Consumer:
             KnowledgeBases(self._kbs_changed, self._hidden),
             Parked(),
         )
-        self._follower = Follower(
+        self.follower = Follower(
             settings.bootstrap_servers,
             {"commands": commands.apply, "kbs": kbs.apply, "parked": parked.apply},
             prefix=settings.topic_prefix,
@@ -81,10 +81,10 @@ class Consumer:
         self._profiles = Profiles(lambda embedding: embedder_for(embedding, settings))
         self._reports = Reports(self._publisher, worker)
         stalls = Stalls(self._reports)
-        self._judge = Judge(self._follower, commands, kbs, parked)
-        generations = Generations(self._publisher, self._follower, kbs, partitions)
+        self._judge = Judge(self.follower, commands, kbs, parked)
+        generations = Generations(self._publisher, self.follower, kbs, partitions)
         losses = Losses(self._reports, generations)
-        parking = Parking(settings, self._publisher, self._follower, parked, losses)
+        parking = Parking(settings, self._publisher, self.follower, parked, losses)
         tasks = Tasks()
         self._failed = tasks.failed
         self._upkeep = Upkeep(
@@ -161,11 +161,11 @@ class Consumer:
 
     async def start(self) -> None:
         await self._publisher.start()
-        self._follower.start()
-        await self._follower.catch_up()  # before joining: the others keep working meanwhile
+        self.follower.start()
+        await self.follower.catch_up()  # before joining: the others keep working meanwhile
         self.window.start()
         self._failed.add_done_callback(lambda done: asyncio.ensure_future(self._crash(done)))
-        self._following = asyncio.ensure_future(self._follower.failed())
+        self._following = asyncio.ensure_future(self.follower.failed())
         self._following.add_done_callback(lambda done: asyncio.ensure_future(self._crash(done)))
         self.app.finalize()
         await self.app.start()
@@ -178,7 +178,7 @@ class Consumer:
             await _at_most(STREAM_STOP_S, self.app.stop(), "the stream")
         await self._released()
         await self.window.stop()
-        await self._follower.stop()
+        await self.follower.stop()
         await _at_most(LAST_REPORTS_S, self._publisher.drain(), "the last reports")
         await self._publisher.stop()
         await _at_most(CLOSE_S, self._profiles.stop(), "the embedders")
@@ -210,7 +210,7 @@ class Consumer:
         partitions = {tp for tp in assigned if tp.topic == self._settings.topic("chunks")}
         starts = await log_start(self.app, partitions)
         self.window.assigned(starts)
-        await self._follower.catch_up()
+        await self.follower.catch_up()
         self._reports.group_generation = self.app.consumer_generation_id
         if not await self._offsets.settle(starts):
             return  # the gate stays shut until the next assignment
@@ -285,7 +285,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         ready.cancel()
         return
     consumer = Consumer(settings, ready.result())
-    health = Health(settings, consumer.app, consumer.window)
+    health = Health(settings, consumer.app, consumer.window, consumer.follower)
     await health.start()
     try:
         await _serve(consumer, stopping)

@@ -27,6 +27,10 @@ class HoleInLog(RuntimeError):
     """An offset is missing between two deliveries: acking on would lose it."""
 
 
+class StrayCancel(RuntimeError):
+    """Something under a batch was cancelled by itself. Taken for a stop, it would end the settling in silence."""
+
+
 class Window:
     """`start`, `submit` batch after batch, `drain` before partitions go, `stop`.
 
@@ -171,13 +175,19 @@ class Window:
                 async with self._settling:
                     await self._settle_and_ack(batch)
                 await self._finished(batch)
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as exc:
+            if _asked_to_stop():
+                raise
+            await self._fail(StrayCancel("a batch was cancelled, and nobody stops the window"), exc)
         except BaseException as exc:  # prepare and settle retry what can be retried: this is a fault of the program
-            self._closed, self._in_flight = self._generation(), 0
-            async with self._changed:
-                self._changed.notify_all()
-            await self._crash(exc)
+            await self._fail(exc)
+
+    async def _fail(self, exc: BaseException, cause: BaseException | None = None) -> None:
+        exc.__cause__ = cause or exc.__cause__
+        self._closed, self._in_flight = self._generation(), 0
+        async with self._changed:
+            self._changed.notify_all()
+        await self._crash(exc)
 
     async def _settle_and_ack(self, batch: Batch) -> None:
         if not self._all_live(batch) or batch.group_generation == self._given_up:
@@ -205,8 +215,18 @@ class Window:
             self._acked.clear()
             try:
                 await self._commit()
+            except asyncio.CancelledError:
+                if _asked_to_stop():
+                    raise
+                log.warning("a commit was cut off: what is acked goes with the next one")
             except Exception as exc:  # Kafka is unwell: what is acked goes with the next commit, or with Faust's own
                 log.warning("can't commit: %r", exc)
+
+
+def _asked_to_stop() -> bool:
+    """Whether it is this very task that was cancelled, and not something that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _subtract(counted: Counter[str], batch: Batch) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,6 +18,8 @@ log = logging.getLogger(__name__)
 Apply = Callable[[RawRecord], None]
 
 RECONNECT_S = 1.0
+SAY_EVERY_S = 5.0
+"""Between two messages about a wait for Kafka that does not end."""
 POLL_MS = 100
 
 
@@ -42,6 +46,12 @@ class Follower:
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None
+        self._waits: list[float] = []
+
+    @property
+    def waits_s(self) -> float:
+        """How long `catch_up` has been waited for by whoever began first; 0 while nobody waits."""
+        return time.monotonic() - self._waits[0] if self._waits else 0.0
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="follower")
@@ -58,9 +68,13 @@ class Follower:
     async def catch_up(self, *topics: str, partition: int | None = None) -> None:
         """Returns once everything that stood in the topics (default: all) at the call has been applied.
 
-        `partition` narrows it to that partition of each topic.
+        `partition` narrows it to that partition of each topic. Waits for as long as Kafka is away, and says so.
         """
         names = {self._prefix + name for name in topics or self._apply}
+        async with self._said(names):
+            await self._catch_up(names, partition)
+
+    async def _catch_up(self, names: set[str], partition: int | None) -> None:
         end: dict[TopicPartition, int] = {}
         while True:
             try:
@@ -76,6 +90,17 @@ class Follower:
                 log.warning("can't read the ends of %s yet: %r", ", ".join(sorted(names)), exc)
                 await asyncio.sleep(RECONNECT_S)
         await self._until(lambda: all(self._position.get(tp, 0) >= end[tp] for tp in end))
+
+    @asynccontextmanager
+    async def _said(self, names: set[str]) -> AsyncIterator[None]:
+        began = time.monotonic()
+        self._waits.append(began)
+        saying = asyncio.create_task(_say_every(SAY_EVERY_S, f"still catching up with {', '.join(sorted(names))}"))
+        try:
+            yield
+        finally:
+            saying.cancel()
+            self._waits.remove(began)
 
     async def reached(self, topic: str, place: Place) -> None:
         """Returns once the record at `place` has been applied: read your own write."""
@@ -138,6 +163,12 @@ class Follower:
                     raw = raw_record(record, self._prefix)
                     self._apply[raw.topic](raw)
                     self._position[tp] = raw.next_offset  # a connection that breaks now must not show it again
+
+
+async def _say_every(seconds: float, what: str) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        log.warning("%s: Kafka is away, or slow", what)
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consumer import window as module
 from consumer.item import Batch, Item
-from consumer.window import HoleInLog, Window, split
+from consumer.window import HoleInLog, StrayCancel, Window, split
 from tests.unit.consumer.made import chunk, item
 
 
@@ -279,6 +279,40 @@ async def test_a_commit_that_fails_is_made_up_for_by_the_next(rig: Rig) -> None:
     await rig.submit(rig.events(0, 1))
     await turns()
     assert rig.committed == {0: 2}
+
+
+@pytest.mark.parametrize("stage", ["prepare", "settle"])
+async def test_a_cancel_that_nobody_asked_for_is_a_fault_and_no_stop(rig: Rig, stage: str) -> None:
+    def cancelled(batch: Batch) -> None:
+        raise asyncio.CancelledError
+
+    setattr(rig, stage, cancelled)
+    await rig.submit(rig.events(0, 0))
+    await turns()
+    assert [type(crash) for crash in rig.crashes] == [StrayCancel]
+    async with asyncio.timeout(1):
+        await rig.window.drain()
+
+
+async def test_a_commit_that_is_cut_off_is_made_up_for(rig: Rig) -> None:
+    async def cut_off() -> None:
+        raise asyncio.CancelledError
+
+    commit, rig.window._commit = rig.window._commit, cut_off
+    await rig.submit(rig.events(0, 0))
+    await turns()
+    rig.window._commit = commit
+    await rig.submit(rig.events(0, 1))
+    await turns()
+    assert rig.committed == {0: 2}
+
+
+async def test_stopping_is_no_crash(rig: Rig) -> None:
+    rig.settle = lambda batch: asyncio.Event().wait()
+    await rig.submit(rig.events(0, 0))
+    await turns()
+    await rig.window.stop()
+    assert rig.crashes == []
 
 
 async def test_quiet_waits_for_the_jobs_batches_and_no_others(rig: Rig) -> None:
