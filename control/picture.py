@@ -99,7 +99,8 @@ def reason(command: JobCommand, told: questions.Told, ailments: Sequence[Ailment
     if waits_for and not told.finished:
         return f"{waits_for[0].dependency}: {waits_for[0].reason}"
     if told.lost and not told.finished:
-        return f"records were lost; {told.lost.pages} pages fetched again"
+        pages = f"{told.lost.pages} pages" if told.lost.pages else "their pages are"
+        return f"records were lost; {pages} fetched again"
     if told.crawl and told.crawl.reason:
         return told.crawl.reason
     return command.reason

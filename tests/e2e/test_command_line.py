@@ -68,6 +68,24 @@ def test_status_and_search_for_scripts(headrace: Headrace) -> None:
     assert answer["hits"]
 
 
+def test_back_by_a_generation_and_on_again(headrace: Headrace) -> None:
+    changes = json.loads(headrace("changes", "python-reference", "--json").stdout)
+    assert (changes["from_generation"], changes["to_generation"]) == (1, 2)
+    assert (changes["pages"], changes["totals"]["pages_unchanged"] > 0) == ([], True)
+    assert json.loads(headrace("dead-letters", "python-reference", "--json").stdout) == []
+    assert "is cancelled" in headrace("rollback", "python-reference", "--yes", "--wait").stdout
+    assert json.loads(headrace("search", "python-reference", "context managers", "--json").stdout)["generation"] == 1
+    headrace("rollback", "python-reference", "--yes", expect=4)
+    headrace("approve", "python-reference", expect=4)
+    headrace("demo", "--exit")
+    headrace("vacuum", "python-reference", "--yes")
+    rows = json.loads(headrace("generations", "python-reference", "--json").stdout)["generations"]
+    assert [(row["generation"], row["state"], row["searchable"]) for row in rows] == [
+        (3, "published", True), (2, "undone", False), (1, "published", False),
+    ]  # fmt: skip
+    assert "vacuumed" in headrace("search", "python-reference", "x", "--generation", "1", expect=1).stderr
+
+
 def test_the_doctor_finds_nothing_wrong(headrace: Headrace) -> None:
     found = json.loads(headrace("doctor", "--json").stdout)
     assert [finding for finding in found if finding["level"] == "fail"] == []
