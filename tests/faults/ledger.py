@@ -9,7 +9,7 @@ from headrace.settings import Settings
 from headrace.state.kbs import KnowledgeBases
 from schemas.codec import UndecodableRecord, decode
 from schemas.commands import JobCommand
-from schemas.facts import CrawlReport, IndexReport, JobFinished
+from schemas.facts import CrawlReport, IndexReport, JobFinished, Outcomes, RecordsLost
 from schemas.parked import ParkedSpan
 
 
@@ -23,6 +23,9 @@ class Ledger:
         self.crawled: dict[str, CrawlReport] = {}
         self.indexed: dict[str, IndexReport] = {}
         self.dead_letters: list[RawRecord] = []
+        self.lost: list[RecordsLost] = []
+        self.decided: dict[int, set[int]] = defaultdict(set)
+        """Offsets of `chunks` that have an outcome, by partition."""
         self.on_crawl_end: Callable[[], None] = lambda: None
         self.parked: Counter[str] = Counter()
         """Spans by knowledge base."""
@@ -66,5 +69,9 @@ class Ledger:
                     self.on_crawl_end()
             case IndexReport():
                 self.indexed[event.job_id] = event
+            case RecordsLost():
+                self.lost.append(event)
+            case Outcomes():
+                self.decided[event.partition].update(entry.offset for entry in event.entries)
             case ParkedSpan():
                 self.parked[event.kb_id] += 1

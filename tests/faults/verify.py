@@ -33,6 +33,8 @@ class Verifier:
         await self._offsets()
         if self._ledger.dead_letters:
             self._breaks("no dead letters", f"{len(self._ledger.dead_letters)} records: {self._ledger.dead_letters[0]}")
+        if self._ledger.lost:
+            self._breaks("nothing lost", f"{self._ledger.lost[0]}")
         for kb in [kb for kb in self._kbs if kb.jobs]:
             await self._kb(kb)
             self._timeline.counts["spans parked"] += self._ledger.parked[kb.kb_id]
@@ -114,6 +116,7 @@ class Verifier:
                 wrong = {p: (committed.get(p, 0), end) for p, end in ends.items() if committed.get(p, 0) != end}
                 wrong |= await self._told_otherwise(committed)
                 if not wrong:
+                    await self._decided(committed)
                     return
                 if time.monotonic() > deadline:
                     break
@@ -121,6 +124,14 @@ class Verifier:
         finally:
             offsets.close()
         self._breaks("progress is the committed offsets", f"(committed, told or end) {wrong}")
+
+    async def _decided(self, committed: dict[int, int]) -> None:
+        """What is committed has its outcome on the log."""
+        await self._ledger.catch_up()
+        for partition, end in committed.items():
+            if without := set(range(end)) - self._ledger.decided[partition]:
+                detail = f"{len(without)} committed records of partition {partition} have none, from {min(without)} on"
+                self._breaks("every record has an outcome", detail)
 
     async def _told_otherwise(self, committed: dict[int, int]) -> dict[Any, Any]:
         wrong: dict[Any, Any] = {}
@@ -141,6 +152,9 @@ class Verifier:
             self._breaks("status truthful", f"{where}: after {job.last} it is {status}, reason {now['reason']}")
         if untrue := self._untrue(kb, job, status):
             self._breaks("status truthful", f"{where} is {status}, but {untrue}")
+        state = self._ledger.kbs.generation(kb.kb_id, job.generation)
+        if state is not None and state.recrawls:
+            self._breaks("nothing lost", f"{where}: pages were fetched again because their chunks were not on the log")
         counts = now["metrics"]
         if status in COMPLETED and (counts["chunks_processed"] != counts["chunks_total"] or now["progress"] != 100):
             self._breaks("progress", f"{where} is {status} at {now['progress']} %: {counts}")
