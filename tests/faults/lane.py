@@ -9,6 +9,7 @@ import os
 import random
 import secrets
 import signal
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -96,8 +97,8 @@ class Lane:
 
     def __init__(self, number: int, directory: Path) -> None:
         self.number, self.directory = number, directory
-        first = random.choice(FIRST_PORTS)
-        ports = (port for port in range(first, first + 2 * LANE_PORTS) if is_free(port))
+        self._claim, first = _claimed_block()
+        ports = (port for port in range(first + 1, first + 2 * LANE_PORTS) if is_free(port))
         self.http_port = next(ports)
         self.workers = {name: Worker(f"L{number}", name, next(ports), next(ports)) for name in WORKERS}
         self.openai = WatchedOpenAI()
@@ -144,6 +145,7 @@ class Lane:
             await self.close_topics()
             await self.openai.stop()
         await self.api.close()
+        self._claim.close()
         for worker in self.workers.values():
             for wire in worker.wires.values():
                 await wire.stop()
@@ -186,3 +188,15 @@ class Lane:
             }
             for wire in worker.wires.values():
                 await wire.start()
+
+
+def _claimed_block() -> tuple[socket.socket, int]:
+    """A block of ports, and the bound socket on its first that keeps other harnesses out of it."""
+    while True:
+        first, claim = random.choice(FIRST_PORTS), socket.socket()
+        try:
+            claim.bind(("127.0.0.1", first))
+        except OSError:  # another harness is there
+            claim.close()
+        else:
+            return claim, first
