@@ -106,10 +106,15 @@ class Completion:
         return "done"
 
     async def _behind(self, command: JobCommand, item: Item) -> Result | None:
-        """It must not overtake what is parked, nor the copies of what was."""
+        """It must not overtake what is parked, nor the copies of what was.
+
+        What is being taken up is waited for: its copies may be read before its spans are known to be gone, and who
+        parked the record then would take it up, and read it, and park it again.
+        """
         assert isinstance(item.event, CrawlEnd | RepairEnd)
-        if self._parked.of(command.job_id):
+        if command.job_id in self._judge.reviewing:
             return await self._park(command, item)
+        await self._parking.requeue(command)
         if item.raw.offset < self._parked.requeued_through(command.job_id):
             await self._parking.copy(item.raw, item.event)
             return "requeued"

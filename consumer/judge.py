@@ -6,7 +6,6 @@ from consumer.item import Item, JobRecord
 from headrace.kafka.follower import Follower
 from headrace.state.commands import Commands
 from headrace.state.kbs import KnowledgeBases
-from headrace.state.parked import Parked
 from schemas import identity
 from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, RepairEnd
 from schemas.commands import JobCommand
@@ -23,8 +22,8 @@ class Judge:
     until a person decides; like the former, discarded by each new command and each assignment.
     """
 
-    def __init__(self, follower: Follower, commands: Commands, kbs: KnowledgeBases, parked: Parked) -> None:
-        self._follower, self._commands, self._kbs, self._parked = follower, commands, kbs, parked
+    def __init__(self, follower: Follower, commands: Commands, kbs: KnowledgeBases) -> None:
+        self._follower, self._commands, self._kbs = follower, commands, kbs
         self._epochs: dict[tuple[str, int], int] = {}
         self.stalled: set[str] = set()
         self.reviewing: set[str] = set()
@@ -119,8 +118,6 @@ class Judge:
             return None  # its last steps, which a crash may have cut off, are not for a pause to hold up
         if (command.desired == "paused" and not ended) or command.job_id in self.stalled:
             return "parked"
-        if isinstance(item.event, CrawlEnd | RepairEnd) and self._parked.of(command.job_id):
-            return "parked"  # it must not overtake what is parked; requeueing goes by offset, so it comes last
         return None
 
     def _ended(self, command: JobCommand) -> bool:

@@ -13,6 +13,7 @@ the end of `chunks`, where they are read like any other, carrying their original
 
 import asyncio
 import logging
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -40,6 +41,7 @@ class Parking:
     ) -> None:
         self._settings, self._publisher, self._follower, self._parked = settings, publisher, follower, parked
         self._losses = losses
+        self._requeueing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def park(self, items: list[Item]) -> None:
         """Sets aside the items with the result `parked` (of one job, in offset order); returns once that is durable."""
@@ -63,15 +65,16 @@ class Parking:
         await self._follower.reached("parked", place)
 
     async def requeue(self, command: JobCommand) -> None:
-        """Takes up all that is parked of the job; returns once no span is left."""
-        while spans := self._parked.of(command.job_id):
-            log.info("job %s: requeueing %d parked spans", command.job_id, len(spans))
-            for group in _groups(spans):
-                last = await self._copy(command, group)
-                await self._tell_lost(command, group)
-                if last is not None:
-                    await self._through(command, last)
-                await self.forget(command, group)
+        """Takes up all that is parked of the job; returns once no span is left. One at a time for each job."""
+        async with self._requeueing.setdefault(command.job_id, asyncio.Lock()):
+            while spans := self._parked.of(command.job_id):
+                log.info("job %s: requeueing %d parked spans", command.job_id, len(spans))
+                for group in _groups(spans):
+                    last = await self._copy(command, group)
+                    await self._tell_lost(command, group)
+                    if last is not None:
+                        await self._through(command, last)
+                    await self.forget(command, group)
 
     async def forget(self, command: JobCommand, spans: list[ParkedSpan]) -> None:
         """Tombstones the spans."""

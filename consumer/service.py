@@ -81,7 +81,7 @@ class Consumer:
         self._profiles = Profiles(lambda embedding: embedder_for(embedding, settings))
         self._reports = Reports(self._publisher, worker)
         stalls = Stalls(self._reports)
-        self._judge = Judge(self.follower, commands, kbs, parked)
+        self._judge = Judge(self.follower, commands, kbs)
         generations = Generations(self._publisher, self.follower, kbs, partitions)
         losses = Losses(self._reports, generations)
         parking = Parking(settings, self._publisher, self.follower, parked, losses)

@@ -78,7 +78,7 @@ class Worker:
         me: Any = self
         reports = Reports(me, "worker")
         stalls = Stalls(reports)
-        self.judge = Judge(me, commands, kbs, self.parked)
+        self.judge = Judge(me, commands, kbs)
         self.tasks = Tasks()
         generations = Generations(me, me, kbs, 1)
         parking = Parking(Settings(), me, me, self.parked, Losses(reports, generations))

@@ -103,7 +103,7 @@ class Stage:
     def __init__(self) -> None:
         self.embedder, self.store, self.known = Embedder(), Store(), Known(command())
         self.aside: list[str] = []
-        judge = Judge(cast(Follower, LateCommands(self.known)), self.known.commands, self.known.kbs, self.known.parked)
+        judge = Judge(cast(Follower, LateCommands(self.known)), self.known.commands, self.known.kbs)
         self.judge = judge
         self.stage = EmbedStage(
             judge,

@@ -23,13 +23,12 @@ from tests.unit.consumer.made import (
     item,
     page_end,
     repair_end,
-    span,
 )
 
 
 def judge_of(known: Known, *late: Any) -> Judge:
     follower = cast(Follower, LateCommands(known, *late))
-    return Judge(follower, known.commands, known.kbs, known.parked)
+    return Judge(follower, known.commands, known.kbs)
 
 
 async def judged(known: Known, *items: Item, stalled: bool = False) -> list[str | None]:
@@ -58,7 +57,6 @@ KINDS: list[Callable[[], Event]] = [begin, chunk, page_end, crawl_end]
         ("published", [RUNNING, generation("published")], ["superseded", "superseded", "superseded", None]),
         ("failed halfway", [RUNNING, generation("undone")], ["superseded", "superseded", "superseded", None]),
         ("paused after the end", [PAUSED, generation("published")], ["superseded", "superseded", "superseded", None]),
-        ("something parked", [RUNNING, span(3, 5)], [None, None, None, "parked"]),
     ],
 )
 async def test_verdicts(what: str, known: list[Event], verdicts: list[str | None]) -> None:
@@ -155,7 +153,6 @@ ROLLED_BACK = command("rolled_back")
             [RUNNING, generation("published"), msgspec.structs.replace(generation("published"), generation=2)],
             ["superseded", "superseded"],
         ),
-        ("something parked", [RUNNING, generation("published"), span(1, 2)], [None, "parked"]),
     ],
 )
 async def test_a_retried_chunk_joins_the_generation_that_searches_see(

@@ -55,7 +55,7 @@ class NothingToPark:
 async def settled(known: Known, late: Sequence[Event], late_s: float) -> tuple[Store, list[str]]:
     """What is stored, and the outcomes, of a chunk; `late` stands on the log and was not read before the write."""
     store, log = Store(), Log()
-    judge = Judge(cast(Follower, LateCommands(known, *cast(Any, late))), known.commands, known.kbs, known.parked)
+    judge = Judge(cast(Follower, LateCommands(known, *cast(Any, late))), known.commands, known.kbs)
     stage = SettleStage(
         judge, Stalls(cast(Reports, log)), cast(VectorStore, store), cast(Publisher, log),
         cast(Parking, NothingToPark()), cast(Lifecycle, None), cast(Reports, log), lambda command: None, late_s=late_s,
