@@ -84,11 +84,10 @@ class LogReader:
         self._consumer.close()
 
     def _raw(self, message: Message) -> RawRecord:
-        """Without headers on `pages`, which holds one type only: they cost as much as all the rest of a record."""
-        topic = self._names[message.topic() or ""]
-        headers: Any = () if topic == "pages" else message.headers() or ()
+        """With its headers, wherever it stands: they alone tell a version that this code does not know."""
+        headers: Any = message.headers() or ()
         return RawRecord(
-            topic=topic,
+            topic=self._names[message.topic() or ""],
             partition=message.partition() or 0,
             offset=message.offset() or 0,
             key=message.key(),

@@ -29,7 +29,7 @@ class Jobs:
 
     def __init__(self, settings: Settings, tools: Tools) -> None:
         self._tools = tools
-        self._commands = Commands(self._command_changed, self._command_refused)
+        self._commands = Commands(self._command_changed)
         self._kbs = KnowledgeBases(self._kb_changed)
         self._follower = Follower(
             settings.bootstrap_servers,
@@ -117,9 +117,6 @@ class Jobs:
             self._keepers[command.job_id][0].wake()
         elif command.partition in self._owned:
             self._keep(command)
-
-    def _command_refused(self, raw: object, reason: str) -> None:
-        log.debug("a command is passed over: %s", reason)
 
     def _kb_changed(self, event: KbDefined | GenerationState) -> None:
         if isinstance(event, GenerationState) and event.job_id in self._keepers:
