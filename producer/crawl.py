@@ -8,8 +8,9 @@
 4. Pages of base or an older scope that were not come to get their record: gone, kept, or out of scope (`accounting`).
 5. All records of 3 and 4 have their delivery report. The partition is read once more to its end at that time: count and
    digest are of what stands there, not of what is remembered. Pages that an earlier owner recorded after 2, or whose
-   chunks it wrote after 1, are visited, whatever the limit (back to 3). Where a page that was visited has no record any
-   more (a tombstone: its chunks were lost), this epoch ends without a `crawl_end`, and another begins.
+   chunks it wrote after 1, are visited, whatever the limit (back to 3). This epoch ends without a `crawl_end` where a
+   page has no record any more (a tombstone: its chunks were lost), so that another begins; or where a newer owner has
+   recorded pages.
 6. `crawl_end`, once.
 A crash after 1, or between two steps up to 5: the next owner's epoch begins, and the records say what is left to do.
 Those of step 4 do not count as visited: step 4 of the next epoch writes them again. After 6, before anyone is told: the
@@ -79,6 +80,7 @@ class Crawl:
         self._visitor: Visitor | None = None
         self._read_to = 0
         self._last_epoch = 0
+        self._newest = 0
         self._halting = False
         self._recorded = 0
         self.cut_off = False
@@ -90,8 +92,8 @@ class Crawl:
         return self._last_epoch if self._begun is None else self._begun
 
     def outlived_by(self, epoch: int) -> bool:
-        """Whether `epoch`, which readers have seen, makes them drop what this one writes."""
-        return self._begun is not None and epoch > self._begun
+        """Whether `epoch`, which readers have seen, or one that this has seen, makes them drop what this one writes."""
+        return self._begun is not None and max(epoch, self._newest) > self._begun
 
     def lost(self, recrawl: int) -> bool:
         """Whether records that this epoch may count on were lost; see `GenerationState.recrawl`."""
@@ -201,6 +203,10 @@ class Crawl:
             await self._account_for_base(visitor, publication)
             await publication.settle()
             (manifest,) = await self._checkpoint.read(self._command.generation)
+            if max(manifest.epochs, default=0) > publication.epoch:
+                log.warning("job %s: another owner has recorded pages under a newer epoch", self._command.job_id)
+                self._newest = max(manifest.epochs)
+                return None
             if not self._complete(manifest):
                 log.warning("job %s: pages have no record any more; beginning anew", self._command.job_id)
                 return None

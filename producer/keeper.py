@@ -106,7 +106,7 @@ class Keeper:
 
     def _is_outlived(self) -> bool:
         """Another producer, which should not have, began a newer epoch: what this one writes now is dropped."""
-        return self._crawl is not None and self._state is not None and self._crawl.outlived_by(self._state.epoch)
+        return self._crawl is not None and self._crawl.outlived_by(self._state.epoch if self._state else 0)
 
     def _must_begin_anew(self) -> bool:
         return self._is_outlived() or (self._command.desired == "running" and self._is_lost())

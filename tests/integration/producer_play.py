@@ -11,6 +11,7 @@ from headrace.kafka.admin import ensure_topics
 from headrace.kafka.follower import end_offset, read_span
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
+from headrace.state.manifest import PageFold, fold_pages
 from schemas.chunks import Chunk, CrawlEnd
 from schemas.codec import decode, now
 from schemas.events import Event
@@ -86,14 +87,13 @@ class Job:
     async def reports(self) -> list[CrawlReport]:
         return [r for r in await read_all(self.settings, CrawlReport) if r.job_id == self.played.job_id]
 
-    async def pages(self) -> dict[str, PageRecord]:
-        """By URL, as every reader folds them."""
-        folded: dict[str, PageRecord] = {}
-        for page in await read_all(self.settings, PageRecord):
-            mine = page.job_id == self.played.job_id
-            if mine and (page.url not in folded or page.epoch >= folded[page.url].epoch):
-                folded[page.url] = page
-        return folded
+    async def pages(self, *, before: int | None = None) -> dict[str, PageRecord]:
+        """By URL, as every reader folds them; all, or those before an offset."""
+        partition = partition_for(self.played.kb_id, PARTITIONS)
+        end = await end_offset(self.settings.bootstrap_servers, "pages", partition, prefix=self.settings.topic_prefix)
+        fold = PageFold(self.played.generation)
+        await fold_pages(self.settings, self.played.kb_id, partition, end if before is None else before, [fold])
+        return {url: each.page for url, each in fold.pages.items()}
 
     async def stream(self) -> list[tuple[int, Event]]:
         """The job's records on `chunks`, with their offsets."""
@@ -147,11 +147,11 @@ def new_job(settings: Settings, publisher: Publisher) -> NewJob:
     return start
 
 
-async def proven(job: Job) -> CrawlEnd:
-    """The last `crawl_end`, held against what stands on the log as the consumer does it."""
+async def proven(job: Job, *, epoch: int | None = None) -> CrawlEnd:
+    """The last `crawl_end` (of an epoch), held against what stands on the log as the consumer does it."""
     stream = await job.stream()
-    end = [e for _, e in stream if isinstance(e, CrawlEnd)][-1]
-    pages = await job.pages()
+    end = [e for _, e in stream if isinstance(e, CrawlEnd) and epoch in (None, e.epoch)][-1]
+    pages = await job.pages(before=end.pages_end_offset)
     ids = [ref.id for page in pages.values() for ref in page.chunks]
     assert (end.pages, end.digest) == (len(pages), manifest_digest(ids))
     assert end.pages_partition == partition_for(job.played.kb_id, PARTITIONS)

@@ -71,7 +71,8 @@ class PlayedJob:
             scope_revision=self.scope_revision,
             issued_at=now(), issued_by="test", reason=reason,
         )  # fmt: skip
-        await self.publisher.send(msgspec.structs.replace(command, **changes), partition=self.partition)
+        self.newest = msgspec.structs.replace(command, **changes)
+        await self.publisher.send(self.newest, partition=self.partition)
         return self.revision
 
     async def begin(self) -> int:
