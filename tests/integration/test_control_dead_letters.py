@@ -149,7 +149,7 @@ async def test_what_can_t_be_retried_says_why(settings: Settings, publisher: Pub
         newer = Played(settings, publisher, await api.start(kb))
         await newer.complete()
         await api.until(kb, "completed")
-        last = await newer.refused_chunk("new", at=1)
+        last = await newer.refused_chunk("new", at=9)  # the two jobs may share a partition
         await listed(api, count=3)
         answer = await retried(api, all=True)
         why = {(e["place"]["partition"], e["place"]["offset"]): (e["code"], e["reason"]) for e in answer["not_retried"]}
