@@ -23,8 +23,6 @@ class Work:
 
 WORK = st.builds(Work, TURNS, TURNS, st.sampled_from([None] * 8 + ["prepare", "settle"]))
 PLAN = st.lists(st.tuples(st.sampled_from(["read", "read", "turn", "rebalance"]), st.integers(1, 4)), max_size=25)
-    st.tuples(st.sampled_from(["read", "read", "read", "turn", "rebalance"]), st.integers(1, 4)), max_size=25
-)
 
 
 class Fault(Exception):
