@@ -53,6 +53,8 @@ class Failure:
     error: ApiError | None = None
     hangs: bool = False
     malformed: bool = False
+    not_numbers: bool = False
+    missing_vectors: int = 0
     extra_dimensions: int = 0
 
 
@@ -60,12 +62,17 @@ def invalid_key() -> Failure:
     return Failure(ApiError.invalid_key("sk-wrong-key"))
 
 
-def rate_limited(retry_after_s: float = 1.0) -> Failure:
+def rate_limited(retry_after_s: float | None = 1.0) -> Failure:
+    """None: without a word on how long to wait."""
     message = (
         "Rate limit reached for text-embedding-3-small in organization org-fake on requests per min (RPM): "
-        f"Limit 3000, Used 3000, Requested 1. Please try again in {retry_after_s:g}s."
+        f"Limit 3000, Used 3000, Requested 1. Please try again in {retry_after_s or 1:g}s."
     )
-    headers = {"retry-after": f"{retry_after_s:g}", "retry-after-ms": str(int(retry_after_s * 1000))}
+    headers = (
+        {}
+        if retry_after_s is None
+        else {"retry-after": f"{retry_after_s:g}", "retry-after-ms": str(int(retry_after_s * 1000))}
+    )
     return Failure(ApiError(429, message, kind="requests", code="rate_limit_exceeded", headers=headers))
 
 
@@ -91,3 +98,12 @@ def malformed() -> Failure:
 
 def wrong_dimensions(extra: int = 1) -> Failure:
     return Failure(extra_dimensions=extra)
+
+
+def missing_vectors(fewer: int = 1) -> Failure:
+    return Failure(missing_vectors=fewer)
+
+
+def not_numbers() -> Failure:
+    """Vectors of NaN."""
+    return Failure(not_numbers=True)

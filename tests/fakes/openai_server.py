@@ -70,7 +70,7 @@ class OpenAIServer(LoopbackServer):
     """Counts what it is asked, and fails on demand.
 
     calls: requests that arrived. texts, tokens: what was accepted and so paid for, by text. log: every request.
-    fail_next / fail: injected failures, for the next requests or until `heal()`.
+    fail_next / fail / fail_model: injected failures, for the next requests or until `heal()`.
     refused_marker: a request with a text that contains it is answered 400.
     """
 
@@ -88,6 +88,7 @@ class OpenAIServer(LoopbackServer):
         self._dimensions, self._tokens_of = dimensions, tokens_of
         self._once: list[Failure] = []
         self._always: Failure | None = None
+        self._of_model: dict[str, Failure] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -104,8 +105,12 @@ class OpenAIServer(LoopbackServer):
     def fail(self, failure: Failure) -> None:
         self._always = failure
 
+    def fail_model(self, model: str, failure: Failure) -> None:
+        """Requests for this model alone."""
+        self._of_model[model] = failure
+
     def heal(self) -> None:
-        self._once, self._always = [], None
+        self._once, self._always, self._of_model = [], None, {}
 
     @property
     def url(self) -> str:
@@ -159,7 +164,7 @@ class OpenAIServer(LoopbackServer):
         return dict(body)
 
     async def _answer(self, body: dict[str, Any], inputs: list[str], counts: list[int]) -> web.Response:
-        failure = self._once.pop(0) if self._once else self._always
+        failure = self._once.pop(0) if self._once else self._of_model.get(body["model"], self._always)
         if failure is not None:
             if failure.hangs:
                 await asyncio.Event().wait()
@@ -173,7 +178,7 @@ class OpenAIServer(LoopbackServer):
         await asyncio.sleep(self.latency_s)
         if failure is not None and failure.malformed:
             return web.Response(text='{"object": "list", "data": [{"obj', content_type="application/json")
-        return web.json_response(_result(body, inputs, dimensions, sum(counts)))
+        return web.json_response(_result(body, inputs, dimensions, sum(counts), failure or Failure()))
 
     def _asked_dimensions(self, body: dict[str, Any]) -> int:
         native = self._dimensions or MODELS[body["model"]]
@@ -205,11 +210,11 @@ def _check_limits(inputs: Any, counts: list[int]) -> None:
         raise ApiError(400, message, kind="max_tokens_per_request", code="max_tokens_per_request")
 
 
-def _result(body: dict[str, Any], inputs: list[str], dimensions: int, tokens: int) -> dict[str, Any]:
+def _result(body: dict[str, Any], inputs: list[str], dimensions: int, tokens: int, failure: Failure) -> dict[str, Any]:
     encoded = body.get("encoding_format", "float") == "base64"
     data = []
-    for index, text in enumerate(inputs):
-        vector = vector_of(text, dimensions)
+    for index, text in enumerate(inputs[: len(inputs) - failure.missing_vectors]):
+        vector = vector_of(text, dimensions) * (np.float32("nan") if failure.not_numbers else np.float32(1))
         value = base64.b64encode(vector.astype("<f4").tobytes()).decode() if encoded else vector.tolist()
         data.append({"object": "embedding", "index": index, "embedding": value})
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
