@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, get_args
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control.status import OVER, Facts, Phase, Report, Status, phase_of, status_of
@@ -20,7 +20,7 @@ def reports(*states: str) -> st.SearchStrategy[Report | None]:
 
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "desired": st.sampled_from(get_args(Desired)),
-    "revision": st.sampled_from([1, R]),
+    "revision": st.sampled_from([1, R, R]),
     "crawl": reports("crawling", "holding", "finished", "failed"),
     "index": reports("running", "holding", "undone"),
     "crawl_over": st.booleans(),
@@ -39,6 +39,7 @@ def with_fact(facts: Facts, fact: dict[str, Any]) -> Facts:
     return dataclasses.replace(facts, **fact)
 
 
+@settings(max_examples=2_000)
 @given(FACTS)
 def test_there_is_always_one_status_and_one_phase(facts: Facts) -> None:
     status = status_of(facts)
