@@ -26,6 +26,7 @@ from tests.unit.consumer.made import (
     page_end,
     record,
     repair_end,
+    span,
 )
 
 
