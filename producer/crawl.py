@@ -28,6 +28,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from headrace.state.manifest import BREATH
 from producer.accounting import accounts
 from producer.base import Ground, base_pages, own_pages
 from producer.checkpoint import Checkpoint, Manifest, links_of, mark_visited
@@ -189,10 +190,18 @@ class Crawl:
             self._tally.add(page)
         for seed in visitor.scope.seeds:
             self._frontier.add(Entry(seed, 0))
-        for page in own.visited():
-            if page.url not in outdated:
-                self._add_inside(visitor, [Entry(page.url, page.depth, page.discovered_from)])
-                self._add_inside(visitor, links_of(page, page.links))
+        await self._follow_recorded(visitor, (page for page in own.visited() if page.url not in outdated))
+
+    async def _follow_recorded(self, visitor: Visitor, pages: Iterable[PageRecord]) -> None:
+        """`pages` by depth, so that of the many links to a page the first is the shortest way to it."""
+        followed: set[str] = set()
+        for number, page in enumerate(pages):
+            if number % BREATH == 0:
+                await asyncio.sleep(0)  # heartbeats must go on over a million links
+            links = [link for link in page.links if link not in followed]
+            followed.update(links)
+            self._add_inside(visitor, [Entry(page.url, page.depth, page.discovered_from)])
+            self._add_inside(visitor, links_of(page, links))
 
     async def _crawl(self, visitor: Visitor, publication: Publication) -> Manifest | None:
         """Steps 3 to 5."""
