@@ -1,9 +1,6 @@
 """What is to be done with a record, judged by its job's command, its generation and its epoch."""
 
-import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from consumer.item import Item, JobRecord
 from headrace.kafka.follower import Follower
@@ -28,7 +25,6 @@ class Judge:
     def __init__(self, follower: Follower, commands: Commands, kbs: KnowledgeBases) -> None:
         self._follower, self._commands, self._kbs = follower, commands, kbs
         self._epochs: dict[tuple[str, int], int] = {}
-        self._requeueing: dict[str, asyncio.Event] = {}
         self.stalled: set[str] = set()
         self.reviewing: set[str] = set()
 
@@ -51,28 +47,7 @@ class Judge:
         elif misfit := _misfit(item, item.event, item.command):
             item.refuse("judge", misfit)
         else:
-            if isinstance(item.event, CrawlEnd | RepairEnd):
-                await self._requeued(item.event.job_id)
             item.result = self._result(item, item.command)
-
-    @contextmanager
-    def requeueing(self, job_id: str) -> Iterator[None]:
-        """While it lasts, no end of the job is judged.
-
-        The copy of an end is read before the tombstone of the span it came from: it would be parked for that span's
-        sake, copied again, and so on for as long as reading is faster than tombstones.
-        """
-        done = self._requeueing[job_id] = asyncio.Event()
-        try:
-            yield
-        finally:
-            done.set()
-            if self._requeueing.get(job_id) is done:
-                del self._requeueing[job_id]
-
-    async def _requeued(self, job_id: str) -> None:
-        while done := self._requeueing.get(job_id):
-            await done.wait()
 
     def over(self, item: Item) -> bool:
         """The item's generation, epoch or scope is over, or its job cancelled: it must have no effect."""

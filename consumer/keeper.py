@@ -84,7 +84,7 @@ class Keeper:
             return  # drained before they are given away: the next owner takes them up
         waits = command.job_id in self._judge.reviewing or not self._judge.may_embed(command.job_id)
         if not waits and not self._tasks.running(command.job_id):
-            self._tasks.start(command.job_id, self._requeue(command))
+            self._tasks.start(command.job_id, self._parking.requeue(command))
 
     def _over(self, command: JobCommand) -> bool:
         """Published: later generations may stand on its chunks, so no command has any effect but a rollback.
@@ -114,10 +114,6 @@ class Keeper:
         if state is None or state.state == "open":
             await self._reports.running(command)
         if state is None or state.state != "undone":
-            await self._requeue(command)
-
-    async def _requeue(self, command: JobCommand) -> None:
-        with self._judge.requeueing(command.job_id):
             await self._parking.requeue(command)
 
     async def _hold(self, command: JobCommand) -> None:

@@ -63,7 +63,6 @@ class Worker:
         self._applied: dict[str, int] = defaultdict(int)
         self.position = durable.committed
         self.batches: list[Batch] = []
-        self.preparing: asyncio.Task[None] | None = None
         self.settling: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
         self._assemble(proven)
@@ -102,18 +101,16 @@ class Worker:
 
     async def crash(self) -> None:
         await self.tasks.release()
-        for task in (self.preparing, self.settling):
-            if task:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        if self.settling:
+            self.settling.cancel()
+            await asyncio.gather(self.settling, return_exceptions=True)
 
     def faults(self) -> None:
         """Raises what a task of the program raised."""
         if self.tasks.failed.done():
             self.tasks.failed.result()
-        for task in (self.preparing, self.settling):
-            if task and task.done():
-                task.result()
+        if self.settling and self.settling.done():
+            self.settling.result()
 
     async def go(self, steps: int, choose: Callable[[int], int]) -> None:
         """Lets up to so many steps happen; `choose(n)` says which of n comes next. The first is reading a record."""
@@ -136,13 +133,7 @@ class Worker:
         self.faults()
 
     async def read(self, count: int) -> None:
-        """Takes the next records in, once those before are prepared: an end waits for a requeueing there."""
-        if self.preparing is None or self.preparing.done():
-            self.preparing = asyncio.create_task(self._prepare(count))
-            await self.spin()
-
-    async def _prepare(self, count: int) -> None:
-        """As the window's `prepare` would."""
+        """Takes the next records in, as the window's `prepare` would."""
         items = [item_of(raw) for raw in self.durable.records("chunks")[self.position : self.position + count]]
         for item in items:
             self.judge.note(item)

@@ -1,8 +1,6 @@
 """Every verdict on a record, by command, generation and epoch."""
 
-import asyncio
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any, cast
 
 import msgspec
@@ -24,9 +22,7 @@ from tests.unit.consumer.made import (
     generation,
     item,
     page_end,
-    record,
     repair_end,
-    span,
 )
 
 
@@ -231,31 +227,3 @@ def test_what_can_not_be_decoded_is_refused(value: bytes) -> None:
         topic="chunks", partition=0, offset=0, key=b"k", value=value, headers=(("ce_type", b"headrace.chunk.v1"),)
     )
     assert item_of(raw).result == "dead_lettered"
-
-
-async def test_the_copy_of_an_end_is_not_judged_by_the_span_that_it_came_from() -> None:
-    """It is read before that span's tombstone; parked again for its sake, it would go round and round."""
-    known = Known(RUNNING, span(3, 3))
-    judge, end = judge_of(known), item(crawl_end(), 4)
-    with judge.requeueing(JOB):
-        judging = asyncio.create_task(judge.judge(end))
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert not judging.done()
-        known.parked.apply(msgspec.structs.replace(record(span(3, 3)), value=None))
-    await judging
-    assert end.result is None
-
-
-async def test_a_requeueing_that_another_replaced_ends_no_waiting() -> None:
-    judge, end = judge_of(Known(RUNNING)), item(crawl_end(), 4)
-    with ExitStack() as newer:
-        with judge.requeueing(JOB):
-            newer.enter_context(judge.requeueing(JOB))
-            judging = asyncio.create_task(judge.judge(end))
-            await asyncio.sleep(0)
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert not judging.done()
-    await judging
-    assert end.result is None
