@@ -32,12 +32,13 @@ class Quiet(logging.Filter):
     def __init__(self, *loggers: str) -> None:
         super().__init__()
         self._loggers = loggers
-        self._last: dict[tuple[str, object], float] = {}
+        self._last: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith(self._loggers):
             return True
-        key, now = (record.name, record.msg), time.monotonic()
+        # a message may be any object: the Weaviate client logs dicts, which have no hash
+        key, now = (record.name, str(record.msg)), time.monotonic()
         if now - self._last.get(key, -QUIET_S) < QUIET_S:
             return False
         self._last[key] = now

@@ -4,6 +4,7 @@ goes on by itself once the cause is gone. That control tells of a Kafka that is 
 
 import asyncio
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -81,7 +82,7 @@ async def check_stalled(settings: Settings, job: PlayedJob, dependency: str, say
     """The job is told to wait, for what, and since when."""
 
     async def told() -> bool:
-        return any(says in stall.reason for stall in await stalls(settings, job))
+        return any(re.search(says, stall.reason) for stall in await stalls(settings, job))
 
     await until(told, what=f"{job.kb_id}: a stall that says {says!r}")
     found = await stalls(settings, job)
@@ -123,7 +124,7 @@ async def test_whatever_openai_answers_its_jobs_wait_and_no_other(
         await play(settings, publisher, job)
     assert (await finished(settings, local, within_s=60)).outcome == "completed"
     for name, (_, says) in OPENAI.items():
-        await check_stalled(settings, jobs[name], "OpenAI", says, began)
+        await check_stalled(settings, jobs[name], "OpenAI", re.escape(says), began)
     assert not await read_all(settings, DeadLettered)
 
     openai.heal()
@@ -134,11 +135,11 @@ async def test_whatever_openai_answers_its_jobs_wait_and_no_other(
 
 WEAVIATE: dict[str, str] = {
     "cut": "can't be reached or refuses",
-    "mute": "no answer",
-    "slow": "no answer",
+    "mute": "no answer|can't be reached",  # its server gives up on an idle connection about as soon
+    "slow": "no answer|can't be reached",
     "read-only": "is read-only: make room",
 }
-"""What befalls Weaviate: what the stall's reason must say."""
+"""What befalls Weaviate: what the stall's reason must match."""
 DELAY_S = 5.0
 """Each way: beyond what is told as slow, within what the client waits for."""
 
