@@ -19,7 +19,7 @@ import msgspec
 
 from consumer.item import Item, JobRecord, item_of
 from consumer.losses import Losses
-from headrace.kafka.follower import Follower, start_offset, stream_span
+from headrace.kafka.follower import Follower, stream_span
 from headrace.kafka.publisher import Publisher, wait_all
 from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
@@ -71,7 +71,6 @@ class Parking:
                 log.info("job %s: requeueing %d parked spans", command.job_id, len(spans))
                 for group in _groups(spans):
                     last = await self._copy(command, group)
-                    await self._tell_lost(command, group)
                     if last is not None:
                         await self._through(command, last)
                     await self.forget(command, group)
@@ -87,10 +86,10 @@ class Parking:
         return await (await self._publish_copy(record, event))
 
     async def _copy(self, command: JobCommand, spans: list[ParkedSpan]) -> Place | None:
-        """Copies the job's records in the spans; returns the last copy's place."""
+        """Copies the job's records in the spans, and tells which offsets are gone; returns the last copy's place."""
         first, end = spans[0].first_offset, max(span.last_offset for span in spans) + 1
         offsets = {offset for span in spans for offset in range(span.first_offset, span.last_offset + 1)}
-        key, futures = command.job_id.encode(), []
+        key, futures, gone, expected = command.job_id.encode(), [], [], first
         async for record in stream_span(
             self._settings.bootstrap_servers,
             "chunks",
@@ -99,20 +98,16 @@ class Parking:
             end,
             prefix=self._settings.topic_prefix,
         ):
+            gone += [(expected, record.offset)] if record.offset > expected else []
+            expected = record.next_offset
             event = item_of(record).event if record.key == key and record.offset in offsets else None
             if event is not None and event.job_id == command.job_id:  # a key can lie
                 futures.append(await self._publish_copy(record, event))
+        gone += [(expected, end)] if expected < end else []
         await wait_all(futures)
+        if gone:
+            await self._losses.tell(command, "parked", gone[0][0], gone[-1][1])
         return futures[-1].result() if futures else None
-
-    async def _tell_lost(self, command: JobCommand, spans: list[ParkedSpan]) -> None:
-        """Looked at after the copying: what was gone then is below the log's start now."""
-        start = await start_offset(
-            self._settings.bootstrap_servers, "chunks", command.partition, prefix=self._settings.topic_prefix
-        )
-        first, end = spans[0].first_offset, max(span.last_offset for span in spans) + 1
-        if first < start:
-            await self._losses.tell(command, "parked", first, min(start, end))
 
     async def _publish_copy(self, record: RawRecord, event: JobRecord) -> "asyncio.Future[Place]":
         origin = event.origin or Place(record.partition, record.offset)

@@ -220,23 +220,14 @@ async def stream_span(bootstrap_servers: str, topic: str, partition: int, first:
 
 async def end_offset(bootstrap_servers: str, topic: str, partition: int, *, prefix: str) -> int:
     """The offset after the partition's last committed record. Waits while the broker is away."""
-    return (await _bounds(bootstrap_servers, topic, partition, prefix))[1]
-
-
-async def start_offset(bootstrap_servers: str, topic: str, partition: int, *, prefix: str) -> int:
-    """The first offset that the partition still holds. Waits while the broker is away."""
-    return (await _bounds(bootstrap_servers, topic, partition, prefix))[0]
-
-
-async def _bounds(bootstrap_servers: str, topic: str, partition: int, prefix: str) -> tuple[int, int]:
     tp = TopicPartition(prefix + topic, partition)
     while True:
         consumer = _reader(bootstrap_servers)
         await _started(consumer)
         try:
-            return (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+            return int((await consumer.end_offsets([tp]))[tp])
         except KafkaError as exc:
-            log.warning("can't read the ends of %s/%d yet: %r; trying again", topic, partition, exc)
+            log.warning("can't read the end of %s/%d yet: %r; trying again", topic, partition, exc)
             await asyncio.sleep(RECONNECT_S)
         finally:
             await consumer.stop()

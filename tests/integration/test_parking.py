@@ -1,7 +1,12 @@
-"""Records that are gone though they were needed are a loss that is told, and their job is crawled anew."""
+"""What is parked is taken up whole; what is gone though it was needed is told, and its job is crawled anew."""
 # ruff: noqa: F401, F811 - fixtures are shared by importing them
 
 import asyncio
+import random
+import signal
+from pathlib import Path
+
+import pytest
 
 from headrace.embedded.kafka_tools import KafkaInstallation
 from headrace.embedded.progress import SilentReporter
@@ -54,6 +59,78 @@ async def chunks_end(settings: Settings, job: PlayedJob) -> int:
 async def losses(settings: Settings) -> set[tuple[str, str, int, int]]:
     facts = await read_all(settings, RecordsLost)
     return {(fact.job_id, fact.needed, fact.first, fact.end) for fact in facts}
+
+
+class Played:
+    """Jobs on one partition, one consumer or two, and chance: what is written, paused, resumed and ended when."""
+
+    def __init__(self, seed: int, jobs: list[PlayedJob], second: Service) -> None:
+        self.chance, self.jobs, self.second = random.Random(seed), jobs, second
+        self.desired = dict.fromkeys(jobs, "running")
+        self.open = set(jobs)
+        self.pages = 0
+
+    async def step(self, settings: Settings) -> None:
+        deed = self.chance.choice([self.page, self.page, self.turn, self.turn, self.turn, self.end, self.rebalance])
+        job = self.chance.choice(self.jobs)
+        await deed(job)
+        if deed == self.turn and self.chance.random() < 0.6:
+            state = "running" if self.desired[job] == "running" else "holding"
+            await reported(settings, job, state, job.revision)
+
+    async def page(self, job: PlayedJob) -> None:
+        if job in self.open:
+            self.pages += 1
+            await job.page(f"http://site/{self.pages}", [f"{job.kb_id} {self.pages} {i}" for i in range(15)])
+
+    async def turn(self, job: PlayedJob) -> None:
+        self.desired[job] = "paused" if self.desired[job] == "running" else "running"
+        await job.command(self.desired[job])
+
+    async def end(self, job: PlayedJob) -> None:
+        """Paused, or it may be over before it is paused again."""
+        if job in self.open and self.desired[job] == "paused":
+            self.open.discard(job)
+            await job.end()
+
+    async def rebalance(self, job: PlayedJob) -> None:
+        if self.second.alive:
+            assert await asyncio.to_thread(self.second.terminate) in (0, -signal.SIGTERM)  # it may not be up yet
+        else:
+            self.second.start()
+
+    async def come_to_rest(self) -> None:
+        for job in self.jobs:
+            if self.desired[job] == "paused":
+                await self.turn(job)
+            if job in self.open:
+                await job.end()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_pauses_at_any_moment_lose_nothing_and_pay_for_nothing_twice(
+    settings: Settings, publisher: Publisher, store: VectorStore, openai: OpenAIServer, environment: dict[str, str],
+    tmp_path: Path, kb: str, seed: int,
+) -> None:  # fmt: skip
+    slow = environment | {"HEADRACE_EMBED_BATCH": "4", "HEADRACE_EMBED_WINDOW": "2"}
+    first, second = Service("consumer", slow, tmp_path / "1").start(), Service("consumer", slow, tmp_path / "2")
+    jobs = [PlayedJob(settings, publisher, f"{kb}-{number}", partition=1) for number in range(3)]
+    try:
+        for job in jobs:
+            await job.command("running")
+            await job.begin()
+        played = Played(seed, jobs, second)
+        for _ in range(30):
+            await played.step(settings)
+        await played.come_to_rest()
+        for job in jobs:
+            fact = await finished(settings, job)
+            assert (fact.outcome, fact.chunks_visible) == ("completed", len(everything(job)))
+            assert await ids(store, job) == everything(job)
+        assert max(openai.texts.values()) == 1
+    finally:
+        first.close()
+        second.close()
 
 
 async def test_parked_records_that_are_gone_are_told_and_crawled_anew(

@@ -27,7 +27,7 @@ class Parking(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.reading = parking_module.stream_span, parking_module.start_offset
+        self.stream_span = parking_module.stream_span
         self.durable = Durable()
         reads(self.durable)
         self.commands: dict[str, JobCommand] = {}
@@ -153,7 +153,7 @@ class Parking(RuleBasedStateMachine):
             if hasattr(self, "worker"):
                 self.run(self.worker.crash())
             self.runner.close()
-            parking_module.stream_span, parking_module.start_offset = self.reading
+            parking_module.stream_span = self.stream_span
 
     def _come_to_rest(self) -> None:
         for job in JOBS:

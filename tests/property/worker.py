@@ -257,13 +257,8 @@ async def stream_span(*where: Any, records: Callable[[], list[RawRecord]]) -> As
         yield each
 
 
-async def start_offset(*where: Any, prefix: str) -> int:
-    return 0
-
-
 def reads(durable: Durable) -> None:
-    """Parking reads spans of this log, which holds all that was ever written."""
-    parking_module.start_offset = start_offset
+    """Parking reads spans of this log."""
     parking_module.stream_span = lambda *where, prefix: stream_span(  # type: ignore[assignment]
         *where, records=lambda: durable.records("chunks")
     )

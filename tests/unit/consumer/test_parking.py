@@ -92,9 +92,6 @@ class Log:
         for each in self.records[max(first, self.start) : end]:
             yield each
 
-    async def start_offset(self, *where: Any, prefix: str) -> int:
-        return self.start
-
     async def tell(self, command: Any, needed: str, first: int, end: int) -> None:
         self._did("lost")
         self.lost.append((needed, first, end))
@@ -133,7 +130,6 @@ def log(known: Known, monkeypatch: pytest.MonkeyPatch) -> Log:
     mine[4] = record(chunk("another's", job_id="other"), 4)
     log = Log(known, mine)
     monkeypatch.setattr(module, "stream_span", log.stream_span)
-    monkeypatch.setattr(module, "start_offset", log.start_offset)
     return log
 
 
