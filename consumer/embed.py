@@ -146,8 +146,7 @@ class EmbedStage:
         return await embedder.embed(texts)
 
     def _patient(self, command: JobCommand, cause: DependencyUnwell, waited_s: float) -> bool:
-        asked_s = cause.retry_after_s or 0
-        return self._judge.may_embed(command.job_id) and not cause.lasting and waited_s + asked_s < PATIENCE_S
+        return self._judge.may_embed(command.job_id) and not cause.lasting and waited_s < PATIENCE_S
 
 
 def place_of(command: JobCommand) -> Tenancy:

@@ -50,7 +50,8 @@ class Stalls:
     ) -> T:
         """The call's result, however long its dependency takes to get well.
 
-        `keep_trying(cause, waited_s)` is asked after each failure. Raises GaveUp; the stall then stays told.
+        `keep_trying(cause, waited_s)` is asked after each failure; `waited_s` will have passed by the next try. Raises
+        GaveUp; the stall then stays told.
         `server`: the dependency, where a call of it that takes longer than `SLOW_S` is a stall too.
         """
         wait = _Wait(list(commands), time.monotonic())
@@ -105,9 +106,10 @@ class Stalls:
         asked_s = min(LONGEST_ASKED_S, exc.retry_after_s or 0)
         if exc.lasting or waited_s + asked_s > SAY_AFTER_S:
             await self._tell(wait.jobs, exc)
-        if not keep_trying(exc, waited_s):
+        pause_s = max(asked_s, wait.pause_s * random.uniform(0.8, 1.2))
+        if not keep_trying(exc, waited_s + pause_s):
             raise GaveUp(exc, waited_s) from exc
-        await asyncio.sleep(max(asked_s, wait.pause_s * random.uniform(0.8, 1.2)))
+        await asyncio.sleep(pause_s)
         wait.pause_s = min(LONGEST_PAUSE_S, wait.pause_s * 2)
 
     async def _tell(self, commands: Iterable[JobCommand], exc: DependencyUnwell) -> None:

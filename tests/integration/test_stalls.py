@@ -31,7 +31,6 @@ from tests.fakes.openai_errors import Failure
 from tests.fakes.openai_server import OpenAIServer
 from tests.faults.wires import Wire
 from tests.integration.test_consumer import (
-    consumer,
     environment,
     everything,
     finished,
@@ -110,9 +109,10 @@ async def indexed(settings: Settings, job: PlayedJob) -> Counter[str | None]:
 
 
 async def test_whatever_openai_answers_its_jobs_wait_and_no_other(
-    settings: Settings, publisher: Publisher, consumer: Service, store: VectorStore, openai: OpenAIServer, kb: str
+    settings: Settings, publisher: Publisher, late_consumer: Service, store: VectorStore, openai: OpenAIServer, kb: str
 ) -> None:
-    """The job that needs no OpenAI comes last, and is over while all the others wait."""
+    """The job that needs no OpenAI comes last, and is over while all the others wait. They are read at once, so that
+    they are out of patience at once."""
     jobs = {}
     for name, (failure, _) in OPENAI.items():
         openai.fail_model(f"model-{name}", failure)
@@ -122,6 +122,7 @@ async def test_whatever_openai_answers_its_jobs_wait_and_no_other(
     began = now()
     for job in (*jobs.values(), local):
         await play(settings, publisher, job)
+    late_consumer.start()
     assert (await finished(settings, local, within_s=60)).outcome == "completed"
     for name, (_, says) in OPENAI.items():
         await check_stalled(settings, jobs[name], "OpenAI", re.escape(says), began)
@@ -185,6 +186,14 @@ async def weaviate(stack: Servers) -> AsyncIterator[Weaviate]:
     yield weaviate
     for wire in (weaviate.http, weaviate.grpc):
         await wire.stop()
+
+
+@pytest.fixture
+def late_consumer(environment: dict[str, str], topics: None, tmp_path: Path) -> Iterator[Service]:
+    """Not started yet."""
+    service = Service("consumer", environment, tmp_path)
+    yield service
+    service.close()
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ async def test_pauses_grow_to_a_bound_and_heed_what_was_asked_for(stalls: Stalls
 async def test_giving_up_leaves_the_stall_told(stalls: Stalls, told: Told) -> None:
     with pytest.raises(GaveUp) as caught:
         await stalls.retry(failing(*[unwell()] * 99), JOBS, lambda cause, waited_s: waited_s < 20)
-    assert caught.value.cause.reason == "down" and caught.value.waited_s >= 20
+    assert caught.value.cause.reason == "down" and 10 < caught.value.waited_s < 20
     assert told.facts == [("down", False)]
     await stalls.over(JOBS, "OpenAI")
     await stalls.over(JOBS, "OpenAI")
