@@ -65,8 +65,10 @@ class Generations:
         ids = _first(not_indexed)
         return (await self._change(command, lambda known: _repaired(known, ids))).state == "published"
 
-    async def undo(self, command: JobCommand, reason: str) -> None:
-        await self._change(command, lambda known: _undone(known, reason))
+    async def undo(self, command: JobCommand, reason: str) -> bool:
+        """False where it was published before, and stays so: only a rollback takes back what a job may build on."""
+        rollback = command.desired == "rolled_back"
+        return (await self._change(command, lambda known: _undone(known, reason, rollback=rollback))).state == "undone"
 
     async def restate(self, kb_id: str, generation: int) -> None:
         """Writes again what a later record hides."""
@@ -130,8 +132,8 @@ def _repaired(known: GenerationState, not_indexed: tuple[str, ...]) -> Generatio
     return msgspec.structs.replace(known, not_indexed=not_indexed) if known.state == "published" else known
 
 
-def _undone(known: GenerationState, reason: str) -> GenerationState:
-    if known.state == "undone":
+def _undone(known: GenerationState, reason: str, *, rollback: bool) -> GenerationState:
+    if known.state == "undone" or (known.state == "published" and not rollback):
         return known
     return msgspec.structs.replace(known, state="undone", not_indexed=(), reason=reason)
 

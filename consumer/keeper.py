@@ -131,7 +131,8 @@ class Keeper:
 
         0. A generation that a later one may build on stays: control refuses to roll it back, so this is no request of
            its.
-        1. The state `undone` stands on `kbs`. Crash after: the next owner goes on here.
+        1. The state `undone` stands on `kbs`; a cancel that finds `published` there came too late, and does nothing.
+           Crash after: the next owner goes on here.
         2. The batch being settled is done: later ones see the state and write nothing.
         3. Objects are deleted until a count finds none; the spans are forgotten.
         4. `undone` is told, under the command's revision.
@@ -140,7 +141,8 @@ class Keeper:
         if by := self._built_on(command):
             log.warning("job %s is not undone: generation %d builds on it", command.job_id, by)
             return
-        await self._generations.undo(command, command.reason or "cancelled")
+        if not await self._generations.undo(command, command.reason or "cancelled"):
+            return
         await self.window.settled()
         place = place_of(command)
         deleted = await self._stalls.retry(lambda: self._store.undo(place, [command.generation]), [command])

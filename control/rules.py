@@ -59,7 +59,8 @@ def job_end(
     """Whether and how a job is over.
 
     `outcome` is that of its JobFinished; `undone_revision` is the newest command that an `undone` IndexReport answers.
-    A cancelled or rolled back job is over once its absence is proven, not once its generation is marked.
+    A cancelled or rolled back job is over once its absence is proven, not once its generation is marked; a cancelled
+    one whose generation was published first, once its end is told.
     """
     state = generation.state if generation else None
     undoing = command.desired == "rolled_back" or (command.desired == "cancelled" and state != "published")
@@ -67,7 +68,8 @@ def job_end(
         return Job(command, "failed")
     if undoing and undone_revision == command.revision:
         return Job(command, "cancelled")
-    if not undoing and (outcome is not None or state == "published"):
+    published = state == "published" and command.desired != "cancelled"
+    if not undoing and (outcome is not None or published):
         return Job(command, "completed")
     return Job(command, undoing=undoing or state == "undone", review=review)
 

@@ -50,6 +50,13 @@ class Searcher:
             await embedder.stop()
 
     async def search(self, kb_id: str, request: SearchRequest) -> SearchAnswer:
+        """Asks again where the generation was undone meanwhile: what it had retired came back under its number."""
+        while True:
+            answer = await self._search(kb_id, request)
+            if answer.generation not in self._books.kbs.undone(kb_id):
+                return answer
+
+    async def _search(self, kb_id: str, request: SearchRequest) -> SearchAnswer:
         at = self._generation(kb_id, request.generation)
         if at is None:
             return _empty(request, None, f"{kb_id} has nothing indexed yet")

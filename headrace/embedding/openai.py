@@ -92,6 +92,8 @@ class OpenAIEmbedder:
             raise unwell(exc) from exc
         except openai.OpenAIError as exc:
             raise unwell(exc) from exc
+        except AttributeError as exc:  # anyio asks a socket that was reset at once for its peer
+            raise DependencyUnwell("OpenAI", "the connection was reset") from exc
         except json.JSONDecodeError as exc:
             raise DependencyUnwell("OpenAI", "malformed answer: no JSON") from exc
         except UnicodeEncodeError as exc:

@@ -295,6 +295,7 @@ def test_restore_is_the_same_command_again() -> None:
         ("cancelled", None, 2, "undone", None, True),
         ("cancelled", None, 3, "undone", "cancelled", False),
         ("cancelled", "completed", None, "published", "completed", False),
+        ("cancelled", None, None, "published", None, False),
         ("cancelled", "completed", None, "undone", None, True),
         ("cancelled", "completed", 3, "undone", "cancelled", False),
         ("cancelled", "failed", None, "undone", "failed", False),
