@@ -65,8 +65,11 @@ class Tally:
     calls: int = 0
 
 
+_Fact = tuple[str, str, int]
+"""Type, value, and offset in the job's partition of `events`."""
+
 _TOLD = """
-    SELECT type, value FROM newest_facts WHERE job_id = $job
+    SELECT type, value, position FROM newest_facts WHERE job_id = $job
     ORDER BY type, revision DESC, rank DESC, position DESC"""
 
 _TALLY = """
@@ -113,8 +116,7 @@ _SPENT = """
 
 def told(cursor: DuckDBPyConnection, job_id: str) -> Told:
     rows = cursor.execute(_TOLD, {"job": job_id}).fetchall()
-    crawls = [msgspec.json.decode(value, type=facts.CrawlReport) for kind, value in rows if kind == "crawl_report"]
-    stalls = [msgspec.json.decode(value, type=facts.Stall) for kind, value in rows if kind == "stall"]
+    crawls = [msgspec.json.decode(value, type=facts.CrawlReport) for kind, value, _ in rows if kind == "crawl_report"]
     start = cursor.execute(
         "SELECT min(told_at) FROM facts WHERE job_id = $job AND type = 'command_issued' AND state = 'start'",
         {"job": job_id},
@@ -129,9 +131,9 @@ def told(cursor: DuckDBPyConnection, job_id: str) -> Told:
         crawl_over=any(report.state in ("finished", "failed") for report in crawls),
         index=index,
         finished=_first(rows, "job_finished", facts.JobFinished),
-        stalls=tuple(stall for stall in stalls if not stall.ended and not _outlived(stall, index)),
+        stalls=_open_stalls(rows, index),
         review=_first(rows, "review_needed", facts.ReviewNeeded),
-        lost=_lost(cursor, [value for kind, value in rows if kind == "records_lost"]),
+        lost=_lost(cursor, [value for kind, value, _ in rows if kind == "records_lost"]),
         started_at=start[0] if start else None,
         ended_at=ended[0] if ended else None,
     )
@@ -152,11 +154,12 @@ def _lost(cursor: DuckDBPyConnection, told: Sequence[str]) -> Lost | None:
     )
 
 
-def _outlived(stall: facts.Stall, index: facts.IndexReport | None) -> bool:
-    """A consumer that took the job over says `running` first, and tells what it waits for itself anew."""
-    if stall.service != "consumer" or index is None or index.state != "running":
-        return False
-    return index.reported_at > stall.since
+def _open_stalls(rows: Sequence[_Fact], index: facts.IndexReport | None) -> tuple[facts.Stall, ...]:
+    """A consumer that took the job over says `running` first, and tells what it waits for anew: behind it."""
+    running = index is not None and index.state == "running"
+    taken_over = max((place for kind, _, place in rows if running and kind == "index_report"), default=-1)
+    told = [(msgspec.json.decode(value, type=facts.Stall), place) for kind, value, place in rows if kind == "stall"]
+    return tuple(s for s, place in told if not s.ended and (s.service != "consumer" or place > taken_over))
 
 
 def tally(cursor: DuckDBPyConnection, job_id: str, generation: int, committed: int | None) -> Tally:
@@ -211,8 +214,8 @@ def trail(
     return [{**row, "value": msgspec.Raw(row["value"].encode())} for row in rows]
 
 
-def _first(rows: Sequence[tuple[str, str]], kind: str, event: type[Any]) -> Any:
-    return next((msgspec.json.decode(value, type=event) for each, value in rows if each == kind), None)
+def _first(rows: Sequence[_Fact], kind: str, event: type[Any]) -> Any:
+    return next((msgspec.json.decode(value, type=event) for each, value, _ in rows if each == kind), None)
 
 
 def dicts(cursor: DuckDBPyConnection, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:

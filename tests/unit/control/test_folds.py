@@ -4,7 +4,7 @@ import itertools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -280,3 +280,30 @@ def test_a_file_goes_on_where_it_stood(tmp_path: Path) -> None:
     second.apply(events)
     assert second.tally().batches == 2
     second.file.close()
+
+
+def stall(service: Literal["producer", "consumer"] = "consumer") -> Stall:
+    """It began long before it was told: its reason changed meanwhile."""
+    return Stall(**JOB, service=service, dependency="Weaviate", reason="down", since="2026-01-01T00:00:00.000Z")
+
+
+RUNNING = IndexReport(
+    **JOB, state="running", revision=1, group_generation=1, worker="w", reported_at="2026-01-01T00:00:05.000Z"
+)
+
+
+@pytest.mark.parametrize(
+    ("told", "open_stalls"),
+    [
+        ([stall()], 1),
+        ([stall(), RUNNING], 0),
+        ([RUNNING, stall()], 1),
+        ([stall("producer"), RUNNING], 1),
+        ([RUNNING, msgspec.structs.replace(stall(), ended=True)], 0),
+    ],
+)
+def test_who_takes_a_job_over_tells_anew_what_it_waits_for(told: list[Event], open_stalls: int) -> None:
+    """By place, not by time: the stall behind `running` counts, however long ago it began."""
+    filed = Filed()
+    filed.apply(records("events", 1, told))
+    assert len(filed.file.read(lambda cursor: questions.told(cursor, "j")).stalls) == open_stalls
