@@ -3,7 +3,7 @@
 import msgspec
 
 from headrace.state.manifest import PageFold
-from schemas.pages import PageRecord, is_error
+from schemas.pages import PageRecord
 
 
 class Manifest(PageFold):
@@ -11,16 +11,6 @@ class Manifest(PageFold):
 
     def fold(self, offset: int, page: PageRecord) -> None:
         super().fold(offset, msgspec.structs.replace(page, links=()))
-
-    def records(self) -> list[PageRecord]:
-        return [each.page for each in self.pages.values()]
-
-    def named(self) -> frozenset[str]:
-        return frozenset(ref.id for page in self.records() for ref in page.chunks)
-
-    @property
-    def errors(self) -> int:
-        return sum(is_error(page) for page in self.records())
 
     def naming(self, ids: frozenset[str]) -> list[str]:
         """URLs of the pages that name any of these."""

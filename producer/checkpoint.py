@@ -15,7 +15,7 @@ from headrace.settings import Settings
 from headrace.state.manifest import PageFold, fold_pages
 from producer.frontier import Entry, Frontier
 from schemas.identity import manifest_digest
-from schemas.pages import PageRecord, is_error
+from schemas.pages import PageRecord
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Manifest(PageFold):
 
     def visited(self) -> list[PageRecord]:
         """Pages that were asked for, as against those of base that the end of a crawl accounts for; by depth."""
-        return sorted((each.page for each in self.pages.values() if each.page.attempt), key=lambda page: page.depth)
+        return sorted((page for page in self.records() if page.attempt), key=lambda page: page.depth)
 
     def stale(self, epoch: int = 0) -> dict[str, PageRecord]:
         """Pages whose chunks readers drop: written by an owner after a newer one had begun.
@@ -39,31 +39,26 @@ class Manifest(PageFold):
         `epoch` is that of the owner who asks. Of the others those are known that recorded a page.
         """
         epochs = {*self.epochs, epoch}
-        pages = (each.page for each in self.pages.values() if each.page.page_end_offset is not None)
+        pages = (page for page in self.records() if page.page_end_offset is not None)
         return {page.url: page for page in pages if any(page.epoch < e < (page.page_end_offset or 0) for e in epochs)}
 
     def outdated(self, scope_revision: int) -> dict[str, PageRecord]:
         """Pages that were judged by an older scope: they may link to what only this one holds, or be outside of it."""
-        pages = (each.page for each in self.pages.values())
-        return {page.url: page for page in pages if page.scope_revision < scope_revision}
+        return {page.url: page for page in self.records() if page.scope_revision < scope_revision}
 
     def late(self, epoch: int, read_to: int) -> list[PageRecord]:
         """Pages that this owner must visit itself: stale, or recorded by another since it read the checkpoint."""
         unread = (each.page for each in self.pages.values() if each.page.epoch < epoch and each.offset >= read_to)
         return list({page.url: page for page in (*unread, *self.stale(epoch).values())}.values())
 
-    @property
-    def errors(self) -> int:
-        return sum(is_error(each.page) for each in self.pages.values())
-
     def digest(self) -> str:
-        return manifest_digest(ref.id for each in self.pages.values() for ref in each.page.chunks)
+        return manifest_digest(self.named())
 
     def failure(self) -> str | None:
         """Why there is nothing to publish, or None."""
         asked = self.visited()
         if any(page.state in ("fetched", "unchanged") for page in asked):
-            with_text = any(each.page.chunks for each in self.pages.values())
+            with_text = any(page.chunks for page in self.records())
             return None if with_text else "the crawl found no text to index"
         first = next((page for page in asked if page.state != "redirected"), asked[0] if asked else None)
         if first is None:

@@ -17,7 +17,7 @@ from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
 from schemas.codec import UndecodableRecord, decode
 from schemas.identity import page_key
-from schemas.pages import PageRecord
+from schemas.pages import PageRecord, is_error
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,17 @@ class PageFold:
 
     def forget(self, url: str) -> None:
         self.pages.pop(url, None)
+
+    def records(self) -> list[PageRecord]:
+        return [each.page for each in self.pages.values()]
+
+    def named(self) -> frozenset[str]:
+        """Ids of all chunks."""
+        return frozenset(ref.id for page in self.records() for ref in page.chunks)
+
+    @property
+    def errors(self) -> int:
+        return sum(is_error(page) for page in self.records())
 
 
 async def fold_pages(settings: Settings, kb_id: str, partition: int, end: int, folds: Sequence[PageFold]) -> None:
