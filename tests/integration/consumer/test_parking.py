@@ -1,5 +1,4 @@
 """What is parked is taken up whole; what is gone though it was needed is told, and its job is crawled anew."""
-# ruff: noqa: F401, F811 - fixtures are shared by importing them
 
 import asyncio
 import random
@@ -18,21 +17,9 @@ from headrace.vectors import VectorStore
 from schemas.facts import RecordsLost, Stall
 from schemas.kb import GenerationState
 from tests.fakes.openai_server import OpenAIServer
-from tests.integration.test_consumer import (
-    caught_up,
-    consumer,
-    environment,
-    everything,
-    finished,
-    ids,
-    kb,
-    openai,
-    publisher,
-    reported,
-    store,
-    topics,
-)
+from tests.integration.consumer.play import everything, finished, ids, reported
 from tests.support.log import PlayedJob, delete_records, read_all
+from tests.support.offsets import caught_up
 from tests.support.services import Service
 from tests.support.waiting import until
 

@@ -1,94 +1,19 @@
 """The consumer against real servers; producer and control are played by the test."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
 import pytest
 
-from headrace.kafka.admin import ensure_topics
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
 from headrace.vectors import Tenancy, VectorStore
-from schemas.facts import DeadLettered, IndexReport, JobFinished, Outcomes, Stall
+from schemas.facts import DeadLettered, Outcomes, Stall
 from schemas.kb import GenerationState, collection_name
 from tests.fakes.openai_errors import Failure, insufficient_quota, invalid_key, rate_limited, server_error
 from tests.fakes.openai_server import OpenAIServer
+from tests.integration.consumer.play import everything, finished, ids, reported
 from tests.support.log import PlayedJob, definition, read_all
 from tests.support.offsets import caught_up
 from tests.support.services import Service
 from tests.support.waiting import until
-
-
-@pytest.fixture
-async def openai() -> AsyncIterator[OpenAIServer]:
-    server = OpenAIServer(latency_s=0.05, dimensions=8)
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-def environment(environment: dict[str, str], openai: OpenAIServer) -> dict[str, str]:
-    return environment | {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": openai.url}
-
-
-@pytest.fixture
-def topics(settings: Settings) -> None:
-    ensure_topics(settings.bootstrap_servers, prefix=settings.topic_prefix, partitions=settings.partitions)
-
-
-@pytest.fixture
-async def publisher(settings: Settings, topics: None) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source="test")
-    await publisher.start()
-    yield publisher
-    await publisher.stop()
-
-
-@pytest.fixture
-def consumer(environment: dict[str, str], topics: None, tmp_path: Path) -> Iterator[Service]:
-    service = Service("consumer", environment, tmp_path).start()
-    yield service
-    service.close()
-
-
-@pytest.fixture
-async def store(settings: Settings) -> AsyncIterator[VectorStore]:
-    store = VectorStore(settings)
-    yield store
-    await store.stop()
-
-
-@pytest.fixture
-def kb(settings: Settings) -> str:
-    """Tenants outlive a test's topics: a name of its own for each."""
-    return "kb-" + settings.topic_prefix.rstrip(".")
-
-
-async def finished(settings: Settings, job: PlayedJob, within_s: float = 40) -> JobFinished:
-    async def found() -> JobFinished | None:
-        return next((f for f in await read_all(settings, JobFinished) if f.job_id == job.job_id), None)
-
-    return await until(found, within_s=within_s, what="job_finished")
-
-
-async def reported(settings: Settings, job: PlayedJob, state: str, revision: int) -> IndexReport:
-    async def found() -> IndexReport | None:
-        reports = await read_all(settings, IndexReport)
-        return next(
-            (r for r in reports if r.job_id == job.job_id and r.state == state and r.revision == revision), None
-        )
-
-    return await until(found, what=f"{state} under revision {revision}")
-
-
-async def ids(store: VectorStore, job: PlayedJob) -> set[str]:
-    place = Tenancy(collection_name(job.definition.embedding), job.kb_id)
-    return {chunk_id async for chunk_id, _, _ in store.ids(place)}
-
-
-def everything(job: PlayedJob) -> set[str]:
-    return {chunk_id for page in job.pages.values() for chunk_id in page}
 
 
 async def test_a_job_is_indexed_proven_and_published(

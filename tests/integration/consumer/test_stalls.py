@@ -1,6 +1,5 @@
 """A dependency that is unwell: the status says what is wrong and since when, nothing is dead-lettered, and the work
 goes on by itself once the cause is gone. That control tells of a Kafka that is away is in test_control_faults."""
-# ruff: noqa: F401, F811 - fixtures are shared by importing them
 
 import asyncio
 import os
@@ -30,17 +29,7 @@ from tests.fakes import openai_errors as errors
 from tests.fakes.openai_errors import Failure
 from tests.fakes.openai_server import OpenAIServer
 from tests.faults.wires import Wire
-from tests.integration.test_consumer import (
-    environment,
-    everything,
-    finished,
-    ids,
-    kb,
-    openai,
-    publisher,
-    store,
-    topics,
-)
+from tests.integration.consumer.play import everything, finished, ids
 from tests.support.log import PlayedJob, definition, read_all
 from tests.support.services import Service
 from tests.support.waiting import until

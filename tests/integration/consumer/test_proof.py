@@ -1,5 +1,5 @@
 """What the proof lets pass, holds up, sends back and undoes; producer and control are played by the test."""
-# ruff: noqa: F401, F811 - fixtures are shared by importing them
+# ruff: noqa: F401 - fixtures are shared by importing them
 
 from pathlib import Path
 
@@ -13,21 +13,9 @@ from schemas.facts import IndexReport, JobFinished, Outcomes, ReviewNeeded
 from schemas.identity import manifest_digest
 from schemas.kb import NEVER, GenerationState, collection_name
 from tests.fakes.openai_server import OpenAIServer
-from tests.integration.test_consumer import (
-    caught_up,
-    consumer,
-    environment,
-    everything,
-    finished,
-    ids,
-    kb,
-    openai,
-    publisher,
-    reported,
-    store,
-    topics,
-)
+from tests.integration.consumer.play import everything, finished, ids, reported
 from tests.support.log import PlayedJob, read_all
+from tests.support.offsets import caught_up
 from tests.support.services import Service
 from tests.support.waiting import until
 

@@ -1,5 +1,5 @@
 """The proof, the undo and the vacuum cut off between two steps; and what workers that slept leave behind."""
-# ruff: noqa: F401, F811 - fixtures are shared by importing them
+# ruff: noqa: F401 - fixtures are shared by importing them
 
 import asyncio
 from pathlib import Path
@@ -21,23 +21,11 @@ from schemas.events import Place
 from schemas.facts import DeadLettered, JobFinished, Outcomes, Vacuumed
 from schemas.kb import NEVER, GenerationState, KbDefined, collection_name
 from tests.fakes.openai_server import OpenAIServer
-from tests.integration.test_consumer import (
-    caught_up,
-    consumer,
-    environment,
-    everything,
-    finished,
-    ids,
-    kb,
-    openai,
-    publisher,
-    reported,
-    store,
-    topics,
-)
-from tests.integration.test_consumer_faults import tell_state
-from tests.integration.test_proof import keep, place_of, published, refresh, results, rows, states
+from tests.integration.consumer.play import everything, finished, ids, reported
+from tests.integration.consumer.test_consumer_faults import tell_state
+from tests.integration.consumer.test_proof import keep, place_of, published, refresh, results, rows, states
 from tests.support.log import PlayedJob, read_all
+from tests.support.offsets import caught_up
 from tests.support.services import Service
 from tests.support.waiting import until
 

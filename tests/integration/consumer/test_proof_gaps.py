@@ -1,5 +1,5 @@
 """The consumer cut off before and after each step that its protocols number; the next one does the rest."""
-# ruff: noqa: F401, F811 - fixtures are shared by importing them
+# ruff: noqa: F401 - fixtures are shared by importing them
 
 from typing import Any
 
@@ -14,20 +14,9 @@ from headrace.vectors import VectorStore
 from schemas.facts import DeadLettered, JobFinished, ReviewNeeded, Vacuumed
 from schemas.kb import NEVER
 from tests.fakes.openai_server import OpenAIServer
-from tests.integration.test_consumer import (
-    environment,
-    everything,
-    finished,
-    ids,
-    kb,
-    openai,
-    publisher,
-    reported,
-    store,
-    topics,
-)
-from tests.integration.test_proof import keep, place_of, refresh, results, reviews, rows, states
-from tests.integration.test_proof_faults import forget_log, retry, tombstones, vacuum_below
+from tests.integration.consumer.play import everything, finished, ids, reported
+from tests.integration.consumer.test_proof import keep, place_of, refresh, results, reviews, rows, states
+from tests.integration.consumer.test_proof_faults import forget_log, retry, tombstones, vacuum_below
 from tests.support.inside import CutOff
 from tests.support.log import PlayedJob, read_all
 from tests.support.offsets import caught_up

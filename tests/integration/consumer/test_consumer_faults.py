@@ -1,5 +1,4 @@
 """The consumer cut off between two steps, fed with contradictions, or asked to stop while all else hangs."""
-# ruff: noqa: F401, F811 - fixtures are shared by importing them
 
 import asyncio
 import time
@@ -18,21 +17,9 @@ from schemas.facts import DeadLettered, Outcomes
 from schemas.kb import GenerationState, collection_name
 from tests.fakes.openai_errors import hang
 from tests.fakes.openai_server import OpenAIServer
-from tests.integration.test_consumer import (
-    caught_up,
-    consumer,
-    environment,
-    everything,
-    finished,
-    ids,
-    kb,
-    openai,
-    publisher,
-    reported,
-    store,
-    topics,
-)
+from tests.integration.consumer.play import everything, finished, ids, reported
 from tests.support.log import PlayedJob, read_all
+from tests.support.offsets import caught_up
 from tests.support.services import Service
 from tests.support.waiting import until
 
