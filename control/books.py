@@ -79,9 +79,6 @@ class Books:
     def by_idempotency_key(self, key: str) -> JobCommand | None:
         return self.commands.get(self._by_key.get(key, ""))
 
-    def job_of_generation(self, kb_id: str, generation: int) -> JobCommand | None:
-        return self.commands.get(self._jobs.get(kb_id, {}).get(generation, ""))
-
     def _command(self, command: JobCommand) -> None:
         self._jobs.setdefault(command.kb_id, {})[command.generation] = command.job_id
         if command.idempotency_key is not None:

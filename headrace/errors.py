@@ -1,26 +1,12 @@
 """The kinds of trouble, and what each means for the record in hand.
 
-    HeadraceError
-    ├── RecordRefused        this record is bad: dead-letter it, go on with the next
-    └── DependencyUnwell     something else is: keep the record, retry, say so in the status
-
+A record that is bad by itself is no exception: it is marked (`Item.refuse`), dead-lettered, and the next one comes.
+DependencyUnwell: something else is. The record is kept, the call is retried, and the status says so.
 Anything else is a fault of the program: it crashes the service loudly.
 """
 
 
-class HeadraceError(Exception):
-    pass
-
-
-class RecordRefused(HeadraceError):
-    """`stage` says where, as in a dead letter's header."""
-
-    def __init__(self, stage: str, reason: str) -> None:
-        super().__init__(reason)
-        self.stage, self.reason = stage, reason
-
-
-class DependencyUnwell(HeadraceError):
+class DependencyUnwell(Exception):
     """`reason` is fit for a status and says what to do where a person must act.
 
     lasting: waiting alone won't mend it (a refused key, an exhausted quota).

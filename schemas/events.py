@@ -1,6 +1,6 @@
 """What every event is: a frozen struct that names its type, its version, its topic and its key."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -28,8 +28,3 @@ class Place(msgspec.Struct, frozen=True):
 
     partition: Int64
     offset: Int64
-
-
-def as_builtins(value: Any) -> Any:
-    """Plain dicts, lists and scalars, as they stand in the JSON."""
-    return msgspec.to_builtins(value)

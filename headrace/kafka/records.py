@@ -1,12 +1,7 @@
 """A record with its place, as it comes off the log."""
 
-from typing import Generic, TypeVar
-
 import msgspec
 
-from schemas.events import Event
-
-E = TypeVar("E", bound=Event)
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
@@ -25,10 +20,3 @@ class RawRecord(msgspec.Struct, frozen=True, kw_only=True):
     def next_offset(self) -> int:
         """The offset to commit once this record is done."""
         return self.offset + 1
-
-
-class Record(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
-    """A decoded event, and the record it came in."""
-
-    raw: RawRecord
-    event: E
