@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from faust.types import TP
 
+from headrace.kafka.startup import GROUP_METADATA_MAX_AGE_MS
 from headrace.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def make_app(settings: Settings) -> faust.App:
         broker_rebalance_timeout=30.0,  # above the drain
         broker_request_timeout=20.0,  # above the session
         broker_max_poll_interval=7 * 86_400.0,  # a long stall must not end in a worker that left its group for ever
+        consumer_metadata_max_age_ms=GROUP_METADATA_MAX_AGE_MS,
         broker_commit_interval=1.0,
         broker_commit_every=None,
     )

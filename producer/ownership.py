@@ -14,6 +14,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
+from headrace.kafka.startup import GROUP_METADATA_MAX_AGE_MS
 from headrace.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Ownership:
             "rebalance_timeout_ms": REBALANCE_MS,
             "max_poll_interval_ms": NEVER_MS,  # nothing is ever polled
             "auto_offset_reset": "latest",
+            "metadata_max_age_ms": GROUP_METADATA_MAX_AGE_MS,
         }
 
     async def start(self) -> None:

@@ -12,6 +12,9 @@ from headrace.settings import Settings
 log = logging.getLogger(__name__)
 
 AGAIN_S = 2.0
+GROUP_METADATA_MAX_AGE_MS = 5_000
+"""Of a group's members. Who leads a rebalance while it is cut off knows no partitions, and nobody is given any; it sees
+so, and has the group rebalance again, when it looks next: unless told otherwise, five minutes later."""
 PROBE_S = 3.0
 """How long one try may wait for an answer, so that an absence is told soon."""
 
