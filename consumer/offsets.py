@@ -42,8 +42,8 @@ class Offsets:
         self._reports, self._losses = reports, losses
         self._committed, self._commit = committed, commit
 
-    async def settle(self, log_start: Mapping[int, int]) -> bool:
-        """False where a person must decide first: then nothing of these partitions may be read.
+    async def settle(self, log_start: Mapping[int, int]) -> dict[int, int] | None:
+        """The offset at which reading begins, by partition. None where a person must decide: then nothing may be read.
 
         `log_start`: the assigned partitions, with the first offset that their log still holds.
         """
@@ -51,14 +51,14 @@ class Offsets:
         new = [partition for partition, offset in committed.items() if offset is None]
         if gone := [partition for partition in new if await self._has_outcomes(partition)]:
             await self._stall(log_start, gone)
-            return False
+            return None
         behind = {p: offset or 0 for p, offset in committed.items() if (offset or 0) < log_start[p]}
         for partition, offset in behind.items():
             for command in self._needing(partition):
                 await self._losses.tell(command, "unread", offset, log_start[partition])
         if begins := {partition: log_start[partition] for partition in {*new, *behind}}:
             await self._commit(begins)
-        return True
+        return {p: offset or 0 for p, offset in committed.items()} | begins
 
     async def _has_outcomes(self, partition: int) -> bool:
         bootstrap, prefix = self._settings.bootstrap_servers, self._settings.topic_prefix

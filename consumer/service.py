@@ -26,7 +26,6 @@ from consumer.stalls import Stalls
 from consumer.stream import (
     back_off_on_metadata,
     commit_offsets,
-    committed_offset,
     committed_offsets,
     consume,
     log_start,
@@ -139,7 +138,6 @@ class Consumer:
             prepare=embed.prepare,
             settle=settle.settle,
             generation=lambda: self.app.consumer_generation_id,
-            committed=lambda partition: committed_offset(self.app, settings.topic("chunks"), partition),
             commit=self._commit,
             crash=self.app.crash,
         )
@@ -209,11 +207,12 @@ class Consumer:
     async def _assigned(self, app: faust.App, assigned: set[Any], **kwargs: Any) -> None:
         partitions = {tp for tp in assigned if tp.topic == self._settings.topic("chunks")}
         starts = await log_start(self.app, partitions)
-        self.window.assigned(starts)
         await self.follower.catch_up()
         self._reports.group_generation = self.app.consumer_generation_id
-        if not await self._offsets.settle(starts):
+        begins = await self._offsets.settle(starts)
+        if begins is None:
             return  # the gate stays shut until the next assignment
+        self.window.assigned(begins)
         mine = frozenset(tp.partition for tp in partitions)
         self._keeper.assigned(mine)
         self._upkeep.assigned(mine)

@@ -65,12 +65,6 @@ def consume(app: faust.App, settings: Settings, handle: Handler) -> None:
             await asyncio.Event().wait()
 
 
-def committed_offset(app: faust.App, topic: str, partition: int) -> int:
-    """What the group had committed at assignment, or 0; known by the time the first event comes."""
-    offsets: dict[Any, int | None] = app.consumer._committed_offset  # type: ignore[attr-defined]
-    return offsets.get(TP(topic, partition)) or 0
-
-
 async def log_start(app: faust.App, partitions: set[Any]) -> dict[int, int]:
     """Partition to the first offset that its log still holds."""
     earliest = await app.consumer.earliest_offsets(*partitions) if partitions else {}

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from consumer.item import Batch, Item
@@ -35,8 +35,7 @@ class Window:
     """`start`, `submit` batch after batch, `drain` before partitions go, `stop`.
 
     prepare(batch): may run for several batches at once. settle(batch): one at a time, in order of submission.
-    generation(): the group generation now. committed(partition): the committed offset, 0 where there is none; known by
-    the time the first event of a generation comes. commit(): commits what is acked.
+    generation(): the group generation now. commit(): commits what is acked.
     """
 
     def __init__(
@@ -46,12 +45,11 @@ class Window:
         prepare: Callable[[Batch], Awaitable[None]],
         settle: Callable[[Batch], Awaitable[None]],
         generation: Callable[[], int],
-        committed: Callable[[int], int],
         commit: Callable[[], Awaitable[Any]],
         crash: Callable[[BaseException], Awaitable[None]],
     ) -> None:
         self._prepare, self._settle, self._generation = prepare, settle, generation
-        self._committed, self._commit, self._crash = committed, commit, crash
+        self._commit, self._crash = commit, crash
         self._slots = asyncio.Semaphore(width)
         self._queue: asyncio.Queue[tuple[Batch, asyncio.Task[None]]] = asyncio.Queue()
         self._in_flight = 0
@@ -65,7 +63,6 @@ class Window:
         self._tasks: list[asyncio.Task[None]] = []
         self._prepares: set[asyncio.Task[None]] = set()
         self._expected: dict[int, int] = {}
-        self._log_start: dict[int, int] = {}
         self.gate = asyncio.Event()
         self.progressed_at = time.monotonic()
 
@@ -85,11 +82,11 @@ class Window:
     def in_flight(self) -> int:
         return self._in_flight
 
-    def assigned(self, log_start: dict[int, int]) -> None:
-        """A new group generation begins. `log_start`: partition to its first offset. Opens nothing: the gate does."""
+    def assigned(self, begins: Mapping[int, int]) -> None:
+        """A new group generation: `begins` is each partition's next offset. Opens nothing: the gate does."""
         if self._closed == self._generation():
             raise RuntimeError("partitions were assigned again in the same group generation")
-        self._expected, self._log_start = {}, dict(log_start)
+        self._expected = dict(begins)
 
     async def submit(self, batches: Callable[[list[Any]], list[Batch]], events: list[Any]) -> None:
         """Takes events in; waits for room and for the gate. `batches` cuts them into batches, after the waits."""
@@ -145,19 +142,13 @@ class Window:
         fresh = []
         for event in events:
             message = event.message
-            expected = self._next(message.partition)
+            expected = self._expected[message.partition]
             if message.offset > expected:
                 raise HoleInLog(f"partition {message.partition}: expected {expected}, got {message.offset}")
             if message.offset == expected:
                 self._expected[message.partition] = expected + 1
                 fresh.append(event)
         return fresh
-
-    def _next(self, partition: int) -> int:
-        """The offset to be delivered next."""
-        if partition not in self._expected:
-            self._expected[partition] = max(self._committed(partition), self._log_start.get(partition, 0))
-        return self._expected[partition]
 
     async def _prepared(self, batch: Batch) -> None:
         try:

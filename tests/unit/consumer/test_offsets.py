@@ -74,16 +74,16 @@ def offsets(group: Group, known: Known) -> Offsets:
 
 async def test_what_is_committed_is_left_as_it_is(offsets: Offsets, group: Group) -> None:
     group.committed = {PARTITION: 7}
-    assert await offsets.settle({PARTITION: 7})
+    assert await offsets.settle({PARTITION: 7}) == {PARTITION: 7}
     assert group.deeds == []
 
 
 async def test_a_partition_that_was_never_read_gets_a_commit(offsets: Offsets, group: Group) -> None:
     """Else a crash between the first outcomes and the first commit looked like deleted offsets."""
-    assert await offsets.settle({PARTITION: 0})
+    assert await offsets.settle({PARTITION: 0}) == {PARTITION: 0}
     assert group.deeds == [("commit", {PARTITION: 0})]
     group.events = [record(OUTCOMES)]
-    assert await offsets.settle({PARTITION: 0})
+    assert await offsets.settle({PARTITION: 0}) == {PARTITION: 0}
 
 
 @pytest.mark.parametrize("state", [None, "open"])
@@ -94,7 +94,7 @@ async def test_unread_records_that_are_gone_are_told_before_the_logs_start_is_co
     if state:
         known.tell(generation(state))
     group.committed = {} if committed is None else {PARTITION: committed}
-    assert await offsets.settle({PARTITION: 9})
+    assert await offsets.settle({PARTITION: 9}) == {PARTITION: 9}
     assert group.deeds == [("unread", JOB, committed or 0, 9), ("commit", {PARTITION: 9})]
 
 
@@ -105,12 +105,12 @@ async def test_a_job_that_is_over_lost_nothing(offsets: Offsets, group: Group, k
     else:
         known.tell(generation(over))
     group.committed = {PARTITION: 3}
-    assert await offsets.settle({PARTITION: 9})
+    assert await offsets.settle({PARTITION: 9}) == {PARTITION: 9}
     assert group.deeds == [("commit", {PARTITION: 9})]
 
 
 async def test_deleted_offsets_are_for_a_person_to_decide_on(offsets: Offsets, group: Group) -> None:
     group.events = [record(command()), record(OUTCOMES)]
-    assert not await offsets.settle({0: 0, PARTITION: 4})
+    assert await offsets.settle({0: 0, PARTITION: 4}) is None
     assert group.deeds == [("offsets", JOB, False)]
     assert "--group t.consumer --topic t.chunks:0,2 --reset-offsets --to-earliest" in group.reason

@@ -30,6 +30,9 @@ class Delivered:
         self.acks.append((self.message.generation_id, self.message.partition, self.message.offset))
 
 
+PARTITIONS = range(4)
+
+
 @dataclass
 class Rig:
     """A window whose group, preparation and settlement a test holds in its hands."""
@@ -50,13 +53,16 @@ class Rig:
             prepare=self._prepare,
             settle=self._settle,
             generation=lambda: self.generation,
-            committed=lambda partition: self.committed.get(partition, 0),
             commit=self._commit,
             crash=self._crash,
         )
         self.window.start()
-        self.window.assigned({})
+        self.window.assigned(self.begins)
         self.window.gate.set()
+
+    @property
+    def begins(self) -> dict[int, int]:
+        return {partition: self.committed.get(partition, 0) for partition in PARTITIONS}
 
     async def _prepare(self, batch: Batch) -> None:
         await _maybe(self.prepare(batch))
@@ -88,7 +94,7 @@ class Rig:
         await self.window.drain()
         self.generation += 1
         self.committed |= owned or {}
-        self.window.assigned({})
+        self.window.assigned(self.begins)
         self.window.gate.set()
 
 
@@ -189,9 +195,8 @@ async def test_a_hole_is_refused(rig: Rig) -> None:
         await rig.submit(rig.events(0, 3))
 
 
-async def test_starts_at_the_committed_offset_or_the_logs_start(rig: Rig) -> None:
-    rig.committed |= {0: 7}
-    rig.window.assigned({0: 3, 1: 40})
+async def test_starts_where_it_is_told(rig: Rig) -> None:
+    rig.window.assigned({0: 7, 1: 40})
     await rig.submit(rig.events(0, 7) + rig.events(1, 40))
     await rig.window.drain()
     assert rig.settled == [(0, 7), (1, 40)]
@@ -343,7 +348,7 @@ async def test_stopping_before_starting_is_no_fault() -> None:
     async def nothing(*_: object) -> None: ...
 
     window = Window(
-        width=1, prepare=nothing, settle=nothing, generation=lambda: 1, committed=lambda _: 0, commit=nothing,
+        width=1, prepare=nothing, settle=nothing, generation=lambda: 1, commit=nothing,
         crash=nothing,
     )  # fmt: skip
     await window.stop()
