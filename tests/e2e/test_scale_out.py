@@ -9,6 +9,7 @@ from schemas.commands import JobCommand
 from schemas.facts import CrawlReport, IndexReport
 from tests.e2e.conftest import House
 from tests.support.log import read_all
+from tests.support.services import Service
 from tests.support.waiting import until
 
 SESSION_S = 3
@@ -29,6 +30,17 @@ async def crawl_owners(house: House, job_id: str) -> list[str]:
     """Each once, in the order in which they first told of the job."""
     reports = await read_all(house.settings, CrawlReport, house.settings.partitions)
     return list(dict.fromkeys(report.owner for report in reports if report.job_id == job_id))
+
+
+async def second_producer(house: House) -> Service:
+    """Returns once both have their partitions: no job changes hands by its joining."""
+    other = house.another("producer")
+
+    async def shared() -> bool:
+        return "owns partitions" in other.said()
+
+    await until(shared, within_s=40, what="the second producer owns partitions")
+    return other
 
 
 async def spread(house: House, label: str, partitions: int = 3) -> list[str]:
@@ -71,7 +83,7 @@ async def test_a_killed_producer_is_replaced(house: House) -> None:
     """On the session as it is by default: about 11 s, however long the wait may last on a busy machine."""
     house.site.latency_s = 0.4
     await house.start()
-    house.another("producer")
+    await second_producer(house)
     kb = house.kb()
     started = await house.api.start(kb, house.definition(crawl={"concurrency_per_host": 2}))
     await house.api.until_metric(kb, "documents_total", 5)
@@ -94,7 +106,7 @@ async def test_a_producer_that_slept_through_its_replacement_does_no_harm(house:
     short_sessions(house)
     house.site.latency_s = 0.3
     await house.start()
-    other = house.another("producer")
+    other = await second_producer(house)
     kb = house.kb()
     started = await house.api.start(kb, house.definition(crawl={"concurrency_per_host": 2}))
     await house.api.until_metric(kb, "documents_total", 5)
