@@ -1,4 +1,4 @@
-"""What is still to be visited: by depth, then in order of discovery; each URL once."""
+"""What is still to be visited: by priority, then in order of discovery; each URL once."""
 
 import hashlib
 from collections import deque
@@ -21,9 +21,14 @@ class Entry(msgspec.Struct, frozen=True):
     discovered_from: str | None = None
     hops: int = 0
 
+    @property
+    def priority(self) -> int:
+        """Lower ones are visited first."""
+        return self.depth
+
 
 class Frontier:
-    """Entries in breadth-first order. Pure; `add`, `pop`, `visited`.
+    """Entries by priority. Pure; `add`, `pop`, `visited`.
 
     Remembers 16 bytes per URL, not the URL: two of 10 million share a hash with a probability of 10^-25.
     """
@@ -80,11 +85,11 @@ class Frontier:
             return self._urgent.popleft()
         if not self._waiting:
             return None
-        depth = min(self._levels)
-        level = self._levels[depth]
+        priority = min(self._levels)
+        level = self._levels[priority]
         entry = level.popleft()
         if not level:
-            del self._levels[depth]
+            del self._levels[priority]
         self._waiting -= 1
         return entry
 
@@ -106,7 +111,7 @@ class Frontier:
         return sum(map(self.visited, urls)) == len(self._visited)
 
     def _append(self, entry: Entry) -> None:
-        self._levels.setdefault(entry.depth, deque()).append(entry)
+        self._levels.setdefault(entry.priority, deque()).append(entry)
         self._waiting += 1
 
 
