@@ -5,8 +5,9 @@ that counts the rounds. Where it does not (the log's start has moved), its page 
 
 1. Tombstones of the pages that name such chunks are delivered on `pages`. Crash after: the `crawl_end` comes again; it
    names an end before the tombstones, so the same pages are found.
-2. The generation's state asks for a crawl above this `crawl_end`'s epoch. Crash after: the `crawl_end` comes again, and
-   is superseded by that state.
+2. The generation's state asks for a crawl that begins behind the end of the job's partition, read after 1. An epoch
+   that began before may have recorded those pages already, and its `crawl_end` names an end before the tombstones: it
+   begins anew too. Crash after: the `crawl_end` comes again, and is superseded by that state.
 3. The `crawl_end` is superseded. The producer begins a new epoch, in which pages without a record are fetched.
 Both at most `ROUNDS` times: the rounds are counted in `crawl_end`'s copies, the crawls in the state.
 """
@@ -21,7 +22,7 @@ from consumer.generations import Generations
 from consumer.item import Item, item_of
 from consumer.manifest import Manifest
 from consumer.parking import Parking
-from headrace.kafka.follower import stream_span
+from headrace.kafka.follower import end_offset, stream_span
 from headrace.kafka.publisher import Publisher, wait_all
 from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
@@ -56,7 +57,7 @@ class Missing:
         copied = await self._copy(command, item, missing)
         lost = (missing & manifest.own()) - copied
         if lost and self._crawls(command) < ROUNDS:
-            await self._send_back(command, end, manifest.naming(lost))
+            await self._send_back(command, manifest.naming(lost))
             return "superseded"
         if copied:
             await self._parking.copy(item.raw, msgspec.structs.replace(end, proof_round=end.proof_round + 1))
@@ -92,9 +93,11 @@ class Missing:
         state = self._generations.state(command)
         return state.recrawls if state else 0
 
-    async def _send_back(self, command: JobCommand, end: CrawlEnd, urls: list[str]) -> None:
+    async def _send_back(self, command: JobCommand, urls: list[str]) -> None:
         log.warning("job %s: chunks of %d pages are lost; they are fetched again", command.job_id, len(urls))
         partition = self._generations.partition(command.kb_id)
         keys = [page_key(command.kb_id, command.generation, url) for url in urls]
         await wait_all([await self._publisher.tombstone("pages", key, partition=partition) for key in keys])
-        await self._generations.recrawl(command, end.epoch)
+        bootstrap, prefix = self._settings.bootstrap_servers, self._settings.topic_prefix
+        end = await end_offset(bootstrap, "chunks", command.partition, prefix=prefix)
+        await self._generations.recrawl(command, end - 1)

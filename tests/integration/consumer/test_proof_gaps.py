@@ -11,12 +11,14 @@ from consumer.reports import Reports
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
 from headrace.vectors import VectorStore
+from schemas.chunks import RepairEnd
+from schemas.codec import now
 from schemas.facts import DeadLettered, JobFinished, ReviewNeeded, Vacuumed
 from schemas.kb import NEVER
 from tests.fakes.openai_server import OpenAIServer
 from tests.integration.consumer.play import everything, finished, ids, reported
 from tests.integration.consumer.test_proof import keep, place_of, refresh, results, reviews, rows, states
-from tests.integration.consumer.test_proof_faults import forget_log, retry, tombstones, vacuum_below
+from tests.integration.consumer.test_proof_faults import forget_log, last_chunk, retry, tombstones, vacuum_below
 from tests.support.inside import CutOff
 from tests.support.log import PlayedJob, read_all
 from tests.support.offsets import caught_up
@@ -203,13 +205,46 @@ async def test_sending_back(
     async with cut.running():
         assert await until(lambda: results(settings, job, "crawl_end")) == ["superseded"]
         state = (await states(settings, job))[-1]
-        assert (state.recrawl, state.recrawls) == (job.epoch, 1)
+        assert (state.recrawl, state.recrawls) == (await last_chunk(settings, job), 1)
         assert len(set(await tombstones(settings, job))) == 2
         await job.begin()
         for page, text in enumerate(["one", "two"]):
             await job.page(f"http://site/{page}", [text])
         await job.end()
         assert (await finished(settings, job)).chunks_visible == 3
+    assert set(await rows(store, job)) == everything(job)
+
+
+async def test_sending_back_what_another_epoch_has_recorded_by_then(
+    settings: Settings, publisher: Publisher, store: VectorStore, openai: OpenAIServer, kb: str, cut: CutOff
+) -> None:
+    """The second tombstone deletes the newer epoch's record: the manifest that its end names is no longer the log's."""
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    lost = await job.page("http://site/0", ["one"])
+    await job.page("http://site/1", ["two"])
+    async with cut.running():
+        await caught_up(settings)
+    await store.delete_ids(place_of(job), [chunk.chunk_id for chunk in lost])
+    await forget_log(settings, job, job.epoch + 3)  # crawl_begin, a chunk and its page_end
+    await job.end()
+    cut.at(Publisher, "tombstone", "after")
+    await cut.run()
+    await job.begin()
+    await job.page("http://site/0", ["one, fetched again"])
+    await job.end()
+    async with cut.running():
+        assert await until(lambda: results(settings, job, "crawl_end")) == ["superseded"] * 2
+        await job.begin()
+        await job.page("http://site/0", ["one, fetched again"])
+        await job.end()
+        assert (await finished(settings, job)).chunks_visible == 2
+        repair = RepairEnd(job_id=job.job_id, kb_id=kb, generation=job.generation, requested_at=now())
+        await publisher.send(repair, partition=job.partition)
+        await caught_up(settings)
+    told = await read_all(settings, JobFinished)
+    assert [(fact.pages, fact.extras_deleted) for fact in told] == [(2, 0), (2, 0)]
     assert set(await rows(store, job)) == everything(job)
 
 
