@@ -165,6 +165,10 @@ class PageAnswer(Answer, frozen=True, kw_only=True):
     status: int | None
     reason: str | None
     title: str
+    language: str | None
+    canonical_url: str | None
+    description: str | None
+    published_on: str | None
     depth: int
     chunks: int
     bytes: int

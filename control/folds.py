@@ -25,7 +25,7 @@ from schemas.pages import ChunkRef, PageRecord, PageState
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raise it when a table or a view changes: an older file is set aside and the log read again."""
 
 Row = tuple[Any, ...]
@@ -57,7 +57,8 @@ TABLES: dict[str, pa.Schema] = {
     ),
     "pages": _columns(
         **_PLACE, job_id=_text, kb_id=_text, generation=_int, epoch=_int, url=_text, state=_text, status=_int,
-        reason=_text, title=_text, depth=_int, chunks=_int, bytes=_int, duration_ms=_int, fetched_at=_text,
+        reason=_text, title=_text, language=_text, canonical_url=_text, description=_text, published_on=_text,
+        depth=_int, chunks=_int, bytes=_int, duration_ms=_int, fetched_at=_text,
     ),
     "page_chunks": _columns(**_PLACE, job_id=_text, chunk_id=_text, born=_int),
     # tombstones on `pages`: what stands before one is no longer said
@@ -96,6 +97,10 @@ class _Page(Event, frozen=True, kw_only=True, gc=False):
     reason: str | None = None
     depth: Int64 = 0
     title: str = ""
+    language: str | None = None
+    canonical_url: str | None = None
+    description: str | None = None
+    published_on: str | None = None
     bytes: Int64 = 0
     duration_ms: Int64 = 0
     chunks: tuple[ChunkRef, ...] = ()

@@ -193,7 +193,8 @@ def page_rows(
 ) -> list[dict[str, Any]]:
     """The job's pages in the order of their URLs, from behind `after`."""
     query = """
-        SELECT url, state, status, reason, title, depth, chunks, bytes, duration_ms, fetched_at
+        SELECT url, state, status, reason, title, language, canonical_url, description, published_on, depth, chunks,
+            bytes, duration_ms, fetched_at
         FROM newest_pages
         WHERE job_id = $job AND ($state IS NULL OR state = $state) AND ($after IS NULL OR url > $after)
         ORDER BY url LIMIT $limit"""

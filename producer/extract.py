@@ -9,9 +9,13 @@ from lxml import etree
 
 from producer.content.charset import decode
 from producer.content.document import Block, Document, NotExtractable, content_hash
+from producer.content.listing import json_listing, xml_listing
 from producer.content.mainpart import main_part
-from producer.content.plaintext import markdown_blocks, markdown_links, plain_blocks
+from producer.content.markdown import markdown_html
+from producer.content.metadata import NO_METADATA, Metadata, html_metadata
+from producer.content.plaintext import plain_blocks
 from producer.content.render import blocks_of, first_heading
+from producer.content.sniffing import kind_of
 from producer.urls import UrlError, canonical, path_of
 
 Element: TypeAlias = etree._Element
@@ -23,25 +27,8 @@ MAX_ATTRIBUTES = 5_000
 MAX_LINKS = 10_000
 MAX_TITLE_CHARS = 300
 
-_HTML_TYPES = frozenset(("text/html", "application/xhtml+xml"))
-_MARKDOWN_TYPES = frozenset(("text/markdown", "text/x-markdown"))
-_MARKDOWN_SUFFIXES = (".md", ".markdown", ".mkd")
-_MAGIC = {
-    b"%PDF": "PDF",
-    b"\x89PNG": "PNG",
-    b"PK\x03\x04": "ZIP",
-    b"\x1f\x8b": "gzip",
-    b"GIF8": "GIF",
-    b"\xff\xd8\xff": "JPEG",
-}
-_LOOKS_HTML = re.compile(
-    rb"^\s*(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html|head|body|\?xml[^>]*>\s*<(?:!doctype\s+html|html))",
-    re.I | re.S,
-)
 _LONG_TAG = re.compile("<[a-zA-Z][^<>]{20000,}")
 _COUNT = etree.XPath("count(//*)")
-_BINARY_BYTES = bytes({*range(0x09), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)})
-"""Bytes that text never holds (WHATWG MIME Sniffing, "binary data byte")."""
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
@@ -53,43 +40,44 @@ def extract(url: str, body: bytes, content_type: str | None = None, x_robots_tag
     """
     if len(body) > MAX_INPUT_BYTES:
         raise NotExtractable(f"larger than {MAX_INPUT_BYTES} bytes", limited=True)
-    kind = _kind(url, body, content_type)
+    kind = kind_of(url, body, content_type)
+    if kind == "pdf":
+        raise NotExtractable("PDF data")
     text = _CONTROL.sub("", decode(body, content_type, is_html=kind == "html"))
-    if kind == "html":
-        return _from_html(url, text, x_robots_tag)
-    return _from_text(url, text, kind, x_robots_tag)
+    match kind:
+        case "html":
+            return _from_html(url, text, x_robots_tag)
+        case "markdown":
+            metadata, html = markdown_html(text)
+            return _from_markdown(url, html, metadata, x_robots_tag)
+        case "plain":
+            directives = _parse_directives([x_robots_tag or ""])
+            return _document(_named(url), plain_blocks(text), links=[], directives=directives, method=kind)
+        case "xml" | "json":
+            raise _listed(url, text, kind, x_robots_tag)
 
 
-def _kind(url: str, body: bytes, content_type: str | None) -> str:
-    """`html`, `markdown` or `plain`. Raises NotExtractable for every other type."""
-    media_type = (content_type or "").partition(";")[0].strip().lower()
-    _refuse_binary(body, media_type)
-    if media_type in _HTML_TYPES or (media_type in ("", "application/octet-stream") and _LOOKS_HTML.match(body)):
-        return "html"
-    if media_type in _MARKDOWN_TYPES:
-        return "markdown"
-    if media_type in ("", "text/plain"):
-        return "markdown" if path_of(url).lower().endswith(_MARKDOWN_SUFFIXES) else "plain"
-    raise NotExtractable(f"content type {media_type[:80]} is not text that can be read")
+def _listed(url: str, text: str, kind: str, x_robots_tag: str | None) -> NotExtractable:
+    """Why a list of pages is not one, with its links."""
+    _refuse_costly(text)
+    listing = xml_listing(text, url) if kind == "xml" else json_listing(text, url)
+    if _parse_directives([x_robots_tag or ""])[1]:
+        return NotExtractable(f"{listing.what}: nofollow")
+    links = _canonical_links(listing.hrefs)
+    return NotExtractable(f"{listing.what}: {len(links)} links", links=links)
 
 
-def _refuse_binary(body: bytes, media_type: str) -> None:
-    named = next((name for magic, name in _MAGIC.items() if body.startswith(magic)), None)
-    if named is not None:
-        raise NotExtractable(f"{named} data" + (f" under the content type {media_type[:80]}" if media_type else ""))
-    head = body[:4_096]
-    wide = body.startswith((b"\xff\xfe", b"\xfe\xff"))
-    if not wide and len(head) - len(head.translate(None, _BINARY_BYTES)) > max(4, len(head) // 50):
-        raise NotExtractable("binary data" + (f" under the content type {media_type[:80]}" if media_type else ""))
-
-
-def _from_html(url: str, text: str, x_robots_tag: str | None) -> Document:
+def _refuse_costly(text: str) -> None:
     # Before the tree is built, which takes some 150 bytes an element; each has a start tag and often an end tag.
     if text.count("<") > 2 * MAX_ELEMENTS:
         raise NotExtractable(f"more than {MAX_ELEMENTS} elements", limited=True)
     # libxml2 compares each attribute with all before it, and nothing can stop it while it does.
     if any(len(tag.group().split()) > MAX_ATTRIBUTES for tag in _LONG_TAG.finditer(text)):
         raise NotExtractable(f"a tag with more than {MAX_ATTRIBUTES} attributes", limited=True)
+
+
+def _from_html(url: str, text: str, x_robots_tag: str | None) -> Document:
+    _refuse_costly(text)
     root = _parse(text)
     if root is None:
         return _document("", [], links=[], directives=_parse_directives([x_robots_tag or ""]), method="empty")
@@ -99,27 +87,37 @@ def _from_html(url: str, text: str, x_robots_tag: str | None) -> Document:
     base = _base(root, url)
     directives = _directives(root, x_robots_tag)
     links, target = _links(root, base), _canonical_url(root, base)
-    title, language = _title(root), _language(root)
+    metadata = html_metadata(root, _title(root))
     part, method = main_part(root, count)
     blocks = blocks_of(part, by_id=method in ("whole", "body"))
     return _document(
-        _best_title(title, blocks),
+        _best_title(metadata.title, blocks),
         blocks,
         links=links,
         directives=directives,
         method=method,
-        language=language,
+        metadata=metadata,
         canonical_url=target,
     )
 
 
-def _from_text(url: str, text: str, kind: str, x_robots_tag: str | None) -> Document:
-    blocks = markdown_blocks(text) if kind == "markdown" else plain_blocks(text)
-    found = markdown_links(text) if kind == "markdown" else []
-    title = first_heading(blocks) or unquote(path_of(url).rstrip("/").rpartition("/")[2])
-    directives = _parse_directives([x_robots_tag or ""])
-    links = _canonical_links(found, url)
-    return _document(title, blocks, links=links, directives=directives, method=kind)
+def _from_markdown(url: str, html: str, metadata: Metadata, x_robots_tag: str | None) -> Document:
+    _refuse_costly(html)
+    root = _parse(html)
+    blocks = blocks_of(root) if root is not None else []
+    return _document(
+        metadata.title or first_heading(blocks) or _named(url),
+        blocks,
+        links=_links(root, url) if root is not None else [],
+        directives=_parse_directives([x_robots_tag or ""]),
+        method="markdown",
+        metadata=metadata,
+    )
+
+
+def _named(url: str) -> str:
+    """The file's name, as a title for what has none."""
+    return unquote(path_of(url).rstrip("/").rpartition("/")[2])
 
 
 def _document(
@@ -129,16 +127,18 @@ def _document(
     links: list[str],
     directives: tuple[bool, bool],
     method: str,
-    language: str | None = None,
+    metadata: Metadata = NO_METADATA,
     canonical_url: str | None = None,
 ) -> Document:
     return Document(
         title=title[:MAX_TITLE_CHARS],
-        language=language,
+        language=metadata.language,
         blocks=blocks,
         links=links,
         content_hash=content_hash(title[:MAX_TITLE_CHARS], blocks),
         canonical_url=canonical_url,
+        description=metadata.description,
+        published_on=metadata.published_on,
         noindex=directives[0],
         nofollow=directives[1],
         method=method,
@@ -171,18 +171,18 @@ def _links(root: Element, base: str) -> list[str]:
         for element in root.iter("a", "area")
         if (href := element.get("href")) and "nofollow" not in (element.get("rel") or "").lower().split()
     )
-    return _canonical_links(hrefs, base)
+    return _canonical_links((href, base) for href in hrefs)
 
 
-def _canonical_links(hrefs: Iterable[str], base: str) -> list[str]:
-    """Each target once; fragments of one page fold into it; what isn't http(s) is left out."""
+def _canonical_links(hrefs: Iterable[tuple[str, str]]) -> list[str]:
+    """Of (href, base). Each target once; fragments of one page fold into it; what isn't http(s) is left out."""
     found: dict[str, None] = {}
-    seen: set[str] = set()
-    for href in hrefs:
+    seen: set[tuple[str, str]] = set()
+    for href, base in hrefs:
         target = href.partition("#")[0].strip()
-        if not target or target in seen:
+        if not target or (target, base) in seen:
             continue
-        seen.add(target)
+        seen.add((target, base))
         try:
             found[canonical(target, base)] = None
         except UrlError:
@@ -224,11 +224,6 @@ def _parse_directives(values: list[str]) -> tuple[bool, bool]:
 def _title(root: Element) -> str:
     element = next(root.iter("title"), None)
     return " ".join((element.text or "").split()) if element is not None else ""
-
-
-def _language(root: Element) -> str | None:
-    value = (root.get("lang") or root.get("{http://www.w3.org/XML/1998/namespace}lang") or "").strip()
-    return value[:35] or None
 
 
 def _best_title(title: str, blocks: list[Block]) -> str:

@@ -131,6 +131,7 @@ class Publication:
         content, result = visit.content, visit.result
         links, truncated = _within(visit.links, MAX_LINK_BYTES)
         known = base if content is None and visit.state in ("unchanged", "kept") else None
+        source = content or known
         return PageRecord(
             kb_id=self._command.kb_id,
             generation=self._command.generation,
@@ -143,7 +144,11 @@ class Publication:
             reason=visit.reason,
             depth=visit.entry.depth,
             discovered_from=visit.entry.discovered_from,
-            title=content.title if content else known.title if known else "",
+            title=source.title if source else "",
+            language=source.language if source else None,
+            canonical_url=source.canonical_url if source else None,
+            description=source.description if source else None,
+            published_on=source.published_on if source else None,
             content_type=known.content_type if known else result.content_type if result else None,
             etag=known.etag if known else result.etag if result else None,
             last_modified=known.last_modified if known else result.last_modified if result else None,

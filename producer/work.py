@@ -54,6 +54,8 @@ class PageOutput(msgspec.Struct, frozen=True):
     title: str = ""
     language: str | None = None
     canonical_url: str | None = None
+    description: str | None = None
+    published_on: str | None = None
     noindex: bool = False
     nofollow: bool = False
     content_hash: str = ""
@@ -80,7 +82,7 @@ def process_page(page: PageInput) -> PageOutput:
             extracted = time.perf_counter()
             chunks = chunk(document, page.url, page.max_tokens, page.overlap_tokens, page.strategy)
     except NotExtractable as error:
-        return PageOutput(page.url, failure=error.reason, limited=error.limited)
+        return PageOutput(page.url, failure=error.reason, limited=error.limited, links=error.links)
     except _PageTimeout:
         return PageOutput(page.url, failure=f"took longer than {PAGE_LIMIT_S:.0f} s to read", limited=True)
     except (MemoryError, RecursionError) as error:
@@ -95,6 +97,8 @@ def _output(url: str, document: Document, chunks: list[ChunkText], spent_s: tupl
         title=document.title,
         language=document.language,
         canonical_url=document.canonical_url,
+        description=document.description,
+        published_on=document.published_on,
         noindex=document.noindex,
         nofollow=document.nofollow,
         content_hash=document.content_hash,

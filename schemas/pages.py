@@ -12,7 +12,7 @@ PageState = Literal["fetched", "unchanged", "redirected", "kept", "gone", "skipp
 gone: 404, 410 or no longer linked. skipped: robots, noindex, a type without text. failed: an error, nothing known."""
 
 
-EXTRACTOR = 1
+EXTRACTOR = 2
 """Version of extraction and chunking: raised when the same bytes come to give other chunks."""
 
 
@@ -29,6 +29,9 @@ class PageRecord(Event, frozen=True, kw_only=True):
     `links` are those in scope; `links_truncated` when they would not fit into one record. `page_end_offset` is where
     the page's `page_end` stands in the job's partition of `chunks`: behind a newer owner's `crawl_begin`, its chunks
     are dropped by readers. `scope_revision` is that of the command under which the page was judged.
+
+    `language`, `canonical_url`, `description` and `published_on` are what the page says of itself; the last is an ISO
+    8601 date, `2026-11-24`, of publication, or of the last change where the page tells no other.
 
     A tombstone forgets the page: its chunks were lost before they were indexed, and it is fetched again.
     """
@@ -48,6 +51,10 @@ class PageRecord(Event, frozen=True, kw_only=True):
     depth: Int64 = 0
     discovered_from: str | None = None
     title: str = ""
+    language: str | None = None
+    canonical_url: str | None = None
+    description: str | None = None
+    published_on: str | None = None
     content_type: str | None = None
     etag: str | None = None
     last_modified: str | None = None

@@ -1,6 +1,7 @@
 """What extraction yields: a page's content as a flat list of Markdown blocks."""
 
 import hashlib
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -41,6 +42,7 @@ class Document(msgspec.Struct, frozen=True):
     `links`: canonical, absolute, in page order, each once, without `rel=nofollow`; from the whole page, navigation
     included. They are given even when the page says nofollow: `nofollow` and `noindex` are for the crawl to heed.
     `content_hash`: sha256 hex of title and text, so that a page whose frame alone changed counts as unchanged.
+    `published_on`: an ISO 8601 date.
     `method` says how the main content was found.
     """
 
@@ -50,6 +52,8 @@ class Document(msgspec.Struct, frozen=True):
     links: list[str]
     content_hash: str
     canonical_url: str | None = None
+    description: str | None = None
+    published_on: str | None = None
     noindex: bool = False
     nofollow: bool = False
     method: str = "plain"
@@ -61,11 +65,11 @@ class Document(msgspec.Struct, frozen=True):
 
 class NotExtractable(Exception):
     """This page has no text to be had; `reason` says why, `limited` that it is a limit of ours. Asking again changes
-    nothing."""
+    nothing. `links`: canonical ones that are to be followed all the same, as a feed's are."""
 
-    def __init__(self, reason: str, *, limited: bool = False) -> None:
+    def __init__(self, reason: str, *, limited: bool = False, links: Sequence[str] = ()) -> None:
         super().__init__(reason)
-        self.reason, self.limited = reason, limited
+        self.reason, self.limited, self.links = reason, limited, tuple(links)
 
 
 def content_hash(title: str, blocks: list[Block]) -> str:

@@ -194,6 +194,14 @@ def told(events: Sequence[Event], manifest: Sequence[Event], committed: int | No
     return filed.tally(committed)
 
 
+def test_a_page_s_row_tells_what_it_says_of_itself() -> None:
+    said = {"title": "T", "language": "en", "canonical_url": "u", "description": "About.", "published_on": "2026-01-02"}
+    filed = Filed()
+    filed.apply(records("pages", 0, [msgspec.structs.replace(page("u0"), **said)]))
+    (row,) = filed.file.read(lambda cursor: questions.page_rows(cursor, "j", state=None, after=None, limit=9))
+    assert said.items() <= row.items()
+
+
 def test_only_what_the_group_has_committed_past_counts() -> None:
     events = [outcome(4, "c0", "indexed"), outcome(5, "c1", "indexed")]
     manifest = [page("u0", "c0"), page("u1", "c1")]

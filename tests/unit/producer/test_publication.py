@@ -1,6 +1,8 @@
 import asyncio
 from typing import Any
 
+import msgspec
+
 from producer.accounting import accounted
 from producer.chunker import ChunkText
 from producer.fetch import FetchResult
@@ -101,6 +103,14 @@ async def test_not_modified_takes_over_what_base_knows() -> None:
     assert types == ["page"]
     assert (record.title, record.etag, record.content_hash) == ("Before", '"1"', "h")
     assert record.chunks == base(("a", 1)).chunks
+
+
+async def test_what_a_page_says_of_itself_is_recorded_and_stays_while_it_is_unchanged() -> None:
+    said = {"language": "en", "canonical_url": URL, "description": "About.", "published_on": "2026-01-02"}
+    _, record = await published(visit(msgspec.structs.replace(content("a"), **said)), None)
+    assert said.items() <= msgspec.structs.asdict(record).items()
+    _, later = await published(visit(None, "unchanged"), msgspec.structs.replace(record, generation=2))
+    assert said.items() <= msgspec.structs.asdict(later).items()
 
 
 async def test_an_error_keeps_bases_chunks() -> None:

@@ -43,8 +43,13 @@ def test_a_page_becomes_chunks() -> None:
 
 
 def test_a_page_without_text_is_an_outcome() -> None:
-    output = process_page(PageInput("https://h.example/a", b"%PDF-1.4", "application/pdf"))
-    assert output.failure == "PDF data under the content type application/pdf"
+    output = process_page(PageInput("https://h.example/a", b"GIF89a", "application/pdf"))
+    assert output.failure == "GIF data under the content type application/pdf"
+
+
+def test_a_feed_is_no_page_and_its_links_are_there() -> None:
+    output = process_page(PageInput("https://h.example/a", b"<rss><item><link>/b</link></item></rss>", "text/xml"))
+    assert (output.failure, output.links) == ("an RSS feed: 1 links", ("https://h.example/b",))
 
 
 def test_a_page_that_takes_too_long_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
