@@ -15,7 +15,8 @@ from headrace.kafka.records import RawRecord
 from headrace.state.commands import Commands
 from headrace.state.kbs import KnowledgeBases
 from schemas.commands import JobCommand
-from schemas.events import Place
+from schemas.events import Event, Place
+from schemas.kb import KbDefined
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ class Books:
     ) -> None:
         """`on_change(kb_id)` and `on_refused()` are called from the event loop and must not block."""
         self.refused: list[Refused] = []
+        self.announced: Sequence[Event] = ()
+        """What control is about to write, and has not read back."""
         self._on_change, self._on_refused = on_change, on_refused
         self.commands = Commands(on_change=self._command, on_refused=self._refuse)
         self.kbs = KnowledgeBases(on_change=lambda event: on_change(event.kb_id))
@@ -75,6 +78,24 @@ class Books:
         of_kb = self._jobs.get(kb_id, {})
         found = [self.commands.get(of_kb[generation]) for generation in sorted(of_kb, reverse=True)]
         return [command for command in found if command is not None]
+
+    def record(self, kb_id: str) -> KbDefined | None:
+        """The KB's record; where it is being written, as it will be."""
+        written = (each for each in self.announced if isinstance(each, KbDefined) and each.kb_id == kb_id)
+        return next(written, self.kbs.get(kb_id))
+
+    def undone(self, kb_id: str) -> frozenset[int]:
+        """Generations that are undone, or that a command has the consumer undo."""
+        written = [each for each in self.announced if isinstance(each, JobCommand) and each.kb_id == kb_id]
+        commanded = {command.generation for command in [*self.jobs(kb_id), *written] if self._undoes(command)}
+        return self.kbs.undone(kb_id) | commanded
+
+    def _undoes(self, command: JobCommand) -> bool:
+        """A published one goes by a rollback alone, and the consumer lets it stay where a later one builds on it."""
+        state = self.kbs.generation(command.kb_id, command.generation)
+        if state is None or state.state != "published":
+            return command.desired in ("cancelled", "rolled_back")
+        return command.desired == "rolled_back" and self.kbs.published(command.kb_id) == state
 
     def by_idempotency_key(self, key: str) -> JobCommand | None:
         return self.commands.get(self._by_key.get(key, ""))

@@ -6,8 +6,7 @@ from duckdb import DuckDBPyConnection
 
 from control.problems import Conflict, Invalid
 from control.questions import dicts
-from control.standing import named
-from headrace.state.kbs import KnowledgeBases
+from control.standing import Standing
 from schemas.kb import GenerationState
 
 Change = Literal["added", "changed", "removed", "unchanged"]
@@ -16,21 +15,22 @@ CHANGES: tuple[Change, ...] = get_args(Change)
 
 
 def ends(
-    kbs: KnowledgeBases, kb_id: str, first: int | None, last: int | None, *, in_review: int | None
+    standing: Standing, first: int | None, last: int | None, *, in_review: int | None
 ) -> tuple[GenerationState, GenerationState]:
     """The generations that are compared: those that are named, and for those that are not:
 
     where a generation waits for a review, what is published and that one, so that a person sees what publishing does;
-    else the newest published one and the one published before it. Raises Conflict where there is none, else as `named`.
+    else the newest published one and the one published before it.
+    Raises Conflict where there is none, else as `Standing.named`.
     """
-    published = kbs.published_all(kb_id)
+    published = standing.published()
     if last is None:
-        last = in_review if in_review is not None else _newest(published, kb_id)
+        last = in_review if in_review is not None else _newest(published, standing.kb_id)
     if first is None:
-        first = _newest([state for state in published if state.generation < last], kb_id)
+        first = _newest([state for state in published if state.generation < last], standing.kb_id)
     if first == last:
         raise Invalid(f"from and to are both {first}: nothing to compare", code="invalid-parameter")
-    return named(kbs, kb_id, first), named(kbs, kb_id, last)
+    return standing.named(first), standing.named(last)
 
 
 def _newest(published: list[GenerationState], kb_id: str) -> int:

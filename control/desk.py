@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
 
 import msgspec
@@ -13,6 +14,7 @@ from control.books import Books, Refused
 from control.metrics import COMMANDS, REFUSED
 from control.problems import Conflict, Invalid, NotFound
 from control.rules import Action, Job, Origin
+from control.standing import known as known_kb
 from control.writer import Outgoing, Writer, Written
 from schemas.codec import now
 from schemas.commands import JobCommand
@@ -44,20 +46,15 @@ class Desk:
         self._openai_available = openai_available
         self._deciding = asyncio.Lock()
         self._unread: Sequence[Written] = ()
+        self._dropping = Counter[str]()
 
     def known(self, kb_id: str) -> KbDefined:
-        found = self._books.kbs.get(kb_id)
-        if found is None or found.deleted:
-            raise NotFound(
-                f"there is no knowledge base {kb_id!r}; define it with PUT /api/ingestion/kb/{kb_id}, "
-                "or start it with its definition as the body",
-                code="unknown-kb",
-            )
-        return found
+        return known_kb(self._books.kbs.get(kb_id), kb_id)
 
     async def define(self, kb_id: str, definition: Definition, *, by: str) -> KbDefined:
         rules.resolved(definition, openai_available=self._openai_available)
         async with self._decision():
+            self._check_dropped(kb_id)
             known = self._books.kbs.get(kb_id)
             if known and not known.deleted and known.definition == definition:
                 return known
@@ -65,8 +62,14 @@ class Desk:
             await self._write(defined)
             return defined
 
-    async def delete(self, kb_id: str, *, by: str, first: Callable[[], Awaitable[None]]) -> KbDefined:
-        """Marks the KB deleted. `first` runs before anything is written, and what it raises leaves all as it was."""
+    async def delete(
+        self, kb_id: str, *, by: str, first: Callable[[], Awaitable[None]], drop: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Marks the KB deleted, then drops its objects.
+
+        `first` runs before anything is written, and what it raises leaves all as it was. Until `drop` is done the KB
+        can't begin anew: it would drop what a new job writes.
+        """
         async with self._decision():
             known = self._books.kbs.get(kb_id)
             if known is None:
@@ -75,7 +78,11 @@ class Desk:
             await first()
             if not known.deleted:
                 await self._write(deleted)
-            return deleted
+            self._dropping[kb_id] += 1
+        try:
+            await drop()
+        finally:
+            self._dropping[kb_id] -= 1
 
     async def start(
         self, kb_id: str, definition: Definition | None, *, by: str, reason: str | None, idempotency_key: str | None
@@ -88,6 +95,7 @@ class Desk:
                 if first is not None:
                     rules.same_request(first, kb_id, digest)
                     return first
+            self._check_dropped(kb_id)
             origin = Origin(now(), by, reason, idempotency_key, digest)
             known = self._books.kbs.get(kb_id)
             if definition is not None:
@@ -164,6 +172,11 @@ class Desk:
                     await self._report(refused)
                 self._books.refused.pop(0)
 
+    def _check_dropped(self, kb_id: str) -> None:
+        """Raises Conflict while a deletion still removes the KB's objects."""
+        if self._dropping[kb_id]:
+            raise Conflict(f"{kb_id} is being deleted, and its objects are not gone yet; try again", code="kb-deleting")
+
     async def _report(self, refused: Refused) -> None:
         at = now()
         fact = CommandRefused(place=refused.place, record_key=refused.key, reason=refused.reason, refused_at=at)
@@ -223,15 +236,21 @@ class Desk:
         async with self._deciding:
             self._unread = [*self._unread, *await self._writer.settled()]
             await self._books.applied(self._unread)
-            self._unread = []
+            self._unread, self._books.announced = [], ()
             yield
 
     async def _write(self, *events: Event, job_partition: int | None = None) -> None:
         outgoing = [
             Outgoing(e, rules.partition_of(e, job_partition=job_partition, partitions=self._partitions)) for e in events
         ]
-        self._unread = await self._writer.commit(outgoing)
+        self._books.announced = events
+        try:
+            self._unread = await self._writer.commit(outgoing)
+        except BaseException:  # it is not written, or will be known once it is read
+            self._books.announced = ()
+            raise
         await self._books.applied(self._unread)
+        self._books.announced = ()
 
 
 def request_digest(definition: Definition | None, reason: str | None) -> str:

@@ -12,6 +12,7 @@ from control.engine import Engine
 from control.problems import Invalid, NotFound
 from control.rules import Action
 from control.search import SearchRequest, check
+from control.standing import standing
 from control.status import OVER
 from headrace.vectors import Tenancy
 from schemas.commands import JobCommand
@@ -44,15 +45,19 @@ async def list_kbs(engine: Engine, request: web.Request) -> answers.KbList:
 async def delete_kb(engine: Engine, request: web.Request) -> answers.Deleted:
     """State first, then the objects: a search never sees half a deletion. Repeating it finishes what broke off."""
     kb_id = requests.kb_id(request)
-    places = [Tenancy(name, kb_id) for name in {state.collection for state in engine.books.kbs.generations(kb_id)}]
+
+    def places() -> list[Tenancy]:
+        return [Tenancy(name, kb_id) for name in {state.collection for state in engine.books.kbs.generations(kb_id)}]
 
     async def weaviate_is_there() -> None:
-        for place in places:
+        for place in places():
             await engine.store.tenant(place)
 
-    await engine.desk.delete(kb_id, by=BY, first=weaviate_is_there)
-    for place in places:
-        await engine.store.drop_tenant(place)
+    async def drop() -> None:
+        for place in places():
+            await engine.store.drop_tenant(place)
+
+    await engine.desk.delete(kb_id, by=BY, first=weaviate_is_there, drop=drop)
     return answers.Deleted(kb_id=kb_id, deleted=True)
 
 
@@ -185,7 +190,8 @@ async def changes(engine: Engine, request: web.Request) -> answers.ChangesAnswer
     change = requests.choice(request, "change", compared.CHANGES)
     limit = requests.number(request, "limit", low=1, high=PAGE_LIMIT) or 100
     url = request.query.get("after")
-    before, after = compared.ends(engine.books.kbs, kb_id, first, last, in_review=await _in_review(engine, kb_id))
+    in_review = await _in_review(engine, kb_id)
+    before, after = compared.ends(standing(engine.books, kb_id), first, last, in_review=in_review)
 
     def ask(cursor: DuckDBPyConnection) -> tuple[dict[str, int], list[dict[str, Any]]]:
         jobs = before.job_id, after.job_id

@@ -10,7 +10,7 @@ from weaviate.exceptions import WeaviateBaseError
 from control.answers import Hit, SearchAnswer
 from control.books import Books
 from control.problems import Invalid, NotFound
-from control.standing import named, standing
+from control.standing import standing
 from headrace.embedding import Embedder, embedder_for
 from headrace.embedding.base import TextsRefused
 from headrace.errors import DependencyUnwell
@@ -50,16 +50,22 @@ class Searcher:
             await embedder.stop()
 
     async def search(self, kb_id: str, request: SearchRequest) -> SearchAnswer:
-        """Asks again where the generation was undone meanwhile: what it had retired came back under its number."""
+        """Asks again where the generation was undone, vacuumed or deleted meanwhile: a part of it may be gone."""
         while True:
-            answer = await self._search(kb_id, request)
-            if answer.generation not in self._books.kbs.undone(kb_id):
+            known = standing(self._books, kb_id)
+            at = known.searched() if request.generation is None else known.named(request.generation)
+            if at is None:
+                return _empty(request, None, f"{kb_id} has nothing indexed yet")
+            try:
+                answer = await self._search(kb_id, request, at)
+            except DependencyUnwell:
+                if standing(self._books, kb_id).has(at.generation):
+                    raise
+                continue
+            if standing(self._books, kb_id).has(at.generation):
                 return answer
 
-    async def _search(self, kb_id: str, request: SearchRequest) -> SearchAnswer:
-        at = self._generation(kb_id, request.generation)
-        if at is None:
-            return _empty(request, None, f"{kb_id} has nothing indexed yet")
+    async def _search(self, kb_id: str, request: SearchRequest, at: GenerationState) -> SearchAnswer:
         tenant = await self._store.tenant(Tenancy(at.collection, kb_id))
         if tenant is None:
             return _empty(request, at, f"generation {at.generation} has nothing indexed yet")
@@ -72,23 +78,12 @@ class Searcher:
             hits=[_hit(each, request.mode) for each in found],
         )
 
-    def _generation(self, kb_id: str, wanted: int | None) -> GenerationState | None:
-        if wanted is not None:
-            return named(self._books.kbs, kb_id, wanted)
-        return self._books.kbs.published(kb_id) or next(
-            (s for s in reversed(standing(self._books.kbs, kb_id)) if s.state == "open"), None
-        )
-
-    def _floor(self, kb_id: str) -> int:
-        kb = self._books.kbs.get(kb_id)
-        return kb.deleted_through if kb else 0
-
     def _visible(self, kb_id: str, generation: int) -> Any:
         """born <= g and not undone, and retired after g or by an undone generation; nothing from before a deletion."""
-        undone = sorted(self._books.kbs.undone(kb_id))
+        undone, floor = sorted(self._books.kbs.undone(kb_id)), standing(self._books, kb_id).deleted_through
         born, retired = Filter.by_property("born"), Filter.by_property("retired")
-        clauses = [born.less_or_equal(generation), born.greater_than(self._floor(kb_id))]
-        clauses += [born.not_equal(each) for each in undone if self._floor(kb_id) < each <= generation]
+        clauses = [born.less_or_equal(generation), born.greater_than(floor)]
+        clauses += [born.not_equal(each) for each in undone if floor < each <= generation]
         kept = [retired.greater_than(generation), *(retired.equal(each) for each in undone if each <= generation)]
         return Filter.all_of([*clauses, Filter.any_of(kept)])
 
