@@ -96,6 +96,9 @@ class Settings:
     user_agent: str = _setting(
         "HEADRACE_USER_AGENT", "Headrace/0.1", str, "User-Agent of the crawler; add a contact, as site owners expect"
     )
+    requests_in_flight: int = _setting(
+        "HEADRACE_REQUESTS_IN_FLIGHT", 64, int, "most requests to web sites at once, of all jobs of a producer"
+    )
     content_processes: int = _setting(
         "HEADRACE_CONTENT_PROCESSES", max(1, min(8, os.cpu_count() or 1)), int, "processes that extract and chunk pages"
     )

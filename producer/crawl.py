@@ -32,6 +32,8 @@ from headrace.state.manifest import BREATH
 from producer.accounting import accounts
 from producer.base import Ground, base_pages, own_pages
 from producer.checkpoint import Checkpoint, Manifest, links_of, mark_visited
+from producer.client import Client
+from producer.fetch import Fetcher
 from producer.frontier import Entry, Frontier
 from producer.publication import Publication
 from producer.scope import ScopeError
@@ -155,8 +157,12 @@ class Crawl:
             log.warning("job %s: %s", self._command.job_id, exc)
 
     def _new_visitor(self) -> Visitor:
-        user_agent = self._tools.settings.user_agent
-        return Visitor(self._command.definition, self._tools.pool, user_agent=user_agent, base=self._known)
+        definition, tools = self._command.definition, self._tools
+        source, crawl = definition.source, definition.crawl
+        fetcher = Fetcher(tools.settings.user_agent, source.allow_addresses)
+        share = tools.hosts.share(crawl.concurrency_per_host, crawl.delay_s)
+        client = Client(fetcher, share, source.allow_addresses)
+        return Visitor(definition, tools.pool, client, tools.robots, base=self._known)
 
     async def _begin(self) -> Publication:
         command = self._command

@@ -26,7 +26,16 @@ READ_BYTES = 64 * 1024
 ACCEPT = "text/html,application/xhtml+xml,text/markdown,text/plain;q=0.9,*/*;q=0.1"
 
 FetchErrorKind = Literal[
-    "timeout", "too_slow", "dns", "connect", "tls", "too_large", "address_forbidden", "protocol", "bad_redirect"
+    "timeout",
+    "too_slow",
+    "dns",
+    "connect",
+    "tls",
+    "too_large",
+    "address_forbidden",
+    "protocol",
+    "bad_redirect",
+    "host_unwell",
 ]
 _TRANSIENT = frozenset({"timeout", "too_slow", "connect"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -68,6 +77,7 @@ class FetchResult(msgspec.Struct, frozen=True):
     last_modified: str | None = None
     retry_after_s: float | None = None
     x_robots_tag: str | None = None
+    cache_control: str | None = None
     redirect_to: str | None = None
     truncated: bool = False
 
@@ -244,6 +254,7 @@ def _result(
         last_modified=headers.get("Last-Modified"),
         retry_after_s=retry_after_seconds(headers.get("Retry-After")),
         x_robots_tag=", ".join(headers.getall("X-Robots-Tag", [])) or None,
+        cache_control=headers.get("Cache-Control"),
         redirect_to=redirect_to,
         truncated=body.truncated,
     )

@@ -1,144 +1,205 @@
-"""robots.txt by RFC 9309: what a site lets this crawler read, cached per host.
+"""What sites let this crawler read: robots.txt by RFC 9309, kept for all jobs of the process.
 
-Protego matches the rules as Google's parser does. The answers to errors are the RFC's (2.3.1): 4xx allows
-everything; 5xx, 429 and an unreachable host allow nothing for now, and the file is asked for again soon. A copy
-that was read before stays in force while the host is unreachable (2.4).
+The answers to errors are the RFC's (2.3.1): 4xx allows everything; 5xx, 429 and an unreachable host allow nothing for
+now. A host is waited for once, not once per page: until `PATIENCE_S` is over all its pages wait for one answer, and
+while there is none after that, they are refused at once. A copy that was read before stays in force while the host is
+unreachable (2.4). That a host which is unreachable for 30 days may be crawled (2.3.1.4) is not made use of.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
-from protego import Protego
 
+from producer.client import Purpose
 from producer.fetch import FetchError, FetchResult
+from producer.rules import Rules
 from producer.urls import origin
 
-MAX_ROBOTS_BYTES = 500 * 1024
+PRODUCT_TOKEN: Final = "Headrace"
+"""The name that groups in robots.txt are matched by, whatever else the User-Agent says."""
+MAX_ROBOTS_BYTES: Final = 500 * 1024
 """RFC 9309, 2.5: at least 500 KiB must be read; the rest is ignored."""
-MAX_REDIRECTS = 5
+MAX_REDIRECTS: Final = 5
 """RFC 9309, 2.3.1.2: at least five hops are followed."""
-MAX_AGE_S = 86_400.0
+MAX_AGE_S: Final = 86_400.0
 """RFC 9309, 2.4: not longer than 24 hours."""
-RETRY_S = 60.0
+MIN_AGE_S: Final = 300.0
+"""Also where `Cache-Control` forbids keeping it: else it would be asked for before each page."""
+BACK_OFF_S: Final = (1.0, 4.0, 10.0)
+"""Between attempts at a file that can't be read; a host that asks for more is waited for, up to `PATIENCE_S` in all."""
+PATIENCE_S: Final = 60.0
+RETRY_S: Final = 60.0
+"""After that the file is asked for once a minute, by the next page that wants it."""
+MAX_KNOWN: Final = 10_000
+"""Files that are kept; beyond it, those that are too old are forgotten."""
+
+_MAX_AGE = re.compile(r"(?:^|,)\s*max-age\s*=\s*\"?(\d{1,9})")
+_NOT_KEPT = re.compile(r"(?:^|,)\s*no-(?:cache|store)\s*(?:,|$)")
 
 
 class RobotsVerdict(msgspec.Struct, frozen=True):
-    """`temporary`: refused only because the rules could not be read; ask again after `retry_in_s`."""
+    """`unreadable`: refused only because the rules could not be read."""
 
     allowed: bool
     reason: str
     crawl_delay_s: float | None = None
-    temporary: bool = False
-    retry_in_s: float | None = None
+    unreadable: bool = False
 
 
-class RobotsRules(msgspec.Struct, frozen=True):
-    """The rules of one host. `rules` is None where no file is in force; then `allow_all` decides."""
+class RobotsFile(msgspec.Struct, frozen=True):
+    """What is known of one host's file. `rules` is None where none is in force; then all is allowed, or nothing while
+    it is `unreadable`. `transient`: asking again soon may help, after `retry_after_s` where the host says so."""
 
     source: str
-    allow_all: bool
     expires_at: float
-    rules: Protego | None = None
-    temporary: bool = False
+    rules: Rules | None = None
+    unreadable: bool = False
+    transient: bool = False
+    retry_after_s: float | None = None
 
-    def verdict(self, url: str, product_token: str, now: float) -> RobotsVerdict:
+    def verdict(self, url: str) -> RobotsVerdict:
         if self.rules is None:
-            retry_in_s = max(0.0, self.expires_at - now) if self.temporary else None
-            return RobotsVerdict(self.allow_all, self.source, None, self.temporary, retry_in_s)
-        allowed = self.rules.can_fetch(url, product_token)
-        delay_s = self.rules.crawl_delay(product_token)
-        return RobotsVerdict(allowed, "robots.txt allows it" if allowed else "disallowed by robots.txt", delay_s)
+            return RobotsVerdict(not self.unreadable, self.source, unreadable=self.unreadable)
+        allowed = self.rules.allow(url)
+        reason = "robots.txt allows it" if allowed else "disallowed by robots.txt"
+        return RobotsVerdict(allowed, reason, self.rules.crawl_delay_s)
 
     def sitemaps(self) -> list[str]:
         """Sitemap URLs as the file names them, not canonical."""
-        return list(self.rules.sitemaps) if self.rules is not None else []
+        return self.rules.sitemaps if self.rules is not None else []
 
 
-class FetchRobots(Protocol):
-    """`Fetcher.fetch` with its two size arguments."""
+class Asking(Protocol):
+    """What is needed of a `Client`."""
 
-    def __call__(self, url: str, *, max_bytes: int, truncate: bool) -> Awaitable[FetchResult]: ...
+    reach: frozenset[str]
+
+    async def get(self, url: str, purpose: Purpose, *, attempt: int, max_bytes: int, truncate: bool) -> FetchResult: ...
 
 
-def parse_rules(body: bytes, expires_at: float) -> RobotsRules:
-    """Rules from a file's bytes: UTF-8, unreadable parts skipped (RFC 9309, 2.3.1.1)."""
-    text = body[:MAX_ROBOTS_BYTES].decode("utf-8", "replace").lstrip("\ufeff").replace("\0", "")
-    return RobotsRules("robots.txt", True, expires_at, rules=Protego.parse(text))
+_Key = tuple[str, frozenset[str]]
+"""Origin, and the reach within which it was asked: one job's refusal by its address rules is not another's."""
 
 
 class RobotsCache:
-    """Answers for all hosts of a job; one request per host is under way at most.
+    """Answers for all hosts; one request per host is under way at most, made by the job that wants it first.
 
-    `product_token` is the name that groups in robots.txt are matched by (`Headrace`), not the whole User-Agent.
-    `respect=False` allows everything and asks for nothing. `clock`: monotonic seconds, for tests.
+    `clock` and `sleep`: monotonic seconds, for tests.
     """
 
     def __init__(
         self,
-        fetch: FetchRobots,
-        product_token: str = "Headrace",
+        product_token: str = PRODUCT_TOKEN,
         *,
-        respect: bool = True,
-        max_age_s: float = MAX_AGE_S,
-        retry_s: float = RETRY_S,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._fetch, self._token, self._respect = fetch, product_token, respect
-        self._max_age_s, self._retry_s, self._clock = max_age_s, retry_s, clock
-        self._rules: dict[str, RobotsRules] = {}
-        self._under_way: dict[str, asyncio.Task[RobotsRules]] = {}
+        self._token, self._clock, self._sleep = product_token, clock, sleep
+        self._files: dict[_Key, RobotsFile] = {}
+        self._under_way: dict[_Key, asyncio.Task[RobotsFile]] = {}
+        self._by: dict[asyncio.Task[RobotsFile], Asking] = {}
 
-    async def verdict(self, url: str) -> RobotsVerdict:
+    async def verdict(self, url: str, by: Asking) -> RobotsVerdict:
         """May this canonical URL be fetched? Never raises for what the site does."""
-        if not self._respect:
-            return RobotsVerdict(True, "robots.txt is not respected (configured)")
-        rules = await self.rules(url)
-        return rules.verdict(url, self._token, self._clock())
+        return (await self.file(url, by)).verdict(url)
 
-    async def rules(self, url: str) -> RobotsRules:
-        """The rules of the URL's host, read again once they are older than their age."""
-        key = origin(url)
-        known = self._rules.get(key)
-        if known is not None and self._clock() < known.expires_at:
-            return known
-        if (task := self._under_way.get(key)) is None:
-            task = self._under_way[key] = asyncio.create_task(self._refresh(key))
-            task.add_done_callback(lambda _: self._under_way.pop(key, None))
-        # One caller that gives up must not take the answer from the others.
-        return await asyncio.shield(task)
+    async def file(self, url: str, by: Asking) -> RobotsFile:
+        """The file of the URL's host, read again by `by` once it is older than its age."""
+        key = (origin(url), by.reach)
+        while True:
+            known = self._files.get(key)
+            if known is not None and self._clock() < known.expires_at:
+                return known
+            if (task := self._under_way.get(key)) is None:
+                task = self._begin(key, by)
+            # One caller that gives up must not take the answer from the others.
+            await asyncio.wait({task})
+            if not task.cancelled():
+                return task.result()
 
-    async def _refresh(self, key: str) -> RobotsRules:
-        fresh, known = await self._read(key), self._rules.get(key)
-        if fresh.temporary and known is not None and not known.temporary:
+    def known(self, url: str, by: Asking) -> RobotsFile | None:
+        """What was read last, however old."""
+        return self._files.get((origin(url), by.reach))
+
+    def forsake(self, by: Asking) -> None:
+        """A job ends: what it was reading is read by the next that wants it."""
+        for task in [task for task, reader in self._by.items() if reader is by]:
+            task.cancel()
+
+    def _begin(self, key: _Key, by: Asking) -> "asyncio.Task[RobotsFile]":
+        task = self._under_way[key] = asyncio.create_task(self._refresh(key, by))
+        self._by[task] = by
+
+        def ended(_: object) -> None:
+            del self._under_way[key], self._by[task]
+
+        task.add_done_callback(ended)
+        return task
+
+    async def _refresh(self, key: _Key, by: Asking) -> RobotsFile:
+        known = self._files.get(key)
+        in_force = known is not None and not known.unreadable
+        fresh = await self._read_patiently(key[0], by, patience_s=0.0 if known is not None else PATIENCE_S)
+        if fresh.unreadable and in_force and known is not None:
             fresh = msgspec.structs.replace(known, expires_at=fresh.expires_at)
-        self._rules[key] = fresh
+        if len(self._files) >= MAX_KNOWN:
+            now = self._clock()
+            self._files = {each: file for each, file in self._files.items() if file.expires_at > now}
+        self._files[key] = fresh
         return fresh
 
-    async def _read(self, key: str) -> RobotsRules:
-        url = key + "/robots.txt"
+    async def _read_patiently(self, site: str, by: Asking, patience_s: float) -> RobotsFile:
+        give_up_at = self._clock() + patience_s
+        for attempt, back_off_s in enumerate(BACK_OFF_S, start=1):
+            file = await self._read(site, by, attempt)
+            pause_s = max(back_off_s, file.retry_after_s or 0.0)
+            if not file.transient or self._clock() + pause_s > give_up_at:
+                return file
+            await self._sleep(pause_s)
+        return await self._read(site, by, len(BACK_OFF_S) + 1)
+
+    async def _read(self, site: str, by: Asking, attempt: int) -> RobotsFile:
+        url = site + "/robots.txt"
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                result = await self._fetch(url, max_bytes=MAX_ROBOTS_BYTES, truncate=True)
+                result = await by.get(url, "robots", attempt=attempt, max_bytes=MAX_ROBOTS_BYTES, truncate=True)
                 if result.redirect_to is None:
                     return self._judge(result)
                 url = result.redirect_to
         except FetchError as error:
+            if error.kind == "bad_redirect":
+                return self._no_rules(f"no robots.txt ({error})")
             # The site is unwell: nothing is allowed until its rules can be read.
-            return self._unreachable(f"robots.txt is unreachable ({error})")
-        return self._everything("robots.txt redirects too often: no rules")
+            return self._unreadable(f"robots.txt is unreachable ({error})", transient=error.transient)
+        return self._no_rules("robots.txt redirects too often: no rules")
 
-    def _judge(self, result: FetchResult) -> RobotsRules:
+    def _judge(self, result: FetchResult) -> RobotsFile:
         if 200 <= result.status < 300:
-            return parse_rules(result.body, self._clock() + self._max_age_s)
+            expires_at = self._clock() + age_s(result.cache_control)
+            return RobotsFile("robots.txt", expires_at, Rules(result.body[:MAX_ROBOTS_BYTES], self._token))
         if 300 <= result.status < 500 and result.status != 429:
-            return self._everything(f"no robots.txt (status {result.status})")
-        return self._unreachable(f"robots.txt is unreachable (status {result.status})")
+            return self._no_rules(f"no robots.txt (status {result.status})", age_s(result.cache_control))
+        reason = f"robots.txt is unreachable (status {result.status})"
+        return self._unreadable(reason, transient=True, retry_after_s=result.retry_after_s)
 
-    def _everything(self, source: str) -> RobotsRules:
-        return RobotsRules(source, True, self._clock() + self._max_age_s)
+    def _no_rules(self, source: str, kept_s: float = MAX_AGE_S) -> RobotsFile:
+        return RobotsFile(source, self._clock() + kept_s)
 
-    def _unreachable(self, source: str) -> RobotsRules:
-        return RobotsRules(source, False, self._clock() + self._retry_s, temporary=True)
+    def _unreadable(self, source: str, *, transient: bool, retry_after_s: float | None = None) -> RobotsFile:
+        expires_at = self._clock() + max(RETRY_S, min(retry_after_s or 0.0, MAX_AGE_S))
+        return RobotsFile(
+            source, expires_at, unreadable=True, transient=transient, retry_after_s=retry_after_s
+        )  # fmt: skip
+
+
+def age_s(cache_control: str | None) -> float:
+    """How long a file is kept, by `Cache-Control` (RFC 9111, 5.2.2) within bounds; 24 hours where it says nothing."""
+    text = (cache_control or "").lower()
+    if _NOT_KEPT.search(text):
+        return MIN_AGE_S
+    found = _MAX_AGE.search(text)
+    return min(max(float(found[1]), MIN_AGE_S), MAX_AGE_S) if found else MAX_AGE_S

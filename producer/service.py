@@ -16,6 +16,7 @@ from headrace.kafka.startup import topics_ready
 from headrace.service import worker_name
 from headrace.settings import Settings
 from producer.health import Health
+from producer.hosts import Hosts
 from producer.jobs import Jobs
 from producer.metrics import Metrics
 from producer.ownership import Ownership
@@ -62,7 +63,8 @@ async def _tools(settings: Settings, pages_partitions: int) -> AsyncIterator[Too
     await publisher.start()
     await pool.start()
     try:
-        yield Tools(settings, publisher, pool, Reports(publisher, owner), Metrics(), pages_partitions)
+        hosts = Hosts(settings.requests_in_flight)
+        yield Tools(settings, publisher, pool, Reports(publisher, owner), Metrics(), pages_partitions, hosts)
     finally:
         await _drained(publisher)
         await publisher.stop()

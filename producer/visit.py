@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from producer.fetch import Fetcher, FetchError, FetchResult
+from producer.client import Client
+from producer.fetch import FetchError, FetchResult
 from producer.frontier import MAX_HOPS, Entry
-from producer.hosts import Hosts
 from producer.robots import RobotsCache
 from producer.scope import Scope
 from producer.work import ContentPool, PageInput, PageOutput
@@ -23,9 +23,6 @@ log = logging.getLogger(__name__)
 
 BACK_OFF_S: Final = (1.0, 4.0)
 """Pauses between attempts: three within about 5 s, more where the host asks for it."""
-ROBOTS_RETRY_S: Final = 3.0
-"""An unreadable robots.txt is asked for again within a page's attempts, not once a minute."""
-PRODUCT_TOKEN: Final = "Headrace"
 SCOPE_CACHE: Final = 50_000
 
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -56,7 +53,6 @@ class _Trouble(msgspec.Struct, frozen=True):
     reason: str
     status: int | None = None
     transient: bool = False
-    wait_s: float = 0.0
     state: PageState | None = None
     limited: bool = False
 
@@ -68,38 +64,42 @@ class Visitor:
     """
 
     def __init__(
-        self, definition: Definition, pool: ContentPool, *, user_agent: str, base: Mapping[str, PageRecord]
+        self,
+        definition: Definition,
+        pool: ContentPool,
+        client: Client,
+        robots: RobotsCache,
+        *,
+        base: Mapping[str, PageRecord],
     ) -> None:
-        source, crawl = definition.source, definition.crawl
+        source = definition.source
         self.scope = Scope.from_source(source.urls, source.include, source.exclude)
         self._chunking: Chunking = definition.chunking
         self._pool, self._base = pool, base
         self.waiting: set[asyncio.Task[Any] | None] = set()
         """Tasks in `visit` that have no request under way: cancelling them costs nothing."""
-        self._fetcher = Fetcher(user_agent, source.allow_addresses)
-        self._hosts = Hosts(crawl.concurrency_per_host, crawl.delay_s)
-        self._robots = RobotsCache(
-            self._fetcher.fetch, PRODUCT_TOKEN, respect=crawl.respect_robots, retry_s=ROBOTS_RETRY_S
-        )
+        self._client, self._robots = client, robots
+        self._respects_robots = definition.crawl.respect_robots
         self.inside = functools.lru_cache(SCOPE_CACHE)(lambda url: self.scope.verdict(url).inside)
 
     async def start(self) -> None:
-        await self._fetcher.start()
+        await self._client.start()
 
     async def stop(self) -> None:
-        await self._fetcher.stop()
+        self._robots.forsake(self._client)
+        await self._client.stop()
 
     async def visit(self, entry: Entry) -> Visit:
         """Never raises for what the site does; ends after three attempts."""
         for attempt in itertools.count(1):
             with self._waits():
-                got = await self._ask(entry)
+                got = await self._ask(entry, attempt)
             if isinstance(got, FetchResult):
                 return await self._judge(entry, attempt, got)
             if attempt > len(BACK_OFF_S) or not got.transient:
                 return self._troubled(entry, attempt, got)
             with self._waits():
-                await asyncio.sleep(max(BACK_OFF_S[attempt - 1], got.wait_s))
+                await asyncio.sleep(BACK_OFF_S[attempt - 1])
         raise AssertionError("unreachable")
 
     @contextlib.contextmanager
@@ -114,23 +114,22 @@ class Visitor:
     def _begins(self) -> None:
         self.waiting.discard(asyncio.current_task())
 
-    async def _ask(self, entry: Entry) -> FetchResult | _Trouble:
-        verdict = await self._robots.verdict(entry.url)
-        if not verdict.allowed:
-            state: PageState | None = None if verdict.temporary else "skipped"
-            return _Trouble(verdict.reason, transient=verdict.temporary, wait_s=verdict.retry_in_s or 0.0, state=state)
-        self._hosts.set_crawl_delay(entry.url, verdict.crawl_delay_s)
-        known = self._base.get(entry.url)
+    async def _ask(self, entry: Entry, attempt: int) -> FetchResult | _Trouble:
+        if self._respects_robots:
+            verdict = await self._robots.verdict(entry.url, self._client)
+            if not verdict.allowed:
+                return _Trouble(verdict.reason, state=None if verdict.unreadable else "skipped")
+            self._client.share.set_crawl_delay(entry.url, verdict.crawl_delay_s)
+        etag, last_modified = _validators(self._base.get(entry.url))
         try:
-            async with self._hosts.slot(entry.url):
-                self._begins()
-                result = await self._fetcher.fetch(entry.url, *_validators(known))
+            result = await self._client.get(
+                entry.url, "page", attempt=attempt, begins=self._begins, etag=etag, last_modified=last_modified
+            )
         except FetchError as error:
             # The site is unwell, or this page is not for us; neither is ours to mend.
             limited = error.kind in _OUTSIDE_LIMITS
-            state = "skipped" if limited else None
+            state: PageState | None = "skipped" if limited else None
             return _Trouble(error.message, transient=error.transient, state=state, limited=limited)
-        self._hosts.report(entry.url, result.status, result.retry_after_s)
         if result.status in _RETRIED:
             return _Trouble(f"status {result.status}", result.status, transient=True)
         return result

@@ -1,0 +1,113 @@
+"""Visits to pages of a real site on loopback."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from producer import robots
+from producer.client import Client
+from producer.fetch import Fetcher
+from producer.frontier import Entry
+from producer.hosts import Hosts
+from producer.robots import RobotsCache
+from producer.visit import Visit, Visitor
+from producer.work import ContentPool, PageInput, PageOutput, process_page
+from schemas.kb import Crawl, Definition, Source, resolve
+from schemas.pages import PageRecord
+from tests.fakes.site import FakeSite
+from tests.fakes.site_behaviours import redirect, reset, status
+
+
+class HerePool(ContentPool):
+    async def process(self, page: PageInput) -> PageOutput:
+        return process_page(page)
+
+
+class Visitors:
+    """Jobs of one process."""
+
+    def __init__(self, site: FakeSite) -> None:
+        self.site, self.hosts, self.robots = site, Hosts(), RobotsCache()
+        self.base: dict[str, PageRecord] = {}
+
+    def new(self, *, respect_robots: bool = True) -> Visitor:
+        source = Source(urls=(self.site.url,), allow_addresses=("127.0.0.0/8",))
+        definition = Definition(source=source, crawl=Crawl(respect_robots=respect_robots))
+        share = self.hosts.share(definition.crawl.concurrency_per_host, definition.crawl.delay_s)
+        client = Client(Fetcher("Headrace/test", source.allow_addresses), share, source.allow_addresses)
+        definition = resolve(definition, openai_available=False)
+        return Visitor(definition, HerePool(1), client, self.robots, base=self.base)
+
+    async def visits(self, *paths: str, visitor: Visitor | None = None, respect_robots: bool = True) -> list[Visit]:
+        visitor = visitor or self.new(respect_robots=respect_robots)
+        await visitor.start()
+        try:
+            return await asyncio.gather(*(visitor.visit(Entry(self.site.root + path, 0)) for path in paths))
+        finally:
+            await visitor.stop()
+
+
+@pytest.fixture
+async def visitors(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Visitors]:
+    monkeypatch.setattr(robots, "BACK_OFF_S", (0.05, 0.05))
+    monkeypatch.setattr("producer.visit.BACK_OFF_S", (0.05, 0.05))
+    monkeypatch.setattr("producer.hosts.FIRST_BACK_OFF_S", 0.05)
+    async with FakeSite(pages=40, min_kb=1, max_kb=2) as site:
+        yield Visitors(site)
+
+
+@pytest.mark.parametrize("unwell", [status(503), status(500), status(429), reset()])
+async def test_an_unreadable_robots_txt_costs_the_host_one_wait_and_not_three_tries_a_page(
+    visitors: Visitors, unwell: object
+) -> None:
+    visitors.site.behave("/robots.txt", unwell)  # type: ignore[arg-type]
+    began = time.monotonic()
+    made = await visitors.visits(*visitors.site.paths)
+    assert {(visit.state, visit.attempt) for visit in made} == {("failed", 1)}
+    assert all("robots.txt is unreachable" in str(visit.reason) for visit in made)
+    assert set(visitors.site.requests) == {"/robots.txt"}
+    assert 3 <= visitors.site.requests["/robots.txt"] <= 6, "aiohttp asks twice where a connection drops"
+    assert time.monotonic() - began < 5
+
+
+async def test_pages_of_base_are_kept_while_robots_txt_can_not_be_read(visitors: Visitors) -> None:
+    url = visitors.site.root + visitors.site.paths[1]
+    visitors.base[url] = PageRecord(
+        kb_id="kb", generation=1, job_id="before", epoch=1, attempt=1, url=url, state="fetched",
+        links=(visitors.site.url,), fetched_at="2026-01-01T00:00:00.000Z",
+    )  # fmt: skip
+    visitors.site.behave("/robots.txt", status(500))
+    (visit,) = await visitors.visits(visitors.site.paths[1])
+    assert (visit.state, visit.links) == ("kept", (visitors.site.url,))
+
+
+async def test_robots_txt_is_followed_over_a_redirect_and_asked_for_once_by_two_jobs(visitors: Visitors) -> None:
+    visitors.site.behave("/robots.txt", redirect("/elsewhere.txt"))
+    visitors.site.put("/elsewhere.txt", "User-agent: headrace\nDisallow: /docs/part-1/\n", "text/plain")
+    one, other = visitors.new(), visitors.new()
+    path, forbidden = visitors.site.paths[0], "/docs/part-1/x"
+    for visitor in (one, other):
+        made = await visitors.visits(path, forbidden, visitor=visitor)
+        assert [(visit.state, visit.reason) for visit in made] == [
+            ("fetched", None), ("skipped", "disallowed by robots.txt")
+        ]  # fmt: skip
+    assert (visitors.site.requests["/robots.txt"], visitors.site.requests[forbidden]) == (1, 0)
+
+
+async def test_robots_txt_that_is_not_respected_is_not_asked_for(visitors: Visitors) -> None:
+    visitors.site.behave("/robots.txt", status(503))
+    (visit,) = await visitors.visits(visitors.site.paths[0], respect_robots=False)
+    assert visit.state == "fetched"
+    assert visitors.site.requests["/robots.txt"] == 0
+
+
+async def test_a_page_is_asked_for_three_times_while_it_fails(visitors: Visitors) -> None:
+    path = visitors.site.paths[3]
+    visitors.site.behave(path, status(503), times=2)
+    (visit,) = await visitors.visits(path)
+    assert (visit.state, visit.attempt) == ("fetched", 3)
+    visitors.site.behave(path, status(500))
+    (visit,) = await visitors.visits(path)
+    assert (visit.state, visit.attempt, visit.status) == ("failed", 3, 500)
