@@ -1,18 +1,24 @@
-"""Runs every benchmark, one after the other: `python -m bench [name …]`."""
+"""Runs every benchmark, one after the other: `python -m bench [name … [--option …]]`; options are for a single one."""
 
+import itertools
 import subprocess
 import sys
 
-ALL = ("extract", "producer", "consumer", "end_to_end", "control", "rebuild", "vacuum", "takeover")
+ALL = ("extract", "frontier", "producer", "consumer", "end_to_end", "control", "rebuild", "vacuum", "takeover")
 
 
 def main() -> int:
-    chosen = sys.argv[1:] or ALL
+    options = list(itertools.dropwhile(lambda word: not word.startswith("-"), sys.argv[1:]))
+    chosen = sys.argv[1 : len(sys.argv) - len(options)] or ALL
     unknown = [name for name in chosen if name not in ALL]
     if unknown:
         print(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(ALL)}", file=sys.stderr)
         return 2
-    return max(subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode for name in chosen)
+    if options and len(chosen) > 1:
+        print("options are for one benchmark, named before them", file=sys.stderr)
+        return 2
+    commands = [[sys.executable, "-m", f"bench.{name}", *options] for name in chosen]
+    return max(subprocess.run(command, check=False).returncode for command in commands)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Crawl:
         self._command, self._tools, self._ground = command, tools, ground
         self._pages_partition = partition_for(command.kb_id, tools.pages_partitions)
         self._checkpoint = Checkpoint(tools.settings, command.kb_id, self._pages_partition)
-        self._frontier = Frontier(command.definition.source.max_depth)
+        self._frontier = Frontier(command.definition.source.max_depth, directory=tools.settings.data_dir / "spill")
         self._tally = Tally(command.generation)
         self._known: dict[str, PageRecord] = {}
         """From before: pages of base, and on top of them those of this generation under an older scope."""
@@ -200,12 +200,10 @@ class Crawl:
 
     async def _follow_recorded(self, visitor: Visitor, pages: Iterable[PageRecord]) -> None:
         """`pages` by depth, so that of the many links to a page the first is the shortest way to it."""
-        followed: set[str] = set()
         for number, page in enumerate(pages):
             if number % BREATH == 0:
                 await asyncio.sleep(0)  # heartbeats must go on over a million links
-            links = [link for link in page.links if link not in followed]
-            followed.update(links)
+            links = [link for link in page.links if not self._frontier.seen(link)]
             self._add_inside(visitor, [Entry(page.url, page.depth, page.discovered_from)])
             self._add_inside(visitor, links_of(page, links))
 

@@ -1,19 +1,31 @@
-"""What is still to be visited: by priority, then in order of discovery; each URL once."""
+"""What is still to be visited: by priority, then in order of discovery; each URL once.
 
-import hashlib
+In memory is what comes next and what came last of each priority, the rest in a file (`spill`). A crawl that goes by
+depth has entries of two or three depths at a time.
+"""
+
 from collections import deque
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
-CAPACITY: Final = 500_000
-"""Entries that wait at most: about 150 MB of URLs. One more is dropped, and the crawl then never counts as complete."""
+from producer.spill import SpillFile
+from producer.urltable import UrlTable
+
+CAPACITY: Final = 10_000_000
+"""URLs that are known at most: 300 MB of marks, and 2 GB on disk if all of them wait. One more is dropped, and the
+crawl then never counts as complete."""
+BLOCK: Final = 2_000
+"""Entries written and read together: 200 KB. A priority holds two such blocks in memory."""
 MAX_HOPS: Final = 10
 """Redirects in a row. RFC 9110, 15.4 leaves the number open; browsers take 20, crawlers 5 to 10."""
 
+_SEEN, _VISITED, _TOO_DEEP = 1, 2, 4
 
-class Entry(msgspec.Struct, frozen=True):
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
     """A page to visit. `depth`: links from a start URL; a redirect's target keeps its depth and counts `hops`."""
 
     url: str
@@ -28,19 +40,25 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Frontier:
-    """Entries by priority. Pure; `add`, `pop`, `visited`.
+    """Entries by priority; `add`, `pop`, `visited`.
 
-    Remembers 16 bytes per URL, not the URL: two of 10 million share a hash with a probability of 10^-25.
+    `directory` is for what memory is not to hold. `block` is for tests.
     """
 
-    def __init__(self, max_depth: int | None = None, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self,
+        max_depth: int | None = None,
+        capacity: int = CAPACITY,
+        directory: Path | None = None,
+        block: int = BLOCK,
+    ) -> None:
         self._max_depth, self._capacity = max_depth, capacity
-        self._levels: dict[int, deque[Entry]] = {}
+        self._directory, self._block = directory, block
+        self._levels: dict[int, _Queue] = {}
+        self._urgent = self._queue()
         self._waiting = 0
-        self._seen: set[bytes] = set()
-        self._visited: set[bytes] = set()
-        self._too_deep: set[bytes] = set()
-        self._urgent: deque[Entry] = deque()
+        self._known = UrlTable()
+        self._visited = 0
         self.overflowed = False
         """Something may have been linked that is not known: the frontier never counts as emptied any more."""
 
@@ -55,28 +73,31 @@ class Frontier:
     @property
     def urgent(self) -> bool:
         """The next one was readmitted: it is visited whatever the limit of pages says."""
-        return bool(self._urgent)
+        return len(self._urgent) > 0
 
     def add(self, entry: Entry) -> bool:
         """Whether it is new, not too deep, and there was room."""
-        key = _key(entry.url)
-        if self._max_depth is not None and entry.depth > self._max_depth:
-            self._too_deep.add(key)
+        marks = self._known.get(entry.url)
+        deep = self._max_depth is not None and entry.depth > self._max_depth
+        if marks & (_TOO_DEEP if deep else _SEEN):
             return False
-        if key in self._seen:
-            return False
-        if self._waiting >= self._capacity:
+        if not marks and len(self._known) >= self._capacity:
             self.overflowed = True
             return False
-        self._seen.add(key)
-        self._append(entry)
+        self._known.mark(entry.url, _TOO_DEEP if deep else _SEEN)
+        if deep:
+            return False
+        level = self._levels.get(entry.priority)
+        if level is None:
+            level = self._levels[entry.priority] = self._queue()
+        level.append(entry)
+        self._waiting += 1
         return True
 
     def readmit(self, entry: Entry) -> None:
         """To be visited (again) and before all others, whatever is known of it."""
-        key = _key(entry.url)
-        self._seen.add(key)
-        self._visited.discard(key)
+        before = self._known.mark(entry.url, _SEEN, remove=_VISITED)
+        self._visited -= bool(before & _VISITED)
         self._urgent.append(entry)
 
     def pop(self) -> Entry | None:
@@ -95,25 +116,69 @@ class Frontier:
 
     def mark_visited(self, url: str) -> None:
         """The page has a record; `add` takes it no more."""
-        key = _key(url)
-        self._seen.add(key)
-        self._visited.add(key)
+        before = self._known.mark(url, _SEEN | _VISITED)
+        self._visited += not (before & _VISITED)
+
+    def seen(self, url: str) -> bool:
+        """Whether `add` would not take it, however short the way to it."""
+        return bool(self._known.get(url) & _SEEN)
 
     def visited(self, url: str) -> bool:
-        return _key(url) in self._visited
+        return bool(self._known.get(url) & _VISITED)
 
     def too_deep(self, url: str) -> bool:
         """Whether a link to it lay deeper than allowed; it may have been visited by another one."""
-        return _key(url) in self._too_deep
+        return bool(self._known.get(url) & _TOO_DEEP)
 
     def all_among(self, urls: Iterable[str]) -> bool:
         """Whether everything visited is among `urls`, which are distinct."""
-        return sum(map(self.visited, urls)) == len(self._visited)
+        return sum(map(self.visited, urls)) == self._visited
 
-    def _append(self, entry: Entry) -> None:
-        self._levels.setdefault(entry.priority, deque()).append(entry)
-        self._waiting += 1
+    def _queue(self) -> "_Queue":
+        return _Queue(self._directory, self._block)
 
 
-def _key(url: str) -> bytes:
-    return hashlib.blake2b(url.encode(), digest_size=16).digest()
+class _Queue:
+    """First in, first out: `_first`, then whole blocks in a file, then `_last`, which becomes the next block."""
+
+    def __init__(self, directory: Path | None, block: int) -> None:
+        self._block = block
+        self._file = SpillFile(directory)
+        self._blocks: deque[tuple[int, int]] = deque()
+        self._first: deque[Entry] = deque()
+        self._last: list[Entry] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, entry: Entry) -> None:
+        self._count += 1
+        if not self._blocks and not self._last and len(self._first) < self._block:
+            self._first.append(entry)
+            return
+        self._last.append(entry)
+        if len(self._last) >= self._block:
+            data = _ENCODER.encode(self._last)
+            self._blocks.append((self._file.append(data), len(data)))
+            self._last.clear()
+
+    def popleft(self) -> Entry:
+        entry = self._first.popleft()
+        self._count -= 1
+        if not self._first:
+            self._refill()
+        return entry
+
+    def _refill(self) -> None:
+        if self._blocks:
+            self._first.extend(_DECODER.decode(self._file.read(*self._blocks.popleft())))
+            if not self._blocks:
+                self._file.clear()
+        else:
+            self._first.extend(self._last)
+            self._last.clear()
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(list[Entry])

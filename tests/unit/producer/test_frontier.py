@@ -1,7 +1,14 @@
-from hypothesis import given
+import gc
+import os
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from producer.frontier import Entry, Frontier
+from producer.urltable import UrlTable
 
 
 def drained(frontier: Frontier) -> list[str]:
@@ -65,17 +72,123 @@ def test_what_found_no_room_means_it_was_never_emptied() -> None:
     assert drained(frontier) == ["a"]
     assert frontier.overflowed
     assert not frontier.emptied
-    assert frontier.add(Entry("b", 0)), "it may be found again when there is room"
+    frontier.mark_visited("a")
+    frontier.mark_visited("c")
+    assert frontier.all_among("ac"), "what has a record is known whatever the room"
 
 
-@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 4))))
-def test_gives_back_every_distinct_url_in_order_of_depth(found: list[tuple[int, int]]) -> None:
-    frontier = Frontier()
-    depths: dict[str, int] = {}
-    for number, depth in found:
-        if frontier.add(Entry(f"u{number}", depth)):
-            depths[f"u{number}"] = depth
-    assert len(frontier) == len(depths) == len({number for number, _ in found})
-    order = drained(frontier)
-    assert sorted(order) == sorted(depths)
-    assert [depths[url] for url in order] == sorted(depths.values())
+def test_what_is_too_deep_takes_room_as_well() -> None:
+    frontier = Frontier(max_depth=0, capacity=1)
+    frontier.add(Entry("a", 1))
+    assert (frontier.too_deep("a"), frontier.overflowed) == (True, False)
+    frontier.add(Entry("b", 1))
+    assert (frontier.too_deep("b"), frontier.overflowed) == (False, True)
+
+
+def open_files(directory: Path) -> list[str]:
+    held = [Path("/proc/self/fd", fd) for fd in os.listdir("/proc/self/fd")]
+    names = [os.readlink(each) for each in held if each.is_symlink()]
+    return [name for name in names if name.startswith(str(directory))]
+
+
+def test_what_waits_is_on_disk_in_files_without_a_name(tmp_path: Path) -> None:
+    directory = tmp_path / "spilled"
+    frontier = Frontier(directory=directory, block=10)
+    frontier.add(Entry("seed", 0))
+    assert not directory.exists(), "a small crawl writes nothing"
+    found = [Entry(f"https://site.example/{n}", n % 2, f"https://site.example/from/{n}", n) for n in range(1_000)]
+    for entry in found:
+        frontier.add(entry)
+    assert list(directory.iterdir()) == [], "kill -9 leaves nothing behind"
+    assert len(open_files(directory)) == 2
+    assert sum(len(level._first) + len(level._last) for level in frontier._levels.values()) < 40
+    frontier.pop()
+    order = [frontier.pop() for _ in found]
+    assert order == sorted(found, key=lambda entry: entry.depth)
+    del frontier
+    gc.collect()
+    assert open_files(directory) == []
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_the_table_remembers_as_a_dict_does(data: st.DataObject) -> None:
+    table, model = UrlTable(), dict[str, int]()
+    urls = [f"https://site.example/{n}" for n in range(data.draw(st.integers(1, 60_000)))]
+    for step in range(1, 4):
+        for number, url in enumerate(urls[::step]):
+            assert table.mark(url, number % 8, remove=step) == model.get(url, 0)
+            model[url] = model.get(url, 0) & ~step | number % 8
+    assert len(table) == len(model)
+    assert [table.get(url) for url in urls] == [model[url] for url in urls]
+    assert table.get("https://site.example/none") == 0
+
+
+class FrontierMachine(RuleBasedStateMachine):
+    """The frontier beside lists that are searched from the front."""
+
+    URLS = st.integers(0, 40).map("https://site.example/{}".format)
+    MAX_DEPTH, CAPACITY = 3, 30
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frontier = Frontier(self.MAX_DEPTH, self.CAPACITY, block=2)
+        self.waiting: list[Entry] = []
+        self.urgent: list[Entry] = []
+        self.seen, self.deep, self.visited = set[str](), set[str](), set[str]()
+        self.overflowed = False
+
+    @rule(url=URLS, depth=st.integers(0, 4), hops=st.integers(0, 3), found=st.none() | URLS)
+    def add(self, url: str, depth: int, hops: int, found: str | None) -> None:
+        entry, known = Entry(url, depth, found, hops), self.seen | self.deep
+        deep, full = depth > self.MAX_DEPTH, len(known) >= self.CAPACITY and url not in known
+        taken = not deep and not full and url not in self.seen
+        self.overflowed |= full
+        if deep and not full:
+            self.deep.add(url)
+        if taken:
+            self.seen.add(url)
+            self.waiting.append(entry)
+        assert self.frontier.add(entry) == taken
+
+    @rule(url=URLS)
+    def mark_visited(self, url: str) -> None:
+        self.frontier.mark_visited(url)
+        self.seen.add(url)
+        self.visited.add(url)
+
+    @rule(url=URLS, depth=st.integers(0, 4))
+    def readmit(self, url: str, depth: int) -> None:
+        self.frontier.readmit(Entry(url, depth))
+        self.seen.add(url)
+        self.visited.discard(url)
+        self.urgent.append(Entry(url, depth))
+
+    @rule()
+    def pop(self) -> None:
+        source = self.urgent or self.waiting
+        expected = None
+        if source:
+            place = 0 if self.urgent else min(range(len(source)), key=lambda n: (source[n].priority, n))
+            expected = source.pop(place)
+        assert self.frontier.pop() == expected
+
+    @rule(urls=st.sets(URLS))
+    def all_among(self, urls: set[str]) -> None:
+        assert self.frontier.all_among(urls) == (self.visited <= urls)
+        assert self.frontier.all_among(urls | self.visited)
+
+    @invariant()
+    def the_rest_agrees(self) -> None:
+        frontier = self.frontier
+        assert len(frontier) == len(self.waiting) + len(self.urgent)
+        assert frontier.urgent == bool(self.urgent)
+        assert frontier.overflowed == self.overflowed
+        assert frontier.emptied == (not self.waiting and not self.urgent and not self.overflowed)
+        for url in map("https://site.example/{}".format, range(41)):
+            facts = frontier.seen(url), frontier.visited(url), frontier.too_deep(url)
+            assert facts == (url in self.seen, url in self.visited, url in self.deep)
+
+
+TestAgainstAModel: Any = FrontierMachine.TestCase
+TestAgainstAModel.settings = settings(max_examples=150, stateful_step_count=60)

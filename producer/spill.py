@@ -1,0 +1,47 @@
+"""Bytes on disk that belong to this process alone."""
+
+import os
+import tempfile
+import weakref
+from pathlib import Path
+
+
+class SpillFile:
+    """Opened with the first `append`, and unlinked at once: however the process ends, its file is gone.
+
+    `directory` is made where it is missing; None: the system's temporary one. Raises OSError when the disk is full.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._directory = directory
+        self._fd: int | None = None
+        self.size = 0
+
+    def append(self, data: bytes) -> int:
+        """Where it begins."""
+        fd, place = self._opened(), self.size
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(fd, view, self.size)
+            self.size += written
+            view = view[written:]
+        return place
+
+    def read(self, place: int, size: int) -> bytes:
+        assert self._fd is not None and place + size <= self.size
+        return os.pread(self._fd, size, place)
+
+    def clear(self) -> None:
+        """Gives its room back."""
+        if self._fd is not None:
+            os.ftruncate(self._fd, 0)
+            self.size = 0
+
+    def _opened(self) -> int:
+        if self._fd is None:
+            if self._directory is not None:
+                self._directory.mkdir(parents=True, exist_ok=True)
+            self._fd, path = tempfile.mkstemp(prefix="headrace-", dir=self._directory)
+            os.unlink(path)
+            weakref.finalize(self, os.close, self._fd)
+        return self._fd
