@@ -60,11 +60,17 @@ def accounted(command: JobCommand, epoch: int, base: PageRecord, state: PageStat
 
 
 def _kept(command: JobCommand, epoch: int, page: PageRecord, reason: str) -> PageRecord:
-    """What this generation found out under an older scope stands, save that its links may not be all any more."""
+    """What this generation found out under an older scope stands, save that its links may not be all any more: marked
+    as truncated, the next owner does not take it for visited."""
     if page.generation != command.generation:
         return accounted(command, epoch, page, "kept", reason)
     return msgspec.structs.replace(
-        page, epoch=epoch, scope_revision=command.scope_revision, etag=None, last_modified=None
+        page,
+        epoch=epoch,
+        scope_revision=command.scope_revision,
+        etag=None,
+        last_modified=None,
+        links_truncated=True,
     )
 
 

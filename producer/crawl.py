@@ -4,7 +4,9 @@
 2. The KB's partition of `pages` is read to its end: pages of this generation with a record are not visited again, their
    links make the frontier; pages of base are known with their chunks and validators (`base`), and so are pages that
    this generation recorded under an older scope, which are visited again where the scope of now finds them.
-3. Pages are visited and published (`publication`) until the frontier is empty or the page limit is reached.
+3. Pages are visited and published (`publication`) until the frontier is empty or the page limit is reached. Where a
+   page could not be read and nothing is known of what it links to, pages of base that were not come to may hang below
+   it: they are asked for themselves.
 4. Pages of base or an older scope that were not come to get their record: gone, kept, or out of scope (`accounting`).
 5. All records of 3 and 4 have their delivery report. The partition is read once more to its end at that time: count and
    digest are of what stands there, not of what is remembered. Pages that an earlier owner recorded after 2, or whose
@@ -78,7 +80,9 @@ class Crawl:
         self._known: dict[str, PageRecord] = {}
         """From before: pages of base, and on top of them those of this generation under an older scope."""
         self._outdated: dict[str, PageRecord] = {}
-        self._in_flight: set[asyncio.Task[None]] = set()
+        self._in_flight: dict[asyncio.Task[None], Entry] = {}
+        self._unread = False
+        """Whether a page's links are not known, neither from now nor from before."""
         self._publication: Publication | None = None
         self._visitor: Visitor | None = None
         self._read_to = 0
@@ -119,7 +123,7 @@ class Crawl:
         """No further request is made; `run` returns None when pages under way are recorded. Cancel it to be quicker."""
         self._halting = True
         if self._visitor is not None:
-            for task in self._in_flight & self._visitor.waiting:
+            for task in self._in_flight.keys() & self._visitor.waiting:
                 task.cancel()
 
     async def settle(self) -> None:
@@ -194,6 +198,7 @@ class Crawl:
         self._known.update(own_pages(self._outdated))
         for page in mark_visited(self._frontier, own, self._begun or 0, command.scope_revision):
             self._tally.add(page)
+            self._unread |= page.state == "failed"
         for seed in visitor.scope.seeds:
             self._frontier.add(Entry(seed, 0))
         await self._follow_recorded(visitor, (page for page in own.visited() if page.url not in outdated))
@@ -213,6 +218,8 @@ class Crawl:
             await self._visit_all(visitor, publication)
             if self._halting:
                 return None
+            if self._unread and self._frontier.emptied and self._add_unseen(visitor):
+                continue
             await self._account_for_base(visitor, publication)
             await publication.settle()
             (manifest,) = await self._checkpoint.read(self._command.generation)
@@ -238,20 +245,23 @@ class Crawl:
     async def _visit_all(self, visitor: Visitor, publication: Publication) -> None:
         while True:
             while (entry := self._next()) is not None:
-                self._in_flight.add(asyncio.create_task(self._visit(entry, visitor, publication)))
+                self._in_flight[asyncio.create_task(self._visit(entry, visitor, publication))] = entry
             if not self._in_flight:
                 return
-            done, self._in_flight = await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
+                del self._in_flight[task]
                 if not (self._halting and task.cancelled()):
                     task.result()
 
     def _next(self) -> Entry | None:
         """The next page to begin, if one may be begun now."""
-        limit = self._command.definition.source.max_pages
-        room = self._tally.against_limit + len(self._in_flight) < limit or self._frontier.urgent
+        source = self._command.definition.source
+        room = self._tally.against_limit + len(self._in_flight) < source.max_pages or self._frontier.urgent
         if self._halting or not room or len(self._in_flight) >= PAGES_IN_FLIGHT:
             return None
+        if source.max_depth is not None and any(e.depth < self._frontier.next_depth for e in self._in_flight.values()):
+            return None  # a page under way may show a shorter way there, and so further pages within the limit
         return self._frontier.pop()
 
     async def _visit(self, entry: Entry, visitor: Visitor, publication: Publication) -> None:
@@ -261,6 +271,7 @@ class Crawl:
         visit = await visitor.visit(entry)
         page = await publication.publish(visit, self._known.get(entry.url))
         self._note(page)
+        self._unread |= visit.unread
         if page.state == "kept" and page.links_truncated:
             self._frontier.overflowed = True
         self._add_inside(visitor, links_of(page, visit.links, entry.hops))
@@ -275,6 +286,11 @@ class Crawl:
         for entry in entries:
             if visitor.inside(entry.url):
                 self._frontier.add(entry)
+
+    def _add_unseen(self, visitor: Visitor) -> bool:
+        """Puts what was known before and was not come to into the frontier; whether there is any."""
+        unseen = [page for url, page in self._known.items() if visitor.inside(url) and not self._frontier.visited(url)]
+        return any([self._frontier.add(Entry(page.url, page.depth, page.discovered_from)) for page in unseen])
 
     async def _account_for_base(self, visitor: Visitor, publication: Publication) -> None:
         """Step 4."""

@@ -75,6 +75,11 @@ class Frontier:
         """The next one was readmitted: it is visited whatever the limit of pages says."""
         return len(self._urgent) > 0
 
+    @property
+    def next_depth(self) -> int:
+        """Of what `pop` returns; 0 when that is urgent, or nothing."""
+        return min(self._levels, default=0) if not self._urgent else 0
+
     def add(self, entry: Entry) -> bool:
         """Whether it is new, not too deep, and there was room."""
         marks = self._known.get(entry.url)

@@ -34,6 +34,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     """What a page came to, before anything of it is published.
 
     `content` is set for a page that was read; `links` are in scope, and all of base's where base's content stays.
+    `unread`: it could not be read, and nothing is known from before: what it links to is anyone's guess.
     """
 
     entry: Entry
@@ -44,6 +45,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     result: FetchResult | None = None
     content: PageOutput | None = None
     links: tuple[str, ...] = ()
+    unread: bool = False
 
 
 class _Trouble(msgspec.Struct, frozen=True):
@@ -138,7 +140,7 @@ class Visitor:
         if result.redirect_to is not None:
             return self._redirected(entry, attempt, result, result.redirect_to)
         known = self._base.get(entry.url)
-        if result.status == 304 and known is not None:
+        if result.status == 304 and known is not None and any(_validators(known)):
             return self._from_base(entry, attempt, "unchanged", known, result=result)
         if result.status in _GONE:
             return Visit(
@@ -190,10 +192,17 @@ class Visitor:
 
     def _troubled(self, entry: Entry, attempt: int, trouble: _Trouble) -> Visit:
         known = self._base.get(entry.url)
-        if known is not None and (trouble.state is None or trouble.limited):
+        unread = trouble.state is None or trouble.limited
+        if known is not None and unread:
             return self._from_base(entry, attempt, "kept", known, trouble=trouble)
-        state = trouble.state or "failed"
-        return Visit(entry=entry, attempt=attempt, state=state, status=trouble.status, reason=trouble.reason)
+        return Visit(
+            entry=entry,
+            attempt=attempt,
+            state=trouble.state or "failed",
+            status=trouble.status,
+            reason=trouble.reason,
+            unread=unread,
+        )
 
     def _from_base(
         self,

@@ -134,6 +134,11 @@ def definition(
     )
 
 
+def page_of(title: str, *links: str) -> str:
+    anchors = "".join(f'<a href="{link}">{link}</a>' for link in links)
+    return f"<main><h1>{title}</h1><p>What {title} has to say.</p>{anchors}</main>"
+
+
 NewJob = Callable[..., Awaitable[Job]]
 
 

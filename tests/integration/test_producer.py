@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 import psutil
 import pytest
+from aiohttp import web
 
 from headrace.kafka.publisher import Publisher
 from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, PageEnd
@@ -20,6 +21,7 @@ from tests.integration.producer_play import (
     NewJob,
     definition,
     new_job,
+    page_of,
     producer,
     proven,
     publish_generation,
@@ -237,6 +239,24 @@ async def test_limits_of_depth_and_patterns_are_kept(producer: Service, site: Fa
     assert max(page.depth for page in pages.values()) == 1
     assert not [url for url in pages if "/part-3/" in url]
     assert (await proven(job)).frontier_emptied
+
+
+async def test_depth_is_the_shortest_way_whichever_page_answers_first(
+    producer: Service, site: FakeSite, new_job: NewJob
+) -> None:
+    """B to C to D is quick, A to D is slow; E hangs below D."""
+
+    async def late(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(1)
+        return web.Response(text=page_of("a", "d"), content_type="text/html")
+
+    site.behave("/docs/a", late)
+    for name, below in (("b", "c"), ("c", "d"), ("d", "e"), ("e", "f"), ("f", "g")):
+        site.put(f"/docs/{name}", page_of(name, below))
+    job = await new_job(definition(site.url + "a", site.url + "b", max_depth=2))
+    await job.reported("finished")
+    depths = {url.removeprefix(site.url): page.depth for url, page in (await job.pages()).items()}
+    assert depths == {"a": 0, "b": 0, "c": 1, "d": 1, "e": 2}
 
 
 async def test_two_knowledge_bases_go_side_by_side(producer: Service, site: FakeSite, new_job: NewJob) -> None:

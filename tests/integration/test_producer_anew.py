@@ -18,8 +18,10 @@ from tests.integration.producer_play import (
     ended_above,
     forget_pages,
     new_job,
+    page_of,
     producer,
     proven,
+    publish_generation,
     publisher,
     settings,
     site,
@@ -97,6 +99,31 @@ async def test_a_limit_lowered_meanwhile_keeps_what_was_recorded(
     assert {url: page.chunks for url, page in after.items()} == {url: page.chunks for url, page in before.items()}
     assert {page.scope_revision for page in after.values()} == {2}
     assert (end.pages, end.errors, end.frontier_emptied) == (25, 0, False)
+
+
+async def test_what_a_wider_scope_kept_behind_a_limit_is_not_taken_for_visited(
+    site: FakeSite, new_job: NewJob, publisher: Publisher, start_producer: Callable[[], Service]
+) -> None:
+    """Its links are those of the older scope: the next owner, if it believed them, would call the rest gone."""
+    producer = start_producer()
+    site.put("/docs/", page_of("Start", "a"))
+    site.put("/docs/a", page_of("a", "b"))
+    site.put("/docs/b", page_of("b"))
+    first = await new_job(definition(site.url))
+    await first.reported("finished")
+    await publish_generation(first, publisher)
+    second = await new_job(definition(site.url, exclude=("**/b",)), generation=2, base=1)
+    await second.reported("finished")
+    await second.command("running", definition(site.url, max_pages=1))
+    epoch = (await second.reported("finished")).epoch
+    states = {url.removeprefix(site.root): page.state for url, page in (await second.pages()).items()}
+    assert states == {"/docs/": "fetched", "/docs/a": "unchanged", "/docs/b": "kept"}
+    producer.terminate()
+    start_producer()
+    await ended_above(second, epoch)
+    end = await proven(second)
+    assert (await second.pages())[site.root + "/docs/b"].state == "kept"
+    assert not end.frontier_emptied
 
 
 async def test_records_that_were_lost_are_crawled_again(

@@ -20,6 +20,7 @@ from tests.integration.producer_play import (
     NewJob,
     definition,
     new_job,
+    page_of,
     producer,
     proven,
     publish_generation,
@@ -54,11 +55,6 @@ class Refresh:
 
 
 Refreshed = Callable[..., Awaitable[Refresh]]
-
-
-def page_of(title: str, *links: str) -> str:
-    anchors = "".join(f'<a href="{link}">{link}</a>' for link in links)
-    return f"<main><h1>{title}</h1><p>What {title} has to say.</p>{anchors}</main>"
 
 
 @pytest.fixture
@@ -161,6 +157,46 @@ async def test_what_hangs_below_pages_that_fail_now_is_not_gone(
     assert got.after[site.root + "/docs/hub"].links == got.before[site.root + "/docs/hub"].links
     assert {got.state(path) for path in below} == {"unchanged"}
     assert got.end.errors == 3
+
+
+async def test_what_hung_below_a_page_that_moved_to_where_it_fails_is_asked_for(
+    producer: Service, site: FakeSite, refreshed: Refreshed
+) -> None:
+    site.put("/docs/", page_of("Start", "hub", "old-hub"))
+    site.put("/docs/hub", page_of("hub", "below", "removed"))
+    site.put("/docs/old-hub", page_of("old-hub", "below-old"))
+    for name in ("below", "removed", "below-old"):
+        site.put(f"/docs/{name}", page_of(name))
+
+    def move() -> None:
+        site.behave("/docs/hub", redirect("/docs/hub/v2"))
+        site.put("/docs/", page_of("Start", "hub", "new-hub"))
+        for path in ("/docs/hub/v2", "/docs/new-hub"):
+            site.behave(path, status(503))
+        site.remove("/docs/removed")
+
+    got = await refreshed(move)
+    assert {got.state(f"/docs/{name}") for name in ("hub/v2", "new-hub")} == {"failed"}
+    assert {got.state(f"/docs/{name}") for name in ("below", "old-hub", "below-old")} == {"unchanged"}
+    assert got.stands("/docs/below", "/docs/old-hub", "/docs/below-old")
+    assert (got.state("/docs/removed"), got.after[site.root + "/docs/removed"].status) == ("gone", 404)
+
+
+async def test_not_modified_is_only_believed_where_it_was_asked_for(
+    producer: Service, site: FakeSite, new_job: NewJob, publisher: Publisher
+) -> None:
+    """A cache before the site answers 304 to everyone."""
+    first = await new_job(definition(site.url))
+    await first.reported("finished")
+    before = await first.pages()
+    missing, sound = (site.root + path for path in site.paths[7:9])
+    await publish_generation(first, publisher, not_indexed=(before[missing].chunks[0].id,))
+    for path in site.paths[7:9]:
+        site.behave(path, status(304))
+    second = await new_job(definition(site.url), generation=2, base=1)
+    await second.reported("finished")
+    end, after = await proven(second), await second.pages()
+    assert (after[sound].state, after[missing].state, end.errors) == ("unchanged", "kept", 1)
 
 
 async def test_a_site_whose_rules_can_not_be_read_retires_nothing(
