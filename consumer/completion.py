@@ -20,7 +20,9 @@ Waiting, for a person (review) or for a resume:
 3. `review_needed` is told under the newest command's revision. Crash after: the proof runs again, and tells it again.
 
 A crawl that failed, or whose manifest is not the one it names: the generation is undone, its objects are deleted, 7 is
-told. A crash in between: the state is undone and the job was not cancelled, so the `crawl_end` does the rest.
+told. A crash in between: the state is undone and the job was not cancelled, so the `crawl_end` does the rest. Where a
+newer epoch has begun, it has written records of its own, and compaction may have removed those that an end which
+waited long names: that end is superseded, since the newer one sends its own.
 
 A repair, when `repair_end` comes behind retried dead letters of the published generation: 1 (all that stands there
 now), the deletion of 4, the state with what is still not indexed, and 7 anew. A crash in between: it comes again.
@@ -127,6 +129,8 @@ class Completion:
         if (end.pages_partition, end.pages, end.digest) != (
             self._generations.partition(command.kb_id), len(manifest.pages), difference.digest,
         ):  # fmt: skip
+            if await self._prover.begun_anew(command, item.epoch, item.raw.offset):
+                return "superseded"
             return await self._fail(command, _mismatch(len(manifest.pages), end))
         if result := await self._missing.again(command, item, manifest, difference.missing):
             return result

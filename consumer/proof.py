@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from consumer.embed import place_of
 from consumer.generations import Generations
+from consumer.item import item_of
 from consumer.manifest import Manifest
 from consumer.stalls import Stalls
 from headrace.kafka.follower import end_offset, stream_span
@@ -15,6 +16,7 @@ from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
 from headrace.state.manifest import BREATH, fold_pages
 from headrace.vectors import VectorStore, live_ids
+from schemas.chunks import CrawlBegin
 from schemas.codec import UndecodableRecord, decode
 from schemas.commands import JobCommand
 from schemas.facts import DeadLettered
@@ -77,6 +79,18 @@ class Prover:
         undone = self._generations.undone(command.kb_id)
         return await asyncio.to_thread(_difference, manifest, rows, dead, undone)
 
+    async def begun_anew(self, command: JobCommand, epoch: int, offset: int) -> bool:
+        """Whether a newer epoch is known of, or stands on the log behind `offset`, up to which it is read."""
+        state = self._generations.state(command)
+        if state is not None and state.epoch > epoch:
+            return True
+        key = command.job_id.encode()
+        async for record in self._breathing("chunks", command.partition, offset + 1):
+            found = item_of(record) if record.key == key else None
+            if found and isinstance(found.event, CrawlBegin) and found.epoch > epoch:
+                return True
+        return False
+
     async def _dead_lettered(self, command: JobCommand) -> frozenset[str]:
         """Chunk ids of the job's dead letters."""
         found: set[str] = set()
@@ -93,11 +107,11 @@ class Prover:
                 found.add(event.chunk_id)
         return frozenset(found)
 
-    async def _breathing(self, topic: str, partition: int) -> AsyncIterator[RawRecord]:
+    async def _breathing(self, topic: str, partition: int, first: int = 0) -> AsyncIterator[RawRecord]:
         """What stands there now."""
         end, read = await self._end(topic, partition), 0
         async for record in stream_span(
-            self._settings.bootstrap_servers, topic, partition, 0, end, prefix=self._settings.topic_prefix
+            self._settings.bootstrap_servers, topic, partition, first, end, prefix=self._settings.topic_prefix
         ):
             read += 1
             if read % BREATH == 0:

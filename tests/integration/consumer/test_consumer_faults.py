@@ -18,6 +18,7 @@ from schemas.kb import GenerationState, collection_name
 from tests.fakes.openai_errors import hang
 from tests.fakes.openai_server import OpenAIServer
 from tests.integration.consumer.play import everything, finished, ids, reported
+from tests.integration.consumer.test_proof import results
 from tests.support.log import PlayedJob, read_all
 from tests.support.offsets import caught_up
 from tests.support.services import Service
@@ -100,6 +101,32 @@ async def test_an_end_that_names_another_manifest_fails_its_job_and_holds_up_not
     fact = await finished(settings, job)
     assert fact.outcome == "failed" and fact.reason and "manifest" in fact.reason
     await caught_up(settings)
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["taken up after the newer epoch", "read before it"])
+async def test_such_an_end_is_superseded_where_a_newer_epoch_has_begun(
+    settings: Settings, publisher: Publisher, topics: None, environment: dict[str, str], tmp_path: Path, kb: str,
+    waits: bool,
+) -> None:  # fmt: skip
+    """What it names, compaction may have removed: the newer epoch has written records under the same keys."""
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("paused" if waits else "running")
+    await job.begin()
+    await job.page("http://site/1", ["one"])
+    await job.end(pages=9)
+    service = Service("consumer", environment, tmp_path)
+    if waits:
+        service.start()
+        await caught_up(settings)
+    await job.begin()
+    await job.end()
+    service.start() if not waits else await job.command("running")
+    try:
+        assert (await finished(settings, job)).outcome == "completed"
+        await caught_up(settings)
+        assert "superseded" in await results(settings, job, "crawl_end")
+    finally:
+        service.close()
 
 
 async def test_a_named_chunk_of_base_that_is_gone_is_an_error_and_no_endless_round(
