@@ -10,6 +10,12 @@ from schemas.codec import UndecodableRecord, decode
 from schemas.commands import JobCommand
 from schemas.events import Place
 from schemas.facts import Outcome, Result
+from schemas.topics import MAX_RECORD_BYTES
+
+MAX_REASON = 500
+"""Characters: a reason quotes what the record says, and goes into headers, events and a status."""
+MAX_NAME = 200
+"""Characters of a job's, a knowledge base's or a chunk's id: more than any of ours has."""
 
 JobRecord = CrawlBegin | Chunk | PageEnd | CrawlEnd | RepairEnd
 
@@ -47,7 +53,7 @@ class Item:
 
     def refuse(self, stage: str, reason: str) -> None:
         """The record fails by itself: it goes to the dead letters."""
-        self.result, self.stage, self.reason = "dead_lettered", stage, reason
+        self.result, self.stage, self.reason = "dead_lettered", stage, reason[:MAX_REASON]
 
     def outcome(self) -> Outcome:
         assert self.event is not None and self.result is not None
@@ -91,12 +97,21 @@ class Paid:
 
 
 def item_of(raw: RawRecord) -> Item:
-    """Decodes once, here; a record that can't be decoded is an item that is refused."""
+    """Decodes once, here; a record that can't be decoded, or is too large to work with, is an item that is refused."""
+    if raw.size > MAX_RECORD_BYTES:
+        return _refused(raw, f"it has {raw.size} bytes: {MAX_RECORD_BYTES} at most can be worked with")
     try:
         event = decode("chunks", raw.headers, raw.value)
     except (UndecodableRecord, RecursionError) as exc:  # the latter: brackets nested without end
-        item = Item(raw, None)
-        item.refuse("decode", str(exc))
-        return item
+        return _refused(raw, str(exc))
     assert isinstance(event, JobRecord)
+    names = (event.job_id, event.kb_id, event.chunk_id if isinstance(event, Chunk) else "")
+    if any(len(name) > MAX_NAME for name in names):
+        return _refused(raw, f"an id in it has more than {MAX_NAME} characters")
     return Item(raw, event)
+
+
+def _refused(raw: RawRecord, reason: str) -> Item:
+    item = Item(raw, None)
+    item.refuse("decode", reason)
+    return item

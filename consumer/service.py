@@ -49,6 +49,7 @@ from headrace.vectors import VectorStore
 from schemas.chunks import Chunk
 from schemas.commands import JobCommand
 from schemas.kb import GenerationState, KbDefined
+from schemas.topics import MAX_LETTER_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,12 @@ class Consumer:
     def __init__(self, settings: Settings, partitions: int) -> None:
         self._settings = settings
         worker = worker_name("consumer")
-        self._publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source=worker)
+        self._publisher = Publisher(
+            settings.bootstrap_servers,
+            prefix=settings.topic_prefix,
+            source=worker,
+            max_record_bytes=MAX_LETTER_BYTES,
+        )
         commands, kbs, parked = (
             Commands(on_change=self._command_changed),
             KnowledgeBases(self._kbs_changed, self._hidden),

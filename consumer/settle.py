@@ -6,17 +6,20 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from confluent_kafka import KafkaError, KafkaException
+
 from consumer.embed import place_of
-from consumer.item import Batch, Item, Paid
+from consumer.item import MAX_NAME, Batch, Item, Paid
 from consumer.judge import Judge
 from consumer.parking import Parking
 from consumer.reports import Reports
 from consumer.stalls import Stalls
 from headrace.embedding.base import Vectors
 from headrace.kafka.publisher import Publisher, wait_all
+from headrace.kafka.records import RawRecord
 from headrace.vectors import StoredChunk, Tenancy, VectorStore
 from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, RepairEnd
-from schemas.codec import now
+from schemas.codec import Headers, now
 from schemas.commands import JobCommand
 from schemas.dead_letters import reason_headers
 from schemas.events import Event, Place
@@ -140,17 +143,31 @@ class SettleStage:
             error="RecordRefused",
             message=reason,
         )
-        headers = [(name, value or b"") for name, value in raw.headers] + reasons
-        future = await self._publisher.publish_raw(
-            "dead-letters", key=raw.key, value=raw.value, headers=headers, partition=raw.partition
+        await self._reports.publish(self._dead_lettered(item, reason, await self._letter(raw, reasons)), raw.partition)
+
+    async def _letter(self, raw: RawRecord, reasons: Headers) -> Place:
+        """Its place. Of a record that `dead-letters` doesn't take, the reasons alone: they say where it stands."""
+        untouched = [(name, value or b"") for name, value in raw.headers]
+        try:
+            return await self._publish_raw(raw.key, raw.value, untouched + reasons, raw.partition)
+        except KafkaException as exc:
+            if exc.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                raise
+        log.warning("chunks %d/%d is too large for a dead letter: it is named there", raw.partition, raw.offset)
+        return await self._publish_raw(None, None, reasons, raw.partition)
+
+    async def _publish_raw(self, key: bytes | None, value: bytes | None, headers: Headers, partition: int) -> Place:
+        return await (
+            await self._publisher.publish_raw(
+                "dead-letters", key=key, value=value, headers=headers, partition=partition
+            )
         )
-        await self._reports.publish(self._dead_lettered(item, reason, await future), raw.partition)
 
     def _dead_lettered(self, item: Item, reason: str, dead_letter: Place) -> DeadLettered:
         return DeadLettered(
             job_id=item.job_id,
             chunk_id=item.event.chunk_id if isinstance(item.event, Chunk) else None,
-            record_key=(item.raw.key or b"").decode(errors="replace"),
+            record_key=(item.raw.key or b"").decode(errors="replace")[:MAX_NAME],
             topic=item.raw.topic,
             place=item.place,
             dead_letter=dead_letter,

@@ -29,7 +29,7 @@ from control.problems import NotFound, Unavailable
 from control.projection import Projection
 from control.rules import Job
 from headrace.kafka.follower import stream_span
-from headrace.kafka.publisher import Publisher, wait_all
+from headrace.kafka.publisher import MAX_RECORD_BYTES, Publisher, wait_all
 from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
 from schemas.chunks import Chunk, RepairEnd
@@ -144,6 +144,8 @@ class Retrier:
             event = decode("chunks", raw.headers, raw.value)
         except UndecodableRecord as exc:
             return NotRetried(place=letter.place, code="not_retryable", reason=f"it still can't be read: {exc}")
+        if raw.size > MAX_RECORD_BYTES:
+            return NotRetried(place=letter.place, code="not_retryable", reason=f"it is too large: {raw.size} bytes")
         if not isinstance(event, Chunk):
             return NotRetried(
                 place=letter.place, code="not_retryable", reason=f"a {event.TYPE} counts in its order only"

@@ -5,6 +5,12 @@ from dataclasses import dataclass
 
 DAY_MS = 86_400_000
 
+MAX_RECORD_BYTES = 1_024_000
+"""Of a record of `chunks`: key, value and headers. Our own are of 1,000,000 at most (librdkafka's limit); a copy says
+where its original stands in some 200 bytes more. `chunks` takes 1,048,588, and any size that compresses to that."""
+MAX_LETTER_BYTES = 16 * 1024 * 1024
+"""A dead letter is its record untouched, whatever `chunks` took, and the reason behind it."""
+
 
 @dataclass(frozen=True)
 class Topic:
@@ -27,11 +33,15 @@ TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
         Topic("commands", _COMPACT, "a job's whole desired state, by job"),
-        Topic("chunks", _KEEP, "crawl_begin, chunk, page_end and crawl_end, by job"),
+        Topic("chunks", _KEEP | {"max.message.bytes": "1048588"}, "crawl_begin, chunk, page_end and crawl_end, by job"),
         Topic("pages", _COMPACT, "what was learnt of a page: checkpoint and manifest"),
         Topic("events", _KEEP, "lifecycle, audit and outcomes, by job"),
         Topic("parked", _COMPACT, "offset spans set aside for paused jobs"),
-        Topic("dead-letters", _KEEP, "records that failed by themselves, untouched, reasons in headers"),
+        Topic(
+            "dead-letters",
+            _KEEP | {"max.message.bytes": str(MAX_LETTER_BYTES)},
+            "records that failed by themselves, untouched, reasons in headers",
+        ),
         Topic("kbs", _COMPACT, "KB definitions and generation states"),
     )
 }

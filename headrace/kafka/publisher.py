@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 MAX_IN_FLIGHT = 20_000
 """Records without a delivery report at one time: bounds memory to about 60 MB of 3 KB chunks."""
 
+MAX_RECORD_BYTES = 1_000_000
+"""librdkafka's own limit, a little below the broker's: key, value and headers, before they are compressed."""
+
 BASE_CONFIG: dict[str, Any] = {
     "acks": "all",
     "enable.idempotence": True,
@@ -35,11 +38,15 @@ BASE_CONFIG: dict[str, Any] = {
 class Publisher:
     """`start`, `publish` from the event loop, `drain`, `stop`. A fatal client error fails every future."""
 
-    def __init__(self, bootstrap_servers: str, *, prefix: str, source: str) -> None:
+    def __init__(
+        self, bootstrap_servers: str, *, prefix: str, source: str, max_record_bytes: int = MAX_RECORD_BYTES
+    ) -> None:
+        """`max_record_bytes`: a larger record is refused at once (KafkaException, MSG_SIZE_TOO_LARGE)."""
         self._prefix, self._source = prefix, source
         self._config = BASE_CONFIG | {
             "bootstrap.servers": bootstrap_servers,
             "client.id": source,
+            "message.max.bytes": max_record_bytes,
         }
         self._reported: list[tuple[asyncio.Future[Place], KafkaError | None, Message]] = []
         self._room = asyncio.Semaphore(MAX_IN_FLIGHT)

@@ -17,6 +17,12 @@ class RawRecord(msgspec.Struct, frozen=True, kw_only=True):
     timestamp_ms: int = 0
 
     @property
+    def size(self) -> int:
+        """Bytes of key, value and headers."""
+        headers = sum(len(name) + len(value or b"") for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
+
+    @property
     def next_offset(self) -> int:
         """The offset to commit once this record is done."""
         return self.offset + 1

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from confluent_kafka import Producer
 
-from headrace.kafka.publisher import Publisher
+from headrace.kafka.follower import read_span
+from headrace.kafka.publisher import BASE_CONFIG, Publisher
 from headrace.settings import Settings
 from headrace.vectors import Tenancy, VectorStore
 from schemas import identity
@@ -189,6 +191,35 @@ async def test_records_that_contradict_themselves_stall_nothing(
     await job.end()
     assert (await finished(settings, job)).outcome == "completed"
     assert [letter.stage for letter in await read_all(settings, DeadLettered)] == ["judge"] * 4
+
+
+async def test_a_record_as_large_as_the_log_takes_stops_nothing(
+    settings: Settings, publisher: Publisher, consumer: Service, store: VectorStore, kb: str
+) -> None:
+    """Such a record comes from no client of ours: the console's writes it."""
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    config = BASE_CONFIG | {"bootstrap.servers": settings.bootstrap_servers, "message.max.bytes": 2**21}
+    console = Producer(config | {"compression.type": "none"})
+    for value, kind in ((b"x" * 1_040_000, "headrace.chunk.v1"), (b"x", "x" * 600_000), (b"x" * 2**20, "x")):
+        place = {"partition": job.partition, "key": b"console", "headers": [("ce_type", kind.encode())]}
+        console.produce(settings.topic("chunks"), value, **place)
+        console.flush(30)
+    await job.page("http://site/1", ["one"])
+    await job.end()
+    assert (await finished(settings, job)).outcome == "completed"
+    await caught_up(settings)
+    letters = await read_all(settings, DeadLettered)
+    assert [letter.stage for letter in letters] == ["decode"] * 2, "the third is beyond what the log takes"
+    found = [
+        (len(raw.value or b""), len(dict(raw.headers)["ce_type"] or b""))
+        for raw in await read_span(
+            settings.bootstrap_servers, "dead-letters", job.partition, 0, 2, prefix=settings.topic_prefix
+        )
+    ]
+    assert found == [(1_040_000, 17), (1, 600_000)], "untouched"
+    assert await ids(store, job) == everything(job)
 
 
 class BlackHole:

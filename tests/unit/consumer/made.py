@@ -36,8 +36,11 @@ def command(desired: Desired = "running", revision: int = 1, **changed: Any) -> 
     return JobCommand(**fields | changed)
 
 
-def begin(origin: Place | None = None) -> CrawlBegin:
-    return CrawlBegin(job_id=JOB, kb_id=KB, generation=1, base=None, owner="test", began_at=NOW, origin=origin)
+def begin(origin: Place | None = None, **changed: Any) -> CrawlBegin:
+    fields: dict[str, Any] = {
+        "job_id": JOB, "kb_id": KB, "generation": 1, "base": None, "owner": "test", "began_at": NOW, "origin": origin,
+    }  # fmt: skip
+    return CrawlBegin(**fields | changed)
 
 
 def chunk(text: str = "text", *, epoch: int = 0, **changed: Any) -> Chunk:
