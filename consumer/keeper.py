@@ -59,6 +59,7 @@ class Keeper:
         for partition in partitions:
             for command in self._commands.of_partition(partition):
                 if not self._over(command):
+                    self._stalls.forget(command.job_id)  # another owner may have ended it since
                     self._pursue(command)
 
     async def release(self) -> None:
@@ -99,7 +100,6 @@ class Keeper:
     def _pursue(self, command: JobCommand) -> None:
         self._judge.stalled.discard(command.job_id)
         self._judge.reviewing.discard(command.job_id)
-        self._stalls.forget(command.job_id)
         self._tasks.start(command.job_id, self._duty(command))
 
     def _duty(self, command: JobCommand) -> Coroutine[Any, Any, None]:
@@ -112,6 +112,7 @@ class Keeper:
     async def _run(self, command: JobCommand) -> None:
         state = self._generations.state(command)
         if state is None or state.state == "open":
+            self._stalls.forget(command.job_id)
             await self._reports.running(command)
         if state is None or state.state != "undone":
             await self._parking.requeue(command)
@@ -124,6 +125,7 @@ class Keeper:
                 await self.window.settled_of(command.job_id)
         except TimeoutError:
             log.info("job %s holds while its last batches still wait to be written", command.job_id)
+        self._stalls.forget(command.job_id)
         await self._reports.holding(command)
 
     async def _undo(self, command: JobCommand) -> None:
@@ -147,6 +149,7 @@ class Keeper:
         place = place_of(command)
         deleted = await self._stalls.retry(lambda: self._store.undo(place, [command.generation]), [command])
         await self._parking.forget(command, self._parked.of(command.job_id))
+        self._stalls.forget(command.job_id)
         await self._reports.undone(command, deleted)
 
     def _built_on(self, command: JobCommand) -> int | None:

@@ -79,7 +79,7 @@ class Stalls:
                 await self._reports.stall(command, dependency=dependency, reason=reason, since=since, ended=True)
 
     def forget(self, job_id: str) -> None:
-        """The job starts anew (its owner reports it running, which ends what was told): a stall is told again."""
+        """Its owner is about to report on the job, which ends what was told: what lasts is told again, behind that."""
         for key in [key for key in self._told if key[0] == job_id]:
             del self._told[key]
 

@@ -1,5 +1,6 @@
 """The answer to "how is it going": one StatusAnswer from the facts and the counts, as pure functions."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from control import answers, questions
@@ -22,6 +23,8 @@ def build(
     ailments: Sequence[Ailment],
 ) -> answers.StatusAnswer:
     status = status_of(facts)
+    if status in OVER:  # nothing waits, not even where a stall's end was never told
+        told, ailments = dataclasses.replace(told, stalls=()), ()
     review = told.review if status == "needs_review" else None
     crawl = crawl_answer(told)
     return answers.StatusAnswer(
@@ -33,7 +36,7 @@ def build(
         status=status,
         phase=phase_of(facts),
         progress=progress_percent(status, crawl, tally),
-        reason=reason(command, told, () if status in OVER else ailments),
+        reason=reason(command, told, ailments),
         desired=command.desired,
         revision=command.revision,
         reflected=answers.Reflected(
@@ -50,7 +53,7 @@ def build(
         ),
         rate_chunks_per_s=None if rate is None or status in OVER else round(rate, 2),
         eta_s=remaining_s(status, crawl, tally, rate),
-        stalls=stall_answers(told, () if status in OVER else ailments),
+        stalls=stall_answers(told, ailments),
         review=review_answer(review) if review else None,
         lost=lost_answer(told),
         started_at=told.started_at,

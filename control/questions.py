@@ -128,10 +128,10 @@ def told(cursor: DuckDBPyConnection, job_id: str) -> Told:
     index = _first(rows, "index_report", facts.IndexReport)
     return Told(
         crawl=crawls[0] if crawls else None,
-        crawl_over=any(report.state in ("finished", "failed") for report in crawls),
+        crawl_over=_crawl_over(crawls),
         index=index,
         finished=_first(rows, "job_finished", facts.JobFinished),
-        stalls=_open_stalls(rows, index),
+        stalls=_open_stalls(rows),
         review=_first(rows, "review_needed", facts.ReviewNeeded),
         lost=_lost(cursor, [value for kind, value, _ in rows if kind == "records_lost"]),
         started_at=start[0] if start else None,
@@ -154,12 +154,17 @@ def _lost(cursor: DuckDBPyConnection, told: Sequence[str]) -> Lost | None:
     )
 
 
-def _open_stalls(rows: Sequence[_Fact], index: facts.IndexReport | None) -> tuple[facts.Stall, ...]:
-    """A consumer that took the job over says `running` first, and tells what it waits for anew: behind it."""
-    running = index is not None and index.state == "running"
-    taken_over = max((place for kind, _, place in rows if running and kind == "index_report"), default=-1)
+def _crawl_over(newest: Sequence[facts.CrawlReport]) -> bool:
+    """`newest`: of reports that say it is over, and of others. Where records were lost, an epoch behind it begins."""
+    over = [report.epoch for report in newest if report.state in ("finished", "failed")]
+    return bool(over) and max(over) >= max(report.epoch for report in newest)
+
+
+def _open_stalls(rows: Sequence[_Fact]) -> tuple[facts.Stall, ...]:
+    """A consumer that reports on a job tells anew, behind that, what the job still waits for."""
+    reported = max((place for kind, _, place in rows if kind == "index_report"), default=-1)
     told = [(msgspec.json.decode(value, type=facts.Stall), place) for kind, value, place in rows if kind == "stall"]
-    return tuple(s for s, place in told if not s.ended and (s.service != "consumer" or place > taken_over))
+    return tuple(s for s, place in told if not s.ended and (s.service != "consumer" or place > reported))
 
 
 def tally(cursor: DuckDBPyConnection, job_id: str, generation: int, committed: int | None) -> Tally:

@@ -295,9 +295,13 @@ def stall(service: Literal["producer", "consumer"] = "consumer") -> Stall:
     return Stall(**JOB, service=service, dependency="Weaviate", reason="down", since="2026-01-01T00:00:00.000Z")
 
 
-RUNNING = IndexReport(
-    **JOB, state="running", revision=1, group_generation=1, worker="w", reported_at="2026-01-01T00:00:05.000Z"
-)
+def report(state: Literal["running", "holding", "undone"]) -> IndexReport:
+    return IndexReport(
+        **JOB, state=state, revision=1, group_generation=1, worker="w", reported_at="2026-01-01T00:00:05.000Z"
+    )
+
+
+RUNNING = report("running")
 
 
 @pytest.mark.parametrize(
@@ -308,10 +312,36 @@ RUNNING = IndexReport(
         ([RUNNING, stall()], 1),
         ([stall("producer"), RUNNING], 1),
         ([RUNNING, msgspec.structs.replace(stall(), ended=True)], 0),
+        ([RUNNING, stall(), report("undone")], 0),
+        ([RUNNING, stall(), report("holding")], 0),
+        ([RUNNING, stall(), report("holding"), stall()], 1),
     ],
 )
-def test_who_takes_a_job_over_tells_anew_what_it_waits_for(told: list[Event], open_stalls: int) -> None:
-    """By place, not by time: the stall behind `running` counts, however long ago it began."""
+def test_who_reports_on_a_job_tells_anew_what_it_waits_for(told: list[Event], open_stalls: int) -> None:
+    """By place, not by time: the stall behind the report counts, however long ago it began."""
     filed = Filed()
     filed.apply(records("events", 1, told))
     assert len(filed.file.read(lambda cursor: questions.told(cursor, "j")).stalls) == open_stalls
+
+
+@pytest.mark.parametrize(
+    ("reports", "over"),
+    [
+        ([("crawling", 10)], False),
+        ([("crawling", 10), ("finished", 10)], True),
+        ([("finished", 10), ("crawling", 200)], False),
+        ([("finished", 10), ("crawling", 200), ("holding", 200)], False),
+        ([("finished", 10), ("crawling", 200), ("finished", 200)], True),
+        ([("finished", 10), ("crawling", 9)], True),
+        ([("failed", 10)], True),
+    ],
+)
+def test_a_crawl_that_begins_anew_is_not_over(reports: list[tuple[Any, int]], over: bool) -> None:
+    """By epoch: an older owner's word that comes late says nothing of the newer one's crawl."""
+    filed = Filed()
+    crawls = [
+        CrawlReport(**JOB, state=state, revision=1, epoch=epoch, counts=CrawlCounts(), owner="o", reported_at="t")
+        for state, epoch in reports
+    ]
+    filed.apply(records("events", 1, crawls))
+    assert filed.file.read(lambda cursor: questions.told(cursor, "j")).crawl_over is over
