@@ -3,6 +3,9 @@
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Baselines of the benchmarks, which want versions of their own.
+BENCH_VENV  := .venv-bench
+BENCH_STAMP := $(BENCH_VENV)/.installed
 # The first that is there; Debian and friends have python3.11, newer systems a newer python3.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTEST_ARGS ?=
@@ -25,6 +28,11 @@ $(STAMP): requirements/lock.txt pyproject.toml
 	@echo "Installing the pinned packages into $(VENV) (once; about a minute)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lock.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BENCH_STAMP): requirements/bench.lock $(STAMP)
+	@test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.lock
 	@touch $@
 
 demo: $(STAMP) ## start everything, ingest a sample site, ask it questions; Ctrl-C stops
@@ -51,7 +59,7 @@ faults: $(STAMP) ## random faults against real processes: RUNS=200 SEED=1 (docs/
 	@$(BIN)/python -m headrace.embedded
 	@$(BIN)/python -m tests.faults --seed $(SEED) --runs $(RUNS)
 
-bench: $(STAMP) ## what is measured, each beside its baseline
+bench: $(STAMP) $(BENCH_STAMP) ## what is measured, each beside its baseline
 	@$(BIN)/python -m bench
 
 lint: $(STAMP) ## ruff and mypy
@@ -73,8 +81,9 @@ lock: ## resolve pyproject.toml into requirements/ anew (needs uv on the PATH)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	$(UV_COMPILE) --upgrade --extra dev --output-file requirements/lock.txt pyproject.toml
 	$(UV_COMPILE) --upgrade --output-file requirements/go.lock requirements/go.in
+	$(UV_COMPILE) --upgrade --output-file requirements/bench.lock requirements/bench.in
 	@! grep -nE 'https?://' requirements/*.txt requirements/*.lock || { echo "a lock file names a host" >&2; exit 1; }
 
 clean: ## remove the environment and what tools left; keeps ~/.cache/headrace and your data
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(BENCH_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,7 +4,9 @@ import itertools
 import subprocess
 import sys
 
-ALL = ("extract", "frontier", "producer", "consumer", "end_to_end", "control", "rebuild", "vacuum", "takeover")
+ALL = (
+    "extract", "quality", "frontier", "producer", "consumer", "end_to_end", "control", "rebuild", "vacuum", "takeover",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -1,0 +1,66 @@
+"""Who reads the pages: this project's extraction, readability-lxml alone, and trafilatura in an environment of its own.
+
+trafilatura wants versions of its own, so it is not among this project's packages: `make bench` installs it from
+requirements/bench.lock into .venv-bench, and `trafilatura_worker.py` answers there, one line of JSON for each page.
+"""
+
+import json
+import logging
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lxml import html
+from readability.readability import Document as Readability
+
+from producer.content.document import NotExtractable
+from producer.extract import extract
+
+Reader = Callable[[bytes], str]
+"""A page's bytes to its main text."""
+
+ROOT = Path(__file__).parents[2]
+BENCH_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+WORKER = Path(__file__).with_name("trafilatura_worker.py")
+
+
+def ours(body: bytes) -> str:
+    try:
+        return extract("https://bench.example/page.html", body, "text/html").text
+    except NotExtractable:
+        return ""
+
+
+def readability(body: bytes) -> str:
+    logging.getLogger("readability").setLevel(logging.CRITICAL)
+    try:
+        summary = Readability(body).summary(html_partial=True)
+        return "\n".join(html.document_fromstring(summary).itertext())
+    except Exception:  # a baseline that fails on a page has found nothing there
+        return ""
+
+
+@contextmanager
+def trafilatura(*, favor_recall: bool = False) -> Iterator[Reader | None]:
+    """None where its environment is missing."""
+    if not BENCH_PYTHON.exists():
+        yield None
+        return
+    command = [str(BENCH_PYTHON), str(WORKER), *(["--favor-recall"] if favor_recall else [])]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        ask, answer = process.stdin, process.stdout
+
+        def read(body: bytes) -> str:
+            ask.write(json.dumps({"html": body.decode("utf-8", "replace")}) + "\n")
+            ask.flush()
+            return str(json.loads(answer.readline())["text"])
+
+        try:
+            yield read
+        finally:
+            ask.close()
