@@ -1,7 +1,6 @@
 """A page's bytes to a `Document`. Pure and synchronous: runs in the process pool."""
 
 import re
-from collections.abc import Iterable
 from typing import TypeAlias, cast
 from urllib.parse import unquote
 
@@ -9,6 +8,7 @@ from lxml import etree
 
 from producer.content.charset import decode
 from producer.content.document import Block, Document, NotExtractable, content_hash
+from producer.content.links import Directives, base_of, canonical_of, directives_of, links_of, refresh_of, resolved
 from producer.content.listing import json_listing, xml_listing
 from producer.content.mainpart import main_part
 from producer.content.markdown import markdown_html
@@ -16,7 +16,7 @@ from producer.content.metadata import NO_METADATA, Metadata, html_metadata
 from producer.content.plaintext import plain_blocks
 from producer.content.render import blocks_of, first_heading
 from producer.content.sniffing import kind_of
-from producer.urls import UrlError, canonical, path_of
+from producer.urls import path_of
 
 Element: TypeAlias = etree._Element
 
@@ -24,7 +24,6 @@ MAX_INPUT_BYTES = 10 * 1024 * 1024
 MAX_ELEMENTS = 300_000
 """About 150 MB of tree; real pages of 10 MB have up to 200,000."""
 MAX_ATTRIBUTES = 5_000
-MAX_LINKS = 10_000
 MAX_TITLE_CHARS = 300
 
 _LONG_TAG = re.compile("<[a-zA-Z][^<>]{20000,}")
@@ -51,7 +50,7 @@ def extract(url: str, body: bytes, content_type: str | None = None, x_robots_tag
             metadata, html = markdown_html(text)
             return _from_markdown(url, html, metadata, x_robots_tag)
         case "plain":
-            directives = _parse_directives([x_robots_tag or ""])
+            directives = directives_of(None, x_robots_tag)
             return _document(_named(url), plain_blocks(text), links=[], directives=directives, method=kind)
         case "xml" | "json":
             raise _listed(url, text, kind, x_robots_tag)
@@ -61,9 +60,9 @@ def _listed(url: str, text: str, kind: str, x_robots_tag: str | None) -> NotExtr
     """Why a list of pages is not one, with its links."""
     _refuse_costly(text)
     listing = xml_listing(text, url) if kind == "xml" else json_listing(text, url)
-    if _parse_directives([x_robots_tag or ""])[1]:
+    if directives_of(None, x_robots_tag).nofollow:
         return NotExtractable(f"{listing.what}: nofollow")
-    links = _canonical_links(listing.hrefs)
+    links = resolved(listing.hrefs, url)
     return NotExtractable(f"{listing.what}: {len(links)} links", links=links)
 
 
@@ -80,13 +79,13 @@ def _from_html(url: str, text: str, x_robots_tag: str | None) -> Document:
     _refuse_costly(text)
     root = _parse(text)
     if root is None:
-        return _document("", [], links=[], directives=_parse_directives([x_robots_tag or ""]), method="empty")
+        return _document("", [], links=[], directives=directives_of(None, x_robots_tag), method="empty")
     count = int(cast(float, _COUNT(root)))
     if count > MAX_ELEMENTS:
         raise NotExtractable(f"more than {MAX_ELEMENTS} elements", limited=True)
-    base = _base(root, url)
-    directives = _directives(root, x_robots_tag)
-    links, target = _links(root, base), _canonical_url(root, base)
+    base = base_of(root, url)
+    directives = directives_of(root, x_robots_tag)
+    links, canonical, refresh = links_of(root, base, url), canonical_of(root, base), refresh_of(root, base, url)
     metadata = html_metadata(root, _title(root))
     part, method = main_part(root, count)
     blocks = blocks_of(part, by_id=method in ("whole", "body"))
@@ -97,7 +96,8 @@ def _from_html(url: str, text: str, x_robots_tag: str | None) -> Document:
         directives=directives,
         method=method,
         metadata=metadata,
-        canonical_url=target,
+        canonical_url=canonical,
+        refresh_to=refresh,
     )
 
 
@@ -108,8 +108,8 @@ def _from_markdown(url: str, html: str, metadata: Metadata, x_robots_tag: str | 
     return _document(
         metadata.title or first_heading(blocks) or _named(url),
         blocks,
-        links=_links(root, url) if root is not None else [],
-        directives=_parse_directives([x_robots_tag or ""]),
+        links=links_of(root, url, url) if root is not None else [],
+        directives=directives_of(None, x_robots_tag),
         method="markdown",
         metadata=metadata,
     )
@@ -125,10 +125,11 @@ def _document(
     blocks: list[Block],
     *,
     links: list[str],
-    directives: tuple[bool, bool],
+    directives: Directives,
     method: str,
     metadata: Metadata = NO_METADATA,
     canonical_url: str | None = None,
+    refresh_to: str | None = None,
 ) -> Document:
     return Document(
         title=title[:MAX_TITLE_CHARS],
@@ -137,10 +138,11 @@ def _document(
         links=links,
         content_hash=content_hash(title[:MAX_TITLE_CHARS], blocks),
         canonical_url=canonical_url,
+        refresh_to=refresh_to,
         description=metadata.description,
         published_on=metadata.published_on,
-        noindex=directives[0],
-        nofollow=directives[1],
+        noindex=directives.noindex,
+        nofollow=directives.nofollow,
         method=method,
     )
 
@@ -153,72 +155,6 @@ def _parse(text: str) -> Element | None:
     except etree.XMLSyntaxError:
         # This page is empty or beyond the parser's limits: it has no text.
         return None
-
-
-def _base(root: Element, url: str) -> str:
-    for element in root.iter("base"):
-        if href := element.get("href"):
-            try:
-                return canonical(href, url)
-            except UrlError:
-                return url
-    return url
-
-
-def _links(root: Element, base: str) -> list[str]:
-    hrefs = (
-        href
-        for element in root.iter("a", "area")
-        if (href := element.get("href")) and "nofollow" not in (element.get("rel") or "").lower().split()
-    )
-    return _canonical_links((href, base) for href in hrefs)
-
-
-def _canonical_links(hrefs: Iterable[tuple[str, str]]) -> list[str]:
-    """Of (href, base). Each target once; fragments of one page fold into it; what isn't http(s) is left out."""
-    found: dict[str, None] = {}
-    seen: set[tuple[str, str]] = set()
-    for href, base in hrefs:
-        target = href.partition("#")[0].strip()
-        if not target or (target, base) in seen:
-            continue
-        seen.add((target, base))
-        try:
-            found[canonical(target, base)] = None
-        except UrlError:
-            continue
-        if len(found) >= MAX_LINKS:
-            break
-    return list(found)
-
-
-def _canonical_url(root: Element, base: str) -> str | None:
-    for element in root.iter("link"):
-        if "canonical" in (element.get("rel") or "").lower().split() and (href := element.get("href")):
-            try:
-                return canonical(href, base)
-            except UrlError:
-                return None
-    return None
-
-
-def _directives(root: Element, x_robots_tag: str | None) -> tuple[bool, bool]:
-    metas = [
-        element.get("content") or ""
-        for element in root.iter("meta")
-        if (element.get("name") or "").lower() in ("robots", "headrace")
-    ]
-    return _parse_directives([*metas, x_robots_tag or ""])
-
-
-def _parse_directives(values: list[str]) -> tuple[bool, bool]:
-    """(noindex, nofollow). A header directive for another robot (`otherbot: noindex`) doesn't count."""
-    tokens: set[str] = set()
-    for directive in ",".join(values).lower().split(","):
-        agent, colon, value = directive.rpartition(":")
-        if not colon or agent.strip() in ("headrace", "*"):
-            tokens.add((value if colon else directive).strip())
-    return bool(tokens & {"noindex", "none"}), bool(tokens & {"nofollow", "none"})
 
 
 def _title(root: Element) -> str:

@@ -253,7 +253,7 @@ def _result(
         etag=headers.get("ETag"),
         last_modified=headers.get("Last-Modified"),
         retry_after_s=retry_after_seconds(headers.get("Retry-After")),
-        x_robots_tag=", ".join(headers.getall("X-Robots-Tag", [])) or None,
+        x_robots_tag="\n".join(headers.getall("X-Robots-Tag", [])) or None,
         cache_control=headers.get("Cache-Control"),
         redirect_to=redirect_to,
         truncated=body.truncated,

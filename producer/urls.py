@@ -1,4 +1,11 @@
-"""Canonical URLs by the WHATWG URL standard, so that one page has one key in every topic."""
+"""Canonical URLs by the WHATWG URL standard, so that one page has one key in every topic.
+
+Four things are dropped beyond the standard's own normalisation, since they don't name another page: the fragment (of
+`#!` too: that scheme is dead, and what it loads takes a browser), the mark of an empty query, tracking parameters, and
+session ids in path and query. The rest of a query keeps its order: sorting it can change what a server answers
+(repeated names, `a[]=`), and pages that two orders of it do name are recognised by their content.
+The table tests/unit/producer/url_cases.json holds what is expected, and marks each case that is ours with the reason.
+"""
 
 import re
 from urllib.parse import unquote_plus
@@ -14,6 +21,20 @@ _TRACKING_NAMES = frozenset(
     "vero_id oly_anon_id oly_enc_id wickedid s_cid mkt_tok srsltid _openstat _ga _gl".split()
 )
 _HAS_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*:")
+_C0_AND_SPACE = "".join(map(chr, range(0x21)))
+"""What the standard takes off both ends; Python's own idea of white space is wider."""
+_TAB_OR_NEWLINE = str.maketrans("", "", "\t\n\r")
+
+_SESSION_NAMES = frozenset(
+    "jsessionid phpsessid sessionid session_id sessid asp.net_sessionid cfid cftoken oscsid zenid xtcsid".split()
+)
+_PERHAPS_SESSION_NAMES = frozenset(("sid", "s", "session"))
+"""They name sections, too, so their value must look like a token."""
+_SESSION_PREFIX = "aspsessionid"
+_TOKEN = re.compile(r"(?=[a-z]*\d)(?:[0-9a-f]{16,64}|(?=\d*[a-z])[0-9a-z]{24,128})", re.I)
+_PATH_SESSION = re.compile(r";(?:jsessionid|phpsessid)=[^/?;]*|(?<=/)\((?:[A-Z]\([^()/?]*\))+\)/", re.I)
+"""`;jsessionid=…` of servlet containers, and the segment `(S(…))/` of ASP.NET."""
+_PATH_PERHAPS_SESSION = re.compile(r";sid=([^/?;]*)", re.I)
 
 
 class UrlError(ValueError):
@@ -24,7 +45,7 @@ def canonical(url: str, base: str | None = None) -> str:
     """The one spelling under which a page is known.
 
     Resolves against `base`, lower-cases scheme and host, applies punycode and percent-encoding as browsers do,
-    drops the fragment, the default port and tracking parameters; the rest of the query keeps its order.
+    drops the fragment, the default port, tracking parameters and session ids; the rest of the query keeps its order.
     Raises UrlError for anything that isn't http(s), carries credentials, or has no host.
     """
     href = _parse(url, base).partition("#")[0]
@@ -36,6 +57,8 @@ def canonical(url: str, base: str | None = None) -> str:
         raise UrlError(f"a URL must not carry a user name or password: {scheme}://…@{_host_of(rest)}")
     if "?" in href:
         href = _with_clean_query(href)
+    if ";" in href or "/(" in href:
+        href = _without_path_session(href)
     if len(href) > MAX_URL_CHARS:
         raise UrlError(f"longer than {MAX_URL_CHARS} characters: {_quoted(url)}")
     return href
@@ -58,7 +81,7 @@ def path_of(url: str) -> str:
 
 def _parse(url: str, base: str | None) -> str:
     """Normalised by the standard, as text: past this, `#`, `?` and `@` stand only where they mean something."""
-    text = url.strip()
+    text = url.strip(_C0_AND_SPACE).translate(_TAB_OR_NEWLINE)
     if base is None and not _HAS_SCHEME.match(text):
         raise UrlError(f"not an absolute URL (did you mean https://{text}?): {_quoted(url)}")
     try:
@@ -68,19 +91,32 @@ def _parse(url: str, base: str | None) -> str:
 
 
 def _with_clean_query(href: str) -> str:
-    """Without tracking parameters, and without the mark of an empty query."""
+    """Without tracking parameters, session ids, and the mark of an empty query."""
     path, _, query = href.partition("?")
-    kept = "&".join(part for part in query.split("&") if not _is_tracking(part))
+    kept = "&".join(part for part in query.split("&") if not _is_dropped(part))
     return f"{path}?{kept}" if kept else path
+
+
+def _without_path_session(href: str) -> str:
+    """Once more through the parser where something went: `..;jsessionid=1` is a dot segment without its id."""
+    path, mark, query = href.partition("?")
+    clean = _PATH_SESSION.sub("", path)
+    clean = _PATH_PERHAPS_SESSION.sub(lambda found: "" if _TOKEN.fullmatch(found[1]) else found[0], clean)
+    return href if clean == path else str(ada_url.normalize_url(clean + mark + query))
 
 
 def _host_of(rest: str) -> str:
     return rest.split("/", 3)[2].rpartition("@")[2]
 
 
-def _is_tracking(parameter: str) -> bool:
-    name = unquote_plus(parameter.partition("=")[0]).lower()
-    return name in _TRACKING_NAMES or name.startswith(_TRACKING_PREFIXES)
+def _is_dropped(parameter: str) -> bool:
+    raw_name, _, value = parameter.partition("=")
+    name = unquote_plus(raw_name).lower()
+    if name in _TRACKING_NAMES or name in _SESSION_NAMES:
+        return True
+    if name.startswith((*_TRACKING_PREFIXES, _SESSION_PREFIX)):
+        return True
+    return name in _PERHAPS_SESSION_NAMES and _TOKEN.fullmatch(value) is not None
 
 
 def _quoted(url: str) -> str:

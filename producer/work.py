@@ -54,6 +54,7 @@ class PageOutput(msgspec.Struct, frozen=True):
     title: str = ""
     language: str | None = None
     canonical_url: str | None = None
+    refresh_to: str | None = None
     description: str | None = None
     published_on: str | None = None
     noindex: bool = False
@@ -97,6 +98,7 @@ def _output(url: str, document: Document, chunks: list[ChunkText], spent_s: tupl
         title=document.title,
         language=document.language,
         canonical_url=document.canonical_url,
+        refresh_to=document.refresh_to,
         description=document.description,
         published_on=document.published_on,
         noindex=document.noindex,

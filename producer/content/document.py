@@ -40,7 +40,8 @@ class Document(msgspec.Struct, frozen=True):
     """A page's content.
 
     `links`: canonical, absolute, in page order, each once, without `rel=nofollow`; from the whole page, navigation
-    included. They are given even when the page says nofollow: `nofollow` and `noindex` are for the crawl to heed.
+    included (see `links`). They are given even when the page says nofollow: that is for the crawl to heed, as is
+    `noindex`. `canonical_url` may be the page's own, `refresh_to` is another's.
     `content_hash`: sha256 hex of title and text, so that a page whose frame alone changed counts as unchanged.
     `published_on`: an ISO 8601 date.
     `method` says how the main content was found.
@@ -52,6 +53,7 @@ class Document(msgspec.Struct, frozen=True):
     links: list[str]
     content_hash: str
     canonical_url: str | None = None
+    refresh_to: str | None = None
     description: str | None = None
     published_on: str | None = None
     noindex: bool = False
