@@ -109,7 +109,7 @@ class FakeSite(LoopbackServer):
         return app
 
     async def _visit(self, request: web.Request) -> web.StreamResponse:
-        path, status = request.path, 0
+        path, status, came_s = request.path, 0, time.monotonic()
         self.requests[path] += 1
         try:
             if self.latency_s:
@@ -120,7 +120,7 @@ class FakeSite(LoopbackServer):
             return response
         finally:
             agent = request.headers.get("User-Agent", "")
-            self.visits.append(Visit(time.monotonic(), path, status, agent))
+            self.visits.append(Visit(came_s, path, status, agent))
 
     async def _respond(self, request: web.Request) -> web.StreamResponse:
         behaviour = self._next_behaviour(request.path)

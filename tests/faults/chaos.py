@@ -50,14 +50,17 @@ class Chaos:
         for kb in self._kbs:
             self._timeline.met[_name(fault), kb.status] += 1
         self._timeline.say(f"{fault}")
-        from_s = time.monotonic()
+        disturbance = Disturbance(fault.worker, fault.kind, time.monotonic())
+        self._timeline.disturbances.append(disturbance)
         await self._do(fault)
         self._timeline.say(f"over: {fault.kind} {fault.worker}")
-        self._timeline.disturbances.append(Disturbance(fault.worker, fault.kind, from_s, time.monotonic()))
+        disturbance.until_s = time.monotonic()
 
     async def _do(self, fault: Fault) -> None:
         if fault.worker:
             await self._to_worker(self._lane.workers[fault.worker], fault)
+        elif fault.kind == "outage":
+            await self._outage(fault)
         elif fault.kind == "site_slow":
             await self._slow_sites(fault)
         elif fault.kind == "openai_slow":
@@ -69,6 +72,15 @@ class Chaos:
             self._lane.openai.fail(failures[fault.kind])
             await asyncio.sleep(fault.lasts_s)
             self._lane.openai.heal()
+
+    async def _outage(self, fault: Fault) -> None:
+        """A server is away for everyone: for some it refuses, for others it is mute."""
+        assert fault.wire is not None
+        for number, worker in enumerate(self._lane.workers.values()):
+            self._be(worker, fault.wire, "cut" if number % 2 else "mute")
+        await asyncio.sleep(fault.lasts_s)
+        for worker in self._lane.workers.values():
+            self._be(worker, fault.wire, "whole")
 
     async def _slow_sites(self, fault: Fault) -> None:
         for kb in self._kbs:

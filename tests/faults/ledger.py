@@ -1,7 +1,9 @@
 """What the log says, kept in memory by knowledge base: the facts that everything else is held against."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from datetime import datetime
 
 from headrace.kafka.follower import Follower
 from headrace.kafka.records import RawRecord
@@ -10,6 +12,7 @@ from headrace.state.kbs import KnowledgeBases
 from schemas.codec import UndecodableRecord, decode
 from schemas.commands import JobCommand
 from schemas.facts import CrawlReport, IndexReport, JobFinished, Outcomes, RecordsLost
+from schemas.kb import GenerationState, KbDefined
 from schemas.parked import ParkedSpan
 
 
@@ -17,7 +20,9 @@ class Ledger:
     """Follows one lane's topics past every wire: `start`, `catch_up`, `stop`."""
 
     def __init__(self, settings: Settings) -> None:
-        self.kbs = KnowledgeBases()
+        self.kbs = KnowledgeBases(self._kb_changed)
+        self.published_s: dict[tuple[str, int], float] = {}
+        """When a generation was published, by its own word, on `time.monotonic`'s clock."""
         self.commands: dict[str, dict[str, JobCommand]] = defaultdict(dict)
         self.finished: dict[str, JobFinished] = {}
         self.crawled: dict[str, CrawlReport] = {}
@@ -50,6 +55,11 @@ class Ledger:
 
     async def stop(self) -> None:
         await self._follower.stop()
+
+    def _kb_changed(self, event: KbDefined | GenerationState) -> None:
+        if isinstance(event, GenerationState) and event.state == "published":
+            ago_s = time.time() - datetime.fromisoformat(event.changed_at).timestamp()
+            self.published_s.setdefault((event.kb_id, event.generation), time.monotonic() - ago_s)
 
     def _fact(self, raw: RawRecord) -> None:
         if raw.value is None:

@@ -162,7 +162,7 @@ class Player:
         if taken and deed == "approve":
             job.approved = True
         elif taken and deed != "vacuum":
-            job.last = deed
+            job.last, job.last_s = deed, time.monotonic()
         if taken and deed in ("pause", "resume", "cancel"):
             self._timeline.comes(deed)
         return taken

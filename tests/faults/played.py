@@ -14,17 +14,22 @@ from tests.faults.schedule import Deed, Moment
 
 COMPLETED = frozenset({"completed", "completed_with_errors"})
 OVER = COMPLETED | frozenset({"cancelled", "failed"})
+LOSING = frozenset({"kill", "freeze", "cut", "mute", "slow", "outage"})
+"""Faults of a worker after which it may go on with what it knew before; of a consumer, they may cost one window: what
+was embedded, or asked for, and not yet written."""
 
 
 @dataclass
 class Job:
-    """`last`: the last deed that was accepted. `asked`: the last asked for at `asked_s`, whether taken or not."""
+    """`last`: the last deed that was accepted, at `last_s`. `asked`: the last asked for at `asked_s`, whether taken
+    or not."""
 
     generation: int
     job_id: str
     version: Version
     started_s: float
     last: Deed | None = None
+    last_s: float = 0.0
     asked: Deed | None = None
     asked_s: float = 0.0
     ended_s: float = float("inf")
@@ -43,9 +48,13 @@ class Span:
 
 @dataclass(frozen=True)
 class Searched:
+    """`asked_for`: the query's words. `found`: how many hits."""
+
     at_s: float
     generation: int
     provisional: bool
+    asked_for: frozenset[str]
+    found: int
     hits: frozenset[tuple[str, str]]
 
 
@@ -85,12 +94,18 @@ class Kb:
         }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Disturbance:
+    """A fault; `worker` is empty where it befell all of them, or a fake."""
+
     worker: str
     kind: str
     from_s: float
-    until_s: float
+    until_s: float = float("inf")
+
+    def of(self, service: str) -> bool:
+        """Whether it befell a worker of that service, so that it may have missed what the others were told."""
+        return self.kind in LOSING and self.worker.partition("-")[0] in (service, "")
 
 
 @dataclass(frozen=True)
@@ -132,6 +147,10 @@ class Timeline:
 
     def count(self, what: str) -> None:
         self.counts[what] += 1
+
+    def excuses(self, service: str, from_s: float, until_s: float) -> bool:
+        """Whether a worker of `service` was disturbed in that time."""
+        return any(each.of(service) and each.from_s < until_s and each.until_s > from_s for each in self.disturbances)
 
     def breaks(self, invariant: str, detail: str) -> None:
         self.broken.append(Broken(invariant, detail))

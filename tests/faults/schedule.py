@@ -13,7 +13,7 @@ When = Literal["after", "at_share", "at_crawl_end", "once_held"]
 producer has told the end. once_held: once the last pause is told, or a while after it."""
 
 FaultKind = Literal[
-    "kill", "freeze", "restart", "join", "leave", "cut", "mute", "slow",
+    "kill", "freeze", "restart", "join", "leave", "cut", "mute", "slow", "outage",
     "openai_429", "openai_500", "openai_malformed", "openai_slow", "site_slow",
 ]  # fmt: skip
 Server = Literal["kafka", "weaviate", "openai"]
@@ -59,7 +59,8 @@ class Life:
 
 @dataclass(frozen=True)
 class Fault:
-    """`worker`: whom it befalls, e.g. consumer-2; empty for the fakes. `wire`: which of its wires.
+    """`worker`: whom it befalls, e.g. consumer-2; empty for the fakes, and for an outage, which befalls all. `wire`:
+    which of its wires.
 
     With `upon`, it waits from `at_s` on for the next such moment of any job, and `lag_s` more. A kill with a wire: the
     wire is slow for the last moments, which holds the gaps between two writes open.
@@ -149,12 +150,15 @@ def _faults(die: random.Random, producers: int, consumers: int) -> Iterator[Faul
     for _ in range(die.randint(2, 5)):
         at_s = round(die.uniform(0.3, FAULTS_WITHIN_S), 2)
         kind: FaultKind = die.choices(
-            ("kill", "freeze", "restart", "cut", "mute", "slow", "join", "leave",
+            ("kill", "freeze", "restart", "cut", "mute", "slow", "join", "leave", "outage",
              "openai_429", "openai_500", "openai_malformed", "openai_slow", "site_slow"),
-            (6, 4, 3, 3, 3, 4, 2, 1, 1, 1, 1, 1, 2),
+            (6, 4, 3, 3, 3, 4, 2, 1, 2, 1, 1, 1, 1, 2),
         )[0]  # fmt: skip
         if kind.startswith(("openai", "site")):
             yield Fault(at_s, kind, round(die.uniform(0.5, 3.0), 2))
+            continue
+        if kind == "outage":
+            yield Fault(at_s, kind, round(die.uniform(0.5, 5.0), 2), wire=die.choice(("kafka", "weaviate", "openai")))
             continue
         service = die.choices(("consumer", "producer", "control"), (5, 4, 2))[0]
         if kind in ("join", "leave") and service == "control":  # there is one control

@@ -1,31 +1,34 @@
 """The invariants, checked once every job has come to a stable end."""
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from tests.faults.lane import EMBED_BATCH, EMBED_WINDOW, Lane
 from tests.faults.ledger import Ledger
 from tests.faults.life import Asking
 from tests.faults.model import Content, crawl, with_text
-from tests.faults.played import COMPLETED, Job, Kb, Span, Timeline
-from tests.faults.watch import Row, rows_of, visible_at
+from tests.faults.played import COMPLETED, LOSING, Job, Kb, Span, Timeline
+from tests.faults.watch import HITS, Row, rows_of, visible_at
 from tests.support.offsets import group_offsets
 
 Json = dict[str, Any]
 SETTLE_S = 15.0
 SWEPT_S = 30.0
 """Undone generations are swept every 20 s, and before each proof."""
-LOSING = frozenset({"kill", "freeze", "cut", "mute", "slow"})
-"""Faults of a consumer that may cost one window: what was embedded, or asked for, and not yet written."""
+LATE_S = 3.0
+"""From an accepted command until every worker that hears of it has let go."""
 
 
 class Verifier:
     def __init__(self, lane: Lane, ledger: Ledger, kbs: list[Kb], timeline: Timeline) -> None:
         self._lane, self._ledger, self._kbs, self._timeline = lane, ledger, kbs, timeline
         self._asking = Asking(lane.api)
+        self._again = 0
 
     async def verify(self) -> None:
         """What doesn't hold is noted in the timeline."""
@@ -38,6 +41,7 @@ class Verifier:
         for kb in [kb for kb in self._kbs if kb.jobs]:
             await self._kb(kb)
             self._timeline.counts["spans parked"] += self._ledger.parked[kb.kb_id]
+        self._paid_bound()
         self._timeline.counts["jobs at work on one partition at a time"] += self._neighbours()
 
     def _neighbours(self) -> int:
@@ -150,6 +154,15 @@ class Verifier:
             allowed = {"cancelled"}
         if status not in allowed:
             self._breaks("status truthful", f"{where}: after {job.last} it is {status}, reason {now['reason']}")
+        published_s = self._ledger.published_s.get((kb.kb_id, job.generation), 0.0)
+        if (
+            status in COMPLETED
+            and job.last in ("cancel", "pause")
+            and published_s > job.last_s + LATE_S
+            and not self._timeline.excuses("consumer", job.last_s, published_s)
+        ):
+            late_s = published_s - job.last_s
+            self._breaks("commands are obeyed", f"{where}: published {late_s:.1f} s after the {job.last} was accepted")
         if untrue := self._untrue(kb, job, status):
             self._breaks("status truthful", f"{where} is {status}, but {untrue}")
         state = self._ledger.kbs.generation(kb.kb_id, job.generation)
@@ -232,6 +245,12 @@ class Verifier:
         for seen in kb.searched:
             content = contents.get(seen.generation)
             strange = seen.hits - content.texts if content else seen.hits
+            least = 0 if seen.provisional or not content else _findable(content, seen.asked_for)
+            if seen.found < least:
+                when = seen.at_s - self._timeline.began_s
+                detail = f"{kb.kb_id} at {when:.3f}: {seen.found} hits at {seen.generation}, there are {least}"
+                self._breaks("no half refresh in a search", f"{detail} for {sorted(seen.asked_for)}")
+                return
             if strange:
                 when = seen.at_s - self._timeline.began_s
                 url, text = next(iter(strange))
@@ -264,10 +283,25 @@ class Verifier:
                     self._breaks("paused means paused", detail)
                     return
 
+        for span in kb.spans:
+            self._rests(kb, span)
+
+    def _rests(self, kb: Kb, span: Span) -> None:
+        """Nothing of a paused job is fetched or published."""
+        until_s, began_s = span.until_s or time.monotonic(), self._timeline.began_s
+        told = f"{kb.kb_id}: paused told at {span.from_s - began_s:.3f}"
+        for visit in kb.site.visits:
+            if span.from_s < visit.at_s < until_s and not self._timeline.excuses("producer", span.paused_s, visit.at_s):
+                self._breaks("paused means paused", f"{told}, {visit.path} is asked for at {visit.at_s - began_s:.3f}")
+                return
+        published_s = self._ledger.published_s.get((kb.kb_id, span.job.generation), 0.0)
+        if span.from_s < published_s < until_s and not self._timeline.excuses("consumer", span.paused_s, published_s):
+            self._breaks("paused means paused", f"{told}, published at {published_s - began_s:.3f}")
+
     def _could_not_know(self, worker: str, span: Span, at_s: float) -> bool:
         """A worker that was frozen or cut off between the pause and the call is told nothing, and stops nothing."""
         return any(
-            each.worker == worker and each.kind in LOSING and each.from_s < at_s and each.until_s > span.paused_s
+            each.worker in (worker, "") and each.kind in LOSING and each.from_s < at_s and each.until_s > span.paused_s
             for each in self._timeline.disturbances
         )
 
@@ -278,14 +312,19 @@ class Verifier:
             if asked.readable:
                 times.update(inputs.intersection(asked.texts))
         again = sum(max(0, count - 1 - self._wiped(kb, text, cancelled)) for text, count in times.items())
-        losing = [each for each in self._timeline.disturbances if _is_losing(each.worker, each.kind)]
-        bound = EMBED_BATCH * EMBED_WINDOW * len(losing)
+        self._again += again
         self._timeline.counts["texts embedded"] += times.total()
         self._timeline.counts["texts embedded again"] += again
-        if again > bound:
-            self._breaks(
-                "no text paid for twice", f"{kb.kb_id}: {again} texts again, {len(losing)} crashes allow {bound}"
-            )
+
+    def _paid_bound(self) -> None:
+        """One window for each fault of a consumer; an outage befalls each of them."""
+        consumers = sum(name.startswith("consumer") for name in self._lane.workers)
+        losing = [each for each in self._timeline.disturbances if each.of("consumer")]
+        windows = sum(1 if each.worker else consumers for each in losing)
+        bound = EMBED_BATCH * EMBED_WINDOW * windows
+        if self._again > bound:
+            detail = f"{self._again} texts again, {len(losing)} faults of consumers allow {bound}"
+            self._breaks("no text paid for twice", detail)
 
     def _wiped(self, kb: Kb, text: str, cancelled: list[Job]) -> int:
         """In how many cancelled jobs' time the text was embedded."""
@@ -297,8 +336,15 @@ class Verifier:
         return (asked for asked in self._lane.openai.asked if job.started_s <= asked.at_s < until_s)
 
 
-def _is_losing(worker: str, kind: str) -> bool:
-    return worker.startswith("consumer") and kind in LOSING
+def _findable(content: Content, words: frozenset[str]) -> int:
+    """How many hits a search by these words has at least; chunks that hold them in their title alone come on top."""
+    return min(HITS, sum(not words.isdisjoint(_words(text)) for _, text in content.texts))
+
+
+@lru_cache(20_000)
+def _words(text: str) -> frozenset[str]:
+    """As Weaviate takes them apart: runs of letters and digits, in lower case."""
+    return frozenset(re.findall(r"[^\W_]+", text.lower()))
 
 
 def _difference(found: Iterable[str], wanted: frozenset[str]) -> str:

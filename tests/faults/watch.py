@@ -1,6 +1,7 @@
 """Eyes that look on all the while: one that searches and asks for the status, and one that lists the whole index."""
 
 import asyncio
+import contextlib
 import random
 import time
 
@@ -27,6 +28,7 @@ class Watcher:
         self._kbs, self._asking, self._store = kbs, asking, store
         self._ledger, self._timeline = ledger, timeline
         self._die = random.Random(1)
+        self._cancelled: set[str] = set()
 
     async def search(self) -> None:
         """For ever: each answer is noted, to be judged at the end of the run."""
@@ -53,6 +55,9 @@ class Watcher:
         job = next((job for job in kb.jobs if job.job_id == now["job_id"]), None)
         if job is not None and job.asked != "rollback":  # which takes an end back
             self._hold_to_its_end(kb, job, now["status"])
+            if now["status"] == "cancelled" and job.job_id not in self._cancelled:
+                self._cancelled.add(job.job_id)
+                await self._hold_to_cancelled(kb, job)
 
     def _hold_to_its_end(self, kb: Kb, job: Job, status: str) -> None:
         told = kb.told.get(job.job_id)
@@ -62,14 +67,31 @@ class Watcher:
             job.ended_s = min(job.ended_s, time.monotonic())
             kb.told[job.job_id] = status
 
+    async def _hold_to_cancelled(self, kb: Kb, job: Job) -> None:
+        """Nothing of it is there once `cancelled` is told; a worker that slept meanwhile may write late."""
+        with contextlib.suppress(DependencyUnwell):
+            left = sum(job.generation in (born, retired) for _, born, retired, _ in await rows_of(self._store, kb))
+            if left and not self._timeline.excuses("consumer", job.started_s, time.monotonic()):
+                detail = f"{kb.kb_id}/{job.generation}: {left} objects when it is told to be cancelled"
+                self._timeline.breaks("nothing of the cancelled", detail)
+
     async def _search(self, kb: Kb) -> None:
-        query = " ".join(self._die.sample(WORDS, 6))
-        body = {"query": query, "k": HITS, "mode": "keyword"}
+        words = self._die.sample(WORDS, 6)
+        body = {"query": " ".join(words), "k": HITS, "mode": "keyword"}
         code, answer = await self._asking.once("POST", f"/kb/{kb.kb_id}/search", body)
         if code != 200 or answer["generation"] is None:
             return
-        hits = frozenset((hit["url"], hit["text"]) for hit in answer["hits"])
-        kb.searched.append(Searched(time.monotonic(), answer["generation"], answer["provisional"], hits))
+        hits = [(hit["url"], hit["text"]) for hit in answer["hits"]]
+        kb.searched.append(
+            Searched(
+                time.monotonic(),
+                answer["generation"],
+                answer["provisional"],
+                frozenset(words),
+                len(hits),
+                frozenset(hits),
+            )
+        )
         self._timeline.count("searches")
 
     async def _list(self, kb: Kb) -> None:
