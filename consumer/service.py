@@ -85,7 +85,7 @@ class Consumer:
         self._store = VectorStore(settings)
         self._profiles = Profiles(lambda embedding: embedder_for(embedding, settings))
         self._reports = Reports(self._publisher, worker)
-        stalls = Stalls(self._reports)
+        stalls = Stalls(self._reports, lambda: self.window.term)
         self._judge = Judge(self.follower, commands, kbs)
         generations = Generations(self._publisher, self.follower, kbs, partitions)
         losses = Losses(self._reports, generations)
@@ -136,6 +136,7 @@ class Consumer:
             completion,
             self._reports,
             self._keeper.parked,
+            live=lambda batch: batch.group_generation == self.window.term,
             late_s=settings.session_s / 2,
         )
         self.app: faust.App = make_app(settings)

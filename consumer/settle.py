@@ -13,8 +13,9 @@ from consumer.item import MAX_NAME, Batch, Item, Paid
 from consumer.judge import Judge
 from consumer.parking import Parking
 from consumer.reports import Reports
-from consumer.stalls import Stalls
+from consumer.stalls import GaveUp, Stalls
 from headrace.embedding.base import Vectors
+from headrace.errors import DependencyUnwell
 from headrace.kafka.publisher import Publisher, wait_all
 from headrace.kafka.records import RawRecord
 from headrace.vectors import StoredChunk, Tenancy, VectorStore
@@ -50,6 +51,7 @@ class SettleStage:
        end.
     4. The outcomes have delivery reports. Crash after: told twice, folded by original place.
     5. The window acks the batch, then commits. Progress is what is committed, so it is never ahead of 1 to 4.
+    Between any two of them another may come to own the batch's partitions: it is left as after a crash.
     """
 
     def __init__(
@@ -62,18 +64,32 @@ class SettleStage:
         lifecycle: Lifecycle,
         reports: Reports,
         parked: Callable[[JobCommand], None],
+        live: Callable[[Batch], bool],
         late_s: float,
     ) -> None:
-        """`parked(command)` is told after records of a job were set aside.
+        """`parked(command)` is told after records of a job were set aside. `live(batch)`: nobody else owns it yet.
 
         `late_s`: whoever took longer over writing may have lost its partitions meanwhile; below the session.
         """
         self._late_s = late_s
         self._judge, self._stalls, self._store = judge, stalls, store
         self._publisher, self._parking, self._lifecycle = publisher, parking, lifecycle
-        self._reports, self._parked = reports, parked
+        self._reports, self._parked, self._live = reports, parked, live
 
     async def settle(self, batch: Batch) -> None:
+        """Returns early where another may own the batch by now: it must not be acked then."""
+        try:
+            for step in (self._write, self._set_aside, self._take_effects, self._tell):
+                self._look(batch)
+                await step(batch)
+        except GaveUp as exc:
+            log.warning("a batch from chunks %d/%d on is left: %s", *_first(batch), exc)
+
+    def _look(self, batch: Batch) -> None:
+        if not self._live(batch):
+            raise GaveUp(DependencyUnwell("job", "another worker has it"), 0)
+
+    async def _write(self, batch: Batch) -> None:
         began = time.monotonic()
         for item in batch.items:
             self._judge.reconsider(item)
@@ -81,13 +97,20 @@ class SettleStage:
             await self._index([item for item in items if item.result is None and isinstance(item.event, Chunk)])
         if time.monotonic() - began > self._late_s:
             await self._take_back(batch)
+
+    async def _set_aside(self, batch: Batch) -> None:
         for item in batch.items:
             if item.result == "dead_lettered":
                 await self._dead_letter(item)
         for items in batch.jobs().values():
             await self._parking.park(items)
+
+    async def _take_effects(self, batch: Batch) -> None:
         for item in batch.items:
+            self._look(batch)
             await self._take_effect(item)
+
+    async def _tell(self, batch: Batch) -> None:
         await wait_all(await self._outcomes(batch))
         for command in {item.job_id: item.command for item in batch.items if item.result == "parked"}.values():
             assert command is not None
@@ -200,6 +223,10 @@ class SettleStage:
 
     async def _publish(self, event: Event, partition: int) -> "asyncio.Future[Place]":
         return await self._publisher.publish(event, partition=partition)
+
+
+def _first(batch: Batch) -> tuple[int, int]:
+    return batch.items[0].raw.partition, batch.items[0].raw.offset
 
 
 def _outcomes(items: list[Item], group_generation: int, worker: str, paid: Paid) -> Outcomes:

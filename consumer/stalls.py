@@ -28,7 +28,7 @@ SLOW_S = 8.0
 
 
 class GaveUp(Exception):
-    """`keep_trying` said no while the dependency was still unwell."""
+    """`keep_trying` said no while the dependency was still unwell, or the job is not this worker's any more."""
 
     def __init__(self, cause: DependencyUnwell, waited_s: float) -> None:
         super().__init__(str(cause))
@@ -36,8 +36,9 @@ class GaveUp(Exception):
 
 
 class Stalls:
-    def __init__(self, reports: Reports) -> None:
-        self._reports = reports
+    def __init__(self, reports: Reports, term: Callable[[], int] = lambda: 0) -> None:
+        """`term()` changes when another may own what calls are made for (`Window.term`)."""
+        self._reports, self._term = reports, term
         self._told: dict[tuple[str, str], tuple[str, str]] = {}
 
     async def retry(
@@ -51,11 +52,14 @@ class Stalls:
         """The call's result, however long its dependency takes to get well.
 
         `keep_trying(cause, waited_s)` is asked after each failure; `waited_s` will have passed by the next try. Raises
-        GaveUp; the stall then stays told.
+        GaveUp; the stall then stays told. So it does once the term is another: what was to be written then may be out
+        of date.
         `server`: the dependency, where a call of it that takes longer than `SLOW_S` is a stall too.
         """
-        wait = _Wait(list(commands), time.monotonic())
+        wait, term = _Wait(list(commands), time.monotonic()), self._term()
         while True:
+            if self._term() != term:
+                raise GaveUp(DependencyUnwell("job", "another worker has it"), time.monotonic() - wait.began_s)
             try:
                 result = await (self._watched(call, wait, server) if server else call())
             except DependencyUnwell as exc:

@@ -4,9 +4,14 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from consumer.stalls import GaveUp
+
 
 class Tasks:
-    """`start` by name, `release` ends them all. An exception in one is a fault of the program: `failed` has it."""
+    """`start` by name, `release` ends them all. An exception in one is a fault of the program: `failed` has it.
+
+    GaveUp is none: another worker has the job, and this one begins anew with its next assignment.
+    """
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -33,5 +38,6 @@ class Tasks:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if self._tasks.get(task.get_name()) is task:
             del self._tasks[task.get_name()]
-        if not task.cancelled() and task.exception() and not self.failed.done():
-            self.failed.set_exception(task.exception() or RuntimeError())
+        fault = None if task.cancelled() else task.exception()
+        if fault and not isinstance(fault, GaveUp) and not self.failed.done():
+            self.failed.set_exception(fault)

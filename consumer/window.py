@@ -23,6 +23,9 @@ DRAIN_S = 15.0
 """Longest wait for batches under way when partitions are taken away; below Faust's rebalance timeout."""
 
 
+_NOBODYS = -1
+
+
 class HoleInLog(RuntimeError):
     """An offset is missing between two deliveries: acking on would lose it."""
 
@@ -34,7 +37,8 @@ class StrayCancel(RuntimeError):
 class Window:
     """`start`, `submit` batch after batch, `drain` before partitions go, `stop`.
 
-    prepare(batch): may run for several batches at once. settle(batch): one at a time, in order of submission.
+    prepare(batch): may run for several batches at once. settle(batch): one at a time, in order of submission; it
+    looks at `term` and returns early where another may own the batch, which is not acked then.
     generation(): the group generation now. commit(): commits what is acked.
     """
 
@@ -82,6 +86,12 @@ class Window:
     def in_flight(self) -> int:
         return self._in_flight
 
+    @property
+    def term(self) -> int:
+        """Changes when another may own what was being worked at; it never comes back."""
+        generation = self._generation()
+        return _NOBODYS if generation == self._given_up else generation
+
     def assigned(self, begins: Mapping[int, int]) -> None:
         """A new group generation: `begins` is each partition's next offset. Opens nothing: the gate does."""
         if self._closed == self._generation():
@@ -95,7 +105,7 @@ class Window:
         fresh = [] if self._generation() == self._closed else self._fresh(self._live(events))
         for batch in batches(fresh) if fresh else []:
             await self._slots.acquire()
-            if self._closed == batch.group_generation or not self._all_live(batch):
+            if self._closed == batch.group_generation or batch.group_generation != self.term:
                 self._slots.release()
                 return
             if not self._in_flight:
@@ -181,16 +191,13 @@ class Window:
         await self._crash(exc)
 
     async def _settle_and_ack(self, batch: Batch) -> None:
-        if not self._all_live(batch) or batch.group_generation == self._given_up:
+        if batch.group_generation != self.term:
             return
         await self._settle(batch)
-        if self._all_live(batch):
+        if batch.group_generation == self.term:
             for event in batch.events:
                 event.ack()
             self._acked.set()
-
-    def _all_live(self, batch: Batch) -> bool:
-        return batch.group_generation == self._generation()
 
     async def _finished(self, batch: Batch) -> None:
         self._slots.release()

@@ -93,7 +93,16 @@ class Worker:
         )  # fmt: skip
         completion.proven = proven
         self.settle_stage = SettleStage(
-            self.judge, stalls, me, me, parking, completion, reports, self.keeper.parked, late_s=1e9
+            self.judge,
+            stalls,
+            me,
+            me,
+            parking,
+            completion,
+            reports,
+            self.keeper.parked,
+            live=lambda batch: True,
+            late_s=1e9,
         )
 
     def _changed(self, command: JobCommand) -> None:

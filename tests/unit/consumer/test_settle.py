@@ -1,7 +1,7 @@
 """A batch that comes late, that another owner has by now, or that holds what no topic takes."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.item import MAX_REASON, Batch, item_of
+from consumer.item import MAX_REASON, Batch, Item, item_of
 from consumer.judge import Judge
 from consumer.parking import Parking
 from consumer.reports import Reports
 from consumer.settle import Lifecycle, SettleStage
 from consumer.stalls import Stalls
+from headrace.errors import DependencyUnwell
 from headrace.kafka.follower import Follower
 from headrace.kafka.publisher import Publisher
 from headrace.kafka.records import RawRecord
@@ -24,16 +25,31 @@ from schemas.dead_letters import PREFIX
 from schemas.events import Event, Place
 from schemas.facts import DeadLettered, Outcomes
 from schemas.topics import MAX_RECORD_BYTES, TOPICS
-from tests.unit.consumer.made import Known, LateCommands, begin, chunk, command, generation, item, record
+from tests.unit.consumer.made import (
+    Known,
+    LateCommands,
+    begin,
+    chunk,
+    command,
+    crawl_end,
+    generation,
+    item,
+    record,
+    span,
+)
 
 
 class Store:
-    def __init__(self) -> None:
+    """`trouble()` comes before each write: what it raises, or does, the write meets."""
+
+    def __init__(self, trouble: Callable[[], None] = lambda: None) -> None:
         self.ids: set[str] = set()
+        self._trouble = trouble
 
     async def ensure(self, place: Tenancy) -> None: ...
 
     async def insert(self, place: Tenancy, chunks: Sequence[StoredChunk], vectors: Sequence[Any]) -> dict[int, str]:
+        self._trouble()
         self.ids |= {each.chunk_id for each in chunks}
         return {}
 
@@ -83,15 +99,25 @@ class Told:
         await self._log.publish(event, partition=partition)
 
 
-class NothingToPark:
-    async def park(self, items: Any) -> None: ...
+class Spans:
+    """Parking on the same log."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    async def park(self, items: list[Item]) -> None:
+        for each in items:
+            if each.result == "parked":
+                await self._log.publish(span(each.raw.offset, each.raw.offset), partition=each.raw.partition)
 
 
-def stage_of(judge: Judge, store: Store, log: Log, *, late_s: float = 60.0) -> SettleStage:
+def stage_of(
+    judge: Judge, store: Store, log: Log, *, late_s: float = 60.0, term: Callable[[], int] = lambda: 1, end: Any = None
+) -> SettleStage:
     return SettleStage(
-        judge, Stalls(cast(Reports, log)), cast(VectorStore, store), cast(Publisher, log),
-        cast(Parking, NothingToPark()), cast(Lifecycle, None), cast(Reports, Told(log)), lambda command: None,
-        late_s=late_s,
+        judge, Stalls(cast(Reports, Told(log)), term), cast(VectorStore, store), cast(Publisher, log),
+        cast(Parking, Spans(log)), cast(Lifecycle, end), cast(Reports, Told(log)), lambda command: None,
+        live=lambda batch: batch.group_generation == term(), late_s=late_s,
     )  # fmt: skip
 
 
@@ -170,3 +196,70 @@ def test_what_is_not_refused_can_be_copied() -> None:
     place = Place(2**31, 2**62)
     copy = record(msgspec.structs.replace(event, origin=place, retry_of=place))
     assert copy.size < int(TOPICS["chunks"].config["max.message.bytes"]) - 1_000
+
+
+class Term:
+    """The group's generation: that of the batch, until `over`."""
+
+    def __init__(self) -> None:
+        self.now = 1
+
+    def __call__(self) -> int:
+        return self.now
+
+    def over(self) -> None:
+        self.now = 2
+
+
+class Ends:
+    def __init__(self, log: Log, when: Callable[[], None]) -> None:
+        self._log, self._when = log, when
+
+    async def end(self, command: Any, each: Item) -> str:
+        self._when()
+        await self._log.publish(crawl_end(), partition=2)
+        return "done"
+
+
+async def left(store: Store, log: Log, term: Term, when_ended: Callable[[], None] = lambda: None) -> list[str]:
+    """What stands on the log after a batch with something for every step."""
+    known = Known(command(), generation("open"))
+    judge = Judge(cast(Follower, LateCommands(known)), known.commands, known.kbs)
+    ends = [item(crawl_end(), offset) for offset in (3, 4)]
+    items = [item(chunk()), item_of(console(b"x")), item(chunk("set aside"), 2), *ends]
+    for each in items:
+        await judge.judge(each)
+        each.vector = np.ones(8, dtype=np.float32)
+    items[2].result = "parked"
+    await stage_of(judge, store, log, term=term, end=Ends(log, when_ended)).settle(Batch(items, [None] * 5, 1))
+    return [event.TYPE for event in log.told if event.TYPE != "stall"]
+
+
+async def test_a_batch_has_something_for_every_step() -> None:
+    told = await left(Store(), Log(), Term())
+    assert told == ["dead_lettered", "parked_span", "crawl_end", "crawl_end", "outcomes"]
+
+
+async def test_nothing_is_written_after_a_pause_in_which_another_came_to_own_it() -> None:
+    """Weaviate is well again by then: an object written now may belong to no page of what the other publishes."""
+    term, log = Term(), Log()
+
+    def once() -> None:
+        if term.now == 1:
+            term.over()
+            raise DependencyUnwell("Weaviate", "down")
+
+    store = Store(once)
+    assert (await left(store, log, term), store.ids, log.letters) == ([], set(), [])
+
+
+async def test_what_is_anothers_after_its_objects_are_written_gets_no_further() -> None:
+    term, log = Term(), Log()
+    store = Store(term.over)
+    assert (await left(store, log, term), len(store.ids), log.letters) == ([], 1, [])
+
+
+async def test_what_is_anothers_after_an_end_gets_no_further() -> None:
+    term = Term()
+    told = await left(Store(), Log(), term, when_ended=term.over)
+    assert told == ["dead_lettered", "parked_span", "crawl_end"]

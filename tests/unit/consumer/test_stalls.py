@@ -88,6 +88,13 @@ async def test_a_stall_is_told_once_and_ended_once(stalls: Stalls, told: Told) -
     assert len(set(told.since)) == 1
 
 
+async def test_nothing_is_tried_again_under_another_term(told: Told, clock: Clock) -> None:
+    """The term is another after the first pause; the dependency is well by then."""
+    stalls = Stalls(cast(Reports, told), lambda: len(clock.pauses))
+    with pytest.raises(GaveUp, match="another worker"):
+        await stalls.retry(failing(unwell()), JOBS)
+
+
 async def test_a_new_reason_is_told_with_the_old_beginning(stalls: Stalls, told: Told) -> None:
     await stalls.retry(failing(*[unwell()] * 8, unwell("slow"), unwell("slow")), JOBS)
     assert told.facts == [("down", False), ("slow", False), ("slow", True)]

@@ -190,3 +190,24 @@ async def test_a_new_generation_goes_by_what_is_committed_then(rig: Rig) -> None
     await rig.submit([Delivered(Message(0, offset, 2), rig.acks) for offset in (5, 6, 7)])
     await rig.window.drain()
     assert rig.settled == [(0, 0), (0, 7)]
+
+
+async def test_what_was_given_up_while_it_was_settled_is_told_so_and_not_acked(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group generation is still the same then: who comes next is not known yet."""
+    monkeypatch.setattr(module, "DRAIN_S", 0.0)
+    hold, term = asyncio.Event(), rig.window.term
+
+    async def settle(batch: Batch) -> None:
+        await hold.wait()
+
+    rig.settle = settle
+    await rig.submit(rig.events(0, 0))
+    await turns()
+    assert rig.window.term == term == rig.generation
+    await rig.window.drain()
+    assert rig.window.term != term == rig.generation
+    hold.set()
+    await turns()
+    assert (rig.settled, rig.acks) == ([(0, 0)], [])
