@@ -48,9 +48,8 @@ async def retry_dead_letters(engine: Engine, request: web.Request) -> answers.Re
         raise Invalid(
             "say which dead letters: kb_id, job_id, reason or places, or else all: true", code="invalid-selection"
         )
-    wanted = Wanted(jobs=_jobs(engine, asked.kb_id, asked.job_id), reason=asked.reason, places=asked.places)
-    if asked.places is None:
-        wanted = Wanted(jobs=wanted.jobs, reason=wanted.reason, state="waiting")
+    jobs = _jobs(engine, asked.kb_id, asked.job_id)
+    wanted = Wanted(jobs=jobs, reason=asked.reason, places=asked.places, untold=asked.places is None)
     done = await engine.retrier.retry(wanted, by=BY)
     return answers.RetryAnswer(
         retried=len(done.facts),

@@ -32,10 +32,14 @@ class Letter:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Which letters: those that fit every condition that is given. `reason` is a part of it, in any case."""
+    """Which letters: those that fit every condition that is given. `reason` is a part of it, in any case.
+
+    `untold`: those that no retry has told of. A copy may be indexed all the same, by a retry that broke off.
+    """
 
     jobs: list[str] | None = None
     state: State | None = None
+    untold: bool = False
     reason: str | None = None
     places: list[Place] | None = None
 
@@ -59,6 +63,7 @@ letter AS (
     FROM newest n LEFT JOIN retried r USING ("partition", place) LEFT JOIN healed h USING ("partition", place))
 SELECT "partition", place, subject, job_id, chunk_id, stage, reason, fate, told_at, retried_at FROM letter
 WHERE ($jobs IS NULL OR list_contains($jobs::VARCHAR[], job_id)) AND ($state IS NULL OR fate = $state)
+    AND (NOT $untold OR retried_at IS NULL)
     AND ($reason IS NULL OR contains(lower(reason), lower($reason)))
     AND ($places IS NULL OR list_contains($places::VARCHAR[], "partition" || '/' || place))
     AND ($after IS NULL OR ("partition", place) > ($after_partition, $after_offset))
@@ -74,6 +79,7 @@ def letters(
         {
             "jobs": wanted.jobs,
             "state": wanted.state,
+            "untold": wanted.untold,
             "reason": wanted.reason,
             "places": None if wanted.places is None else [f"{p.partition}/{p.offset}" for p in wanted.places],
             "after": None if after is None else True,

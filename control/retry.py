@@ -4,8 +4,9 @@ Faust reads aborted transactional records, so this is no transaction. What is du
 
 1. The projection has read all that was told so far, so what was retried by an answered call is known.
    A crash before: nothing was written.
-2. The copies have delivery reports. A crash after, or amid: the letters still wait, and are copied once more by the
-   next call. A chunk that is stored by then is a duplicate.
+2. The copies have delivery reports. A crash after, or amid: no retry of the letters is told, so they are copied once
+   more by the next call, those that are healed by then too: their generation is not proven yet. A chunk that is stored
+   is a duplicate. Where Kafka alone went away amid, 3 and 4 are tried at once for what was copied.
 3. A `repair_end` per job has its delivery report, behind the copies: a published generation is proven again there.
    A crash after: as in 2, and the generation is proven twice.
 4. `dead_letter_retried` is told of each letter. A crash amid: those not told of are copied once more.
@@ -97,23 +98,28 @@ class Retrier:
             async with _patience():
                 await self._projection.catch_up()
             found = await self._projection.read(lambda cursor: letters(cursor, wanted))
-            for start in range(0, len(found), PAGE):
-                async with _patience():
-                    await self._copy(found[start : start + PAGE], done, by)
+            try:
+                for start in range(0, len(found), PAGE):
+                    async with _patience():
+                        await self._copy(found[start : start + PAGE], done, by)
+            except Unavailable:
+                if done.jobs:
+                    await self._conclude(done)
+                raise
             await self._conclude(done)
             done.passed_over += self._unknown(wanted, done)
             return done
 
     async def _copy(self, page: Sequence[Letter], done: Retried, by: str) -> None:
-        waiting = {letter.place: letter for letter in page if letter.state == "waiting"}
-        done.passed_over += [_had(letter) for letter in page if letter.state != "waiting"]
+        waiting = {letter.place: letter for letter in page if letter.retried_at is None}
+        done.passed_over += [_had(letter) for letter in page if letter.retried_at is not None]
         takes: dict[str, bool] = {}
         copies: list[tuple[Letter, JobCommand, asyncio.Future[Place]]] = []
         async for raw in self._originals(list(waiting.values())):
             letter = waiting[Place(raw.partition, raw.offset)]
             judged = await self._judged(letter, raw, takes)
             if isinstance(judged, NotRetried):
-                done.passed_over.append(judged)
+                done.passed_over.append(judged if letter.state == "waiting" else _had(letter))
                 continue
             chunk, command = judged
             copy = msgspec.structs.replace(chunk, origin=letter.origin, retry_of=letter.place)

@@ -174,7 +174,10 @@ async def test_a_crash_between_two_steps_leaves_a_letter_that_waits(
     settings: Settings, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, breaks_at: type[Event], copies: int,
     repairs: int,
 ) -> None:  # fmt: skip
-    """The call dies as it comes to write `breaks_at`: the next control retries the letter, once."""
+    """The call dies as it comes to write `breaks_at`: the next control retries the letter, once.
+
+    A copy that was indexed meanwhile makes no difference: its generation is not proven until a `repair_end` follows.
+    """
     publish = Publisher.publish
 
     async def breaking(self: Publisher, event: Event, *, partition: int) -> Any:
@@ -189,8 +192,10 @@ async def test_a_crash_between_two_steps_leaves_a_letter_that_waits(
         with monkeypatch.context() as patched:
             patched.setattr(retry.Publisher, "publish", breaking)
             assert (await api.call("POST", f"{API}/dead-letters/retry", {"all": True}))[0] == 500
+    if breaks_at is not Chunk:
+        await job.outcomes(9, "a")
     async with control(settings) as api:
-        assert (await listed(api, count=1))[0]["state"] == "waiting"
+        assert (await listed(api, count=1))[0]["state"] == ("waiting" if breaks_at is Chunk else "healed")
         assert (await retried(api, all=True))["retried"] == 1
         assert (await retried(api, all=True))["retried"] == 0
     assert [c.retry_of for c in await read_all(settings, Chunk)] == [place] * copies

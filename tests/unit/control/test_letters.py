@@ -81,6 +81,8 @@ def test_a_record_is_what_its_newest_letter_is(taken: list[tuple[str, int]], bat
     for state in ("waiting", "retried", "healed"):
         some = filed.file.read(lambda cursor, s=state: letters(cursor, Wanted(state=s)))  # type: ignore[misc]
         assert some == [each for each in found if each.state == state]
+    untold = filed.file.read(lambda cursor: letters(cursor, Wanted(untold=True)))
+    assert {each.origin.offset for each in untold} == {r for r, n in model.newest.items() if n not in model.retried}
     filed.file.close()
 
 
