@@ -1,6 +1,7 @@
 """A page's bytes to a `Document`. Pure and synchronous: runs in the process pool."""
 
 import re
+from collections.abc import Sequence
 from typing import TypeAlias, cast
 from urllib.parse import unquote
 
@@ -13,6 +14,7 @@ from producer.content.listing import json_listing, xml_listing
 from producer.content.mainpart import main_part
 from producer.content.markdown import markdown_html
 from producer.content.metadata import NO_METADATA, Metadata, html_metadata
+from producer.content.pdf import read_pdf
 from producer.content.plaintext import plain_blocks
 from producer.content.render import blocks_of, first_heading
 from producer.content.sniffing import kind_of
@@ -37,30 +39,31 @@ def extract(url: str, body: bytes, content_type: str | None = None, x_robots_tag
     `url` is canonical, `content_type` and `x_robots_tag` are header values. An HTML page without text gives a
     document without blocks: its links still count. Raises NotExtractable for what holds no text.
     """
+    directives = directives_of(None, x_robots_tag)
     if len(body) > MAX_INPUT_BYTES:
         raise NotExtractable(f"larger than {MAX_INPUT_BYTES} bytes", limited=True)
     kind = kind_of(url, body, content_type)
     if kind == "pdf":
-        raise NotExtractable("PDF data")
+        metadata, blocks = read_pdf(body)
+        return _document(metadata.title or _named(url), blocks, directives=directives, method=kind, metadata=metadata)
     text = _CONTROL.sub("", decode(body, content_type, is_html=kind == "html"))
     match kind:
         case "html":
             return _from_html(url, text, x_robots_tag)
         case "markdown":
             metadata, html = markdown_html(text)
-            return _from_markdown(url, html, metadata, x_robots_tag)
+            return _from_markdown(url, html, metadata, directives)
         case "plain":
-            directives = directives_of(None, x_robots_tag)
-            return _document(_named(url), plain_blocks(text), links=[], directives=directives, method=kind)
+            return _document(_named(url), plain_blocks(text), directives=directives, method=kind)
         case "xml" | "json":
-            raise _listed(url, text, kind, x_robots_tag)
+            raise _listed(url, text, kind, nofollow=directives.nofollow)
 
 
-def _listed(url: str, text: str, kind: str, x_robots_tag: str | None) -> NotExtractable:
+def _listed(url: str, text: str, kind: str, *, nofollow: bool) -> NotExtractable:
     """Why a list of pages is not one, with its links."""
     _refuse_costly(text)
     listing = xml_listing(text, url) if kind == "xml" else json_listing(text, url)
-    if directives_of(None, x_robots_tag).nofollow:
+    if nofollow:
         return NotExtractable(f"{listing.what}: nofollow")
     links = resolved(listing.hrefs, url)
     return NotExtractable(f"{listing.what}: {len(links)} links", links=links)
@@ -79,7 +82,7 @@ def _from_html(url: str, text: str, x_robots_tag: str | None) -> Document:
     _refuse_costly(text)
     root = _parse(text)
     if root is None:
-        return _document("", [], links=[], directives=directives_of(None, x_robots_tag), method="empty")
+        return _document("", [], directives=directives_of(None, x_robots_tag), method="empty")
     count = int(cast(float, _COUNT(root)))
     if count > MAX_ELEMENTS:
         raise NotExtractable(f"more than {MAX_ELEMENTS} elements", limited=True)
@@ -101,7 +104,7 @@ def _from_html(url: str, text: str, x_robots_tag: str | None) -> Document:
     )
 
 
-def _from_markdown(url: str, html: str, metadata: Metadata, x_robots_tag: str | None) -> Document:
+def _from_markdown(url: str, html: str, metadata: Metadata, directives: Directives) -> Document:
     _refuse_costly(html)
     root = _parse(html)
     blocks = blocks_of(root) if root is not None else []
@@ -109,7 +112,7 @@ def _from_markdown(url: str, html: str, metadata: Metadata, x_robots_tag: str | 
         metadata.title or first_heading(blocks) or _named(url),
         blocks,
         links=links_of(root, url, url) if root is not None else [],
-        directives=directives_of(None, x_robots_tag),
+        directives=directives,
         method="markdown",
         metadata=metadata,
     )
@@ -124,9 +127,9 @@ def _document(
     title: str,
     blocks: list[Block],
     *,
-    links: list[str],
     directives: Directives,
     method: str,
+    links: Sequence[str] = (),
     metadata: Metadata = NO_METADATA,
     canonical_url: str | None = None,
     refresh_to: str | None = None,
@@ -135,7 +138,7 @@ def _document(
         title=title[:MAX_TITLE_CHARS],
         language=metadata.language,
         blocks=blocks,
-        links=links,
+        links=list(links),
         content_hash=content_hash(title[:MAX_TITLE_CHARS], blocks),
         canonical_url=canonical_url,
         refresh_to=refresh_to,

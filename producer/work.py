@@ -9,12 +9,14 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import resource
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -28,6 +30,9 @@ PAGE_LIMIT_S: Final = 20.0
 """Time for one page. The slowest real page seen, 1 MB of HTML, takes 0.2 s; the rest is for a busy machine."""
 KILL_AFTER_S: Final = 3 * PAGE_LIMIT_S
 """A worker that the alarm could not stop (it waits for C code to return) is killed after this."""
+PAGE_MEMORY_BYTES: Final = 1 << 30
+"""What one page may take beyond what its process has already. Trees of the largest pages that are read take a fifth;
+a PDF of 9 KB can unpack to 6 GB. Where C code ends its process for want of memory, the page is to blame: see above."""
 MAX_TRIES: Final = 2
 
 
@@ -78,7 +83,7 @@ def process_page(page: PageInput) -> PageOutput:
     """Extract and chunk. Never raises for what the page holds; raises ValueError for impossible limits."""
     started = time.perf_counter()
     try:
-        with _time_limit(PAGE_LIMIT_S):
+        with _time_limit(PAGE_LIMIT_S), _memory_limit(PAGE_MEMORY_BYTES):
             document = extract(page.url, page.body, page.content_type, page.x_robots_tag)
             extracted = time.perf_counter()
             chunks = chunk(document, page.url, page.max_tokens, page.overlap_tokens, page.strategy)
@@ -127,6 +132,24 @@ def _time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+
+
+@contextlib.contextmanager
+def _memory_limit(more_bytes: int) -> Iterator[None]:
+    """MemoryError beyond so much more address space. Only where /proc tells what there is; elsewhere no limit."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = pages * resource.getpagesize() + more_bytes
+    tighter = wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)
+    resource.setrlimit(resource.RLIMIT_AS, (tighter, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _on_alarm(_signal: int, _frame: FrameType | None) -> None:
