@@ -1,25 +1,33 @@
-"""Every request of one job: it waits for its turn at the host, is made, and the host is told how it went."""
+"""Every request of one job: it waits for its turn at the host, is made, and its outcome is told to host and ledger."""
 
-from collections.abc import Callable, Iterable
-from typing import Final, Literal
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
 
 from producer.fetch import Fetcher, FetchError, FetchResult
-from producer.hosts import HostGivenUp, HostShare
+from producer.hosts import HostGivenUp, HostShare, Turn
+from schemas.codec import now
+from schemas.facts import Purpose, Request
 
-Purpose = Literal["page", "robots", "sitemap"]
 _MAYBE_LOAD: Final = frozenset({"timeout", "too_slow", "connect"})
 """Kinds of failure that an overloaded host shows."""
 
 
 class Client:
-    """`start`, `get` from one event loop for many URLs at once, `stop`.
+    """`start`, `get` from one event loop for many URLs at once, `stop`. `note` is called with every request made.
 
     `reach`: the address ranges beyond public ones that the job may ask.
     """
 
-    def __init__(self, fetcher: Fetcher, share: HostShare, reach: Iterable[str] = ()) -> None:
-        self._fetcher, self.share = fetcher, share
-        self.reach = frozenset(reach)
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        share: HostShare,
+        reach: frozenset[str] = frozenset(),
+        note: Callable[[Request], None] = lambda _: None,
+    ) -> None:
+        self._fetcher, self.share, self.reach, self._note = fetcher, share, reach, note
 
     async def start(self) -> None:
         await self._fetcher.start()
@@ -48,13 +56,42 @@ class Client:
         try:
             async with self.share.slot(url) as turn:
                 begins()
+                entry = _Entry(url, purpose, attempt, turn, self._note)
                 try:
                     result = await self._fetcher.fetch(url, etag, last_modified, max_bytes, truncate)
                 except FetchError as error:
+                    entry.ends(error=error.kind)
                     if error.kind in _MAYBE_LOAD:
                         turn.failed()
                     raise
+                except asyncio.CancelledError:
+                    entry.ends(error="cut_off")
+                    raise
+                entry.ends(status=result.status, received=result.bytes_received)
                 turn.answered(result.status, result.retry_after_s)
                 return result
         except HostGivenUp as exc:
             raise FetchError("host_unwell", str(exc), transient=False) from exc
+
+
+class _Entry:
+    """A request in the ledger, from its beginning on."""
+
+    def __init__(self, url: str, purpose: Purpose, attempt: int, turn: Turn, note: Callable[[Request], None]) -> None:
+        self._url, self._purpose, self._attempt, self._turn, self._note = url, purpose, attempt, turn, note
+        self._at, self._began = now(), time.perf_counter()
+
+    def ends(self, *, status: int | None = None, error: str | None = None, received: int = 0) -> None:
+        self._note(
+            Request(
+                at=self._at,
+                url=self._url,
+                purpose=self._purpose,
+                status=status,
+                error=error,
+                bytes=received,
+                duration_ms=round((time.perf_counter() - self._began) * 1e3),
+                waited_ms=round(self._turn.waited_s * 1e3),
+                attempt=self._attempt,
+            )
+        )

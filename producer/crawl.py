@@ -37,6 +37,7 @@ from producer.checkpoint import Checkpoint, Manifest, links_of, mark_visited
 from producer.client import Client
 from producer.fetch import Fetcher
 from producer.frontier import Entry, Frontier
+from producer.ledger import Ledger, describing
 from producer.publication import Publication
 from producer.scope import ScopeError
 from producer.tally import Tally
@@ -85,6 +86,7 @@ class Crawl:
         """Whether a page's links are not known, neither from now nor from before."""
         self._publication: Publication | None = None
         self._visitor: Visitor | None = None
+        self._ledger: Ledger | None = None
         self._read_to = 0
         self._last_epoch = 0
         self._newest = 0
@@ -144,6 +146,8 @@ class Crawl:
             self._command.job_id, publication.epoch, self._tally.recorded, len(self._frontier),
         )  # fmt: skip
         reporter = asyncio.create_task(self._report_progress())
+        assert self._ledger is not None
+        self._ledger.start()
         try:
             await visitor.start()
             manifest = await self._crawl(visitor, publication)
@@ -151,6 +155,7 @@ class Crawl:
             self.cut_off = any(not task.done() for task in self._in_flight)
             await _cancelled(reporter, *self._in_flight)
             await visitor.stop()
+            await self._ledger.stop()
         return await self._end(publication, manifest, manifest.failure()) if manifest else None
 
     async def look(self) -> None:
@@ -162,10 +167,16 @@ class Crawl:
 
     def _new_visitor(self) -> Visitor:
         definition, tools = self._command.definition, self._tools
-        source, crawl = definition.source, definition.crawl
-        fetcher = Fetcher(tools.settings.user_agent, source.allow_addresses)
+        source, crawl, reach = definition.source, definition.crawl, frozenset(definition.source.allow_addresses)
         share = tools.hosts.share(crawl.concurrency_per_host, crawl.delay_s)
-        client = Client(fetcher, share, source.allow_addresses)
+        ledger = self._ledger = Ledger(
+            tools.publisher,
+            self._command,
+            epoch=self.epoch,
+            owner=tools.reports.owner,
+            describe=describing(share, tools.robots, reach),
+        )
+        client = Client(Fetcher(tools.settings.user_agent, source.allow_addresses), share, reach, ledger.note)
         return Visitor(definition, tools.pool, client, tools.robots, base=self._known)
 
     async def _begin(self) -> Publication:

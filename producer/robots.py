@@ -10,14 +10,14 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
-from producer.client import Purpose
 from producer.fetch import FetchError, FetchResult
 from producer.rules import Rules
 from producer.urls import origin
+from schemas.facts import Purpose
 
 PRODUCT_TOKEN: Final = "Headrace"
 """The name that groups in robots.txt are matched by, whatever else the User-Agent says."""
@@ -67,6 +67,12 @@ class RobotsFile(msgspec.Struct, frozen=True):
         allowed = self.rules.allow(url)
         reason = "robots.txt allows it" if allowed else "disallowed by robots.txt"
         return RobotsVerdict(allowed, reason, self.rules.crawl_delay_s)
+
+    @property
+    def found(self) -> Literal["found", "none", "unreachable"]:
+        if self.rules is not None:
+            return "found"
+        return "unreachable" if self.unreadable else "none"
 
     def sitemaps(self) -> list[str]:
         """Sitemap URLs as the file names them, not canonical."""
@@ -125,10 +131,12 @@ class RobotsCache:
         """What was read last, however old."""
         return self._files.get((origin(url), reach))
 
-    def forsake(self, by: Asking) -> None:
+    async def forsake(self, by: Asking) -> None:
         """A job ends: what it was reading is read by the next that wants it."""
-        for task in [task for task, reader in self._by.items() if reader is by]:
+        tasks = [task for task, reader in self._by.items() if reader is by]
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _begin(self, key: _Key, by: Asking) -> "asyncio.Task[RobotsFile]":
         task = self._under_way[key] = asyncio.create_task(self._refresh(key, by))

@@ -88,7 +88,7 @@ class Visitor:
         await self._client.start()
 
     async def stop(self) -> None:
-        self._robots.forsake(self._client)
+        await self._robots.forsake(self._client)
         await self._client.stop()
 
     async def visit(self, entry: Entry) -> Visit:

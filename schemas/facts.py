@@ -81,6 +81,58 @@ class CrawlReport(_JobFact, frozen=True, kw_only=True):
     reported_at: str
 
 
+Purpose = Literal["page", "robots", "sitemap"]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to a web site, at the time it was made; each retry and each hop of a redirect is one of its own.
+
+    status: of the answer, None where there was no usable one; then `error` is the kind of failure, `cut_off` where the
+    job was told to halt. bytes: of the body on the wire. waited_ms: for a place at the host, its delay, its back-off.
+    attempt: at this URL, from 1.
+    """
+
+    at: str
+    method: Literal["GET"] = "GET"
+    url: str
+    purpose: Purpose
+    status: Int64 | None = None
+    error: str | None = None
+    bytes: Int64 = 0
+    duration_ms: Int64 = 0
+    waited_ms: Int64 = 0
+    attempt: Int64 = 1
+
+
+class HostRequests(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests to one `host[:port]`, and how it was treated when they were told.
+
+    robots: whether its robots.txt was found, None where it was not asked for. crawl_delay_s: what that asks of us.
+    concurrency: requests at once now. closed_until: nothing is asked of it before then.
+    """
+
+    host: str
+    robots: Literal["found", "none", "unreachable"] | None = None
+    crawl_delay_s: float | None = None
+    concurrency: Int64
+    closed_until: str | None = None
+    requests: tuple[Request, ...] = ()
+
+
+class RequestsMade(_JobFact, frozen=True, kw_only=True):
+    """The producer's ledger: what it asked of which host, told once a second, or every 200 requests.
+
+    Each request stands in one record. Those of the last second before a crash may stand in none.
+    """
+
+    TYPE: ClassVar[str] = "requests_made"
+
+    epoch: Int64
+    owner: str
+    hosts: tuple[HostRequests, ...]
+    reported_at: str
+
+
 Result = Literal["indexed", "duplicate", "dead_lettered", "parked", "requeued", "superseded", "done"]
 """indexed: in Weaviate. duplicate: it was there already. superseded: its generation or epoch is over.
 parked: set aside. requeued: a copy stands behind. done: a record that is no chunk has taken effect."""

@@ -40,7 +40,7 @@ class Server(LoopbackServer):
 async def crawl(server: Server, pages: int, concurrency: int = 16) -> int:
     """Asks for pages, as many at once as it may; gives the limit that came of it."""
     url = f"http://127.0.0.1:{server.port}/"
-    client = Client(Fetcher("Headrace/test", LOOPBACK), Hosts().share(concurrency, 0.0), LOOPBACK)
+    client = Client(Fetcher("Headrace/test", LOOPBACK), Hosts().share(concurrency, 0.0))
     await client.start()
     try:
         await asyncio.gather(*(client.get(f"{url}{n}", "page") for n in range(pages)))

@@ -212,7 +212,7 @@ async def test_a_job_that_ends_leaves_the_reading_to_the_next_that_wants_it() ->
     for _ in range(2):
         await asyncio.sleep(0)
     first.cancel()
-    one.cache.forsake(one)
+    await one.cache.forsake(one)
     assert not (await second).allowed
     assert (len(one.asked), len(other.asked)) == (1, 1)
 

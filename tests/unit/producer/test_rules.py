@@ -23,7 +23,7 @@ def disallowed(pattern: str, path: str) -> bool:
     return not allows(f"user-agent: FooBot\ndisallow: {pattern}\n", path)
 
 
-def table(*rows: tuple[Any, ...]) -> Any:
+def table(*rows: tuple[Any, ...]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("row", rows, ids=lambda row: " ".join(map(repr, row))[:80])
 
 

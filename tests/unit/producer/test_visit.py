@@ -36,7 +36,7 @@ class Visitors:
         source = Source(urls=(self.site.url,), allow_addresses=("127.0.0.0/8",))
         definition = Definition(source=source, crawl=Crawl(respect_robots=respect_robots))
         share = self.hosts.share(definition.crawl.concurrency_per_host, definition.crawl.delay_s)
-        client = Client(Fetcher("Headrace/test", source.allow_addresses), share, source.allow_addresses)
+        client = Client(Fetcher("Headrace/test", source.allow_addresses), share, frozenset(source.allow_addresses))
         definition = resolve(definition, openai_available=False)
         return Visitor(definition, HerePool(1), client, self.robots, base=self.base)
 
