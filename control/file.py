@@ -25,7 +25,7 @@ from control.metrics import APPLY_SECONDS
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.bool_(): "BOOLEAN"}
+_SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.bool_(): "BOOLEAN", pa.float64(): "DOUBLE"}
 
 # Chunk ids are UUIDs, but the log may hold any text. As UUIDs they take half the time to write and to count.
 _AS_UUID = "coalesce(try_cast(chunk_id AS UUID), md5(chunk_id)::UUID)"

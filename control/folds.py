@@ -32,7 +32,7 @@ Row = tuple[Any, ...]
 Partition = tuple[str, int]
 """Topic without prefix, and number."""
 
-_text, _int, _flag = pa.string(), pa.int64(), pa.bool_()
+_text, _int, _flag, _real = pa.string(), pa.int64(), pa.bool_(), pa.float64()
 
 
 def _columns(**columns: pa.DataType) -> pa.Schema:
@@ -61,6 +61,14 @@ TABLES: dict[str, pa.Schema] = {
         depth=_int, chunks=_int, bytes=_int, duration_ms=_int, fetched_at=_text,
     ),
     "page_chunks": _columns(**_PLACE, job_id=_text, chunk_id=_text, born=_int),
+    # the producer's ledger; number counts the requests of a record
+    "requests": _columns(
+        **_PLACE, number=_int, job_id=_text, host=_text, at=_text, method=_text, url=_text, purpose=_text, status=_int,
+        error=_text, bytes=_int, duration_ms=_int, waited_ms=_int, attempt=_int,
+    ),
+    "standings": _columns(
+        **_PLACE, job_id=_text, host=_text, robots=_text, crawl_delay_s=_real, concurrency=_int, closed_until=_text,
+    ),
     # tombstones on `pages`: what stands before one is no longer said
     "forgotten": _columns(**_PLACE, kb_id=_text, generation=_int, url=_text),
 }  # fmt: skip
@@ -185,6 +193,7 @@ class _Found:
         self._facts: list[Row] = []
         self._outcomes: tuple[list[RawRecord], list[Any]] = ([], [])
         self._pages: tuple[list[RawRecord], list[Any]] = ([], [])
+        self._ledger: tuple[list[RawRecord], list[Any]] = ([], [])
         self._forgotten: tuple[list[RawRecord], list[PageKey]] = ([], [])
 
     def add(self, raw: RawRecord) -> None:
@@ -198,6 +207,8 @@ class _Found:
             _append(self._pages, raw, event)
         elif event.TYPE == facts.Outcomes.TYPE:
             _append(self._outcomes, raw, event)
+        elif event.TYPE == facts.RequestsMade.TYPE:
+            _append(self._ledger, raw, event)
         else:
             self._facts.append(_fact_row(raw, event))
 
@@ -214,6 +225,7 @@ class _Found:
         lists = [event.chunks for event in events]
         made["pages"] = _of_records("pages", raws, events, chunks=list(map(len, lists)))
         made["page_chunks"] = _of_entries("page_chunks", made["pages"], lists, chunk_id="id")
+        made |= _ledger_tables(*self._ledger)
         return {name: table for name, table in made.items() if len(table)}
 
 
@@ -241,11 +253,38 @@ def _of_records(name: str, raws: Sequence[RawRecord], events: Sequence[Any], **g
     return _table(name, columns)
 
 
-def _of_entries(name: str, parent: pa.Table, lists: Sequence[Sequence[Any]], **attributes: str) -> pa.Table:
-    """One row per entry: place and job are its parent's, the rest its attributes, where given of another name."""
+def _ledger_tables(raws: Sequence[RawRecord], events: Sequence[facts.RequestsMade]) -> dict[str, pa.Table]:
+    places = pa.table(
+        {
+            "partition": pa.array(_each("partition", raws), type=_int),
+            "position": pa.array(_each("offset", raws), type=_int),
+            "job_id": pa.array(_each("job_id", events), type=_text),
+        }
+    )
+    hosts = [event.hosts for event in events]
+    standings = _of_entries("standings", places, hosts)
+    lists = [host.requests for host in chain.from_iterable(hosts)]
+    numbers = [range(sum(len(host.requests) for host in each)) for each in hosts]
+    given = {"number": list(chain.from_iterable(numbers)), "host": _parents(standings["host"], lists)}
+    return {"standings": standings, "requests": _of_entries("requests", standings, lists, given)}
+
+
+def _parents(column: pa.ChunkedArray, lists: Sequence[Sequence[Any]]) -> pa.ChunkedArray:
+    """The parent's value for each entry of its list."""
+    return column.take(pa.array([n for n, each in enumerate(lists) for _ in each], type=_int))
+
+
+def _of_entries(
+    name: str,
+    parent: pa.Table,
+    lists: Sequence[Sequence[Any]],
+    given: Mapping[str, Any] | None = None,
+    **attributes: str,
+) -> pa.Table:
+    """One row per entry: place and job are its parent's, the rest given, or attributes, perhaps of another name."""
     entries = list(chain.from_iterable(lists))
-    parents = pa.array([n for n, each in enumerate(lists) for _ in each], type=_int)
-    columns = {column: parent[column].take(parents) for column in ("partition", "position", "job_id")}
+    columns = {column: _parents(parent[column], lists) for column in ("partition", "position", "job_id")}
+    columns |= given or {}
     for column in TABLES[name].names:
         if column not in columns:
             columns[column] = _each(attributes.get(column, column), entries)

@@ -160,6 +160,27 @@ async def job_events(engine: Engine, request: web.Request) -> answers.EventList:
     return answers.EventList(events=found, next_after=found[-1].offset if len(found) == limit else None)
 
 
+async def job_hosts(engine: Engine, request: web.Request) -> answers.HostList:
+    command = _command(engine, request)
+    rows = await engine.projection.read(lambda cursor: questions.hosts(cursor, command.job_id))
+    return answers.HostList(hosts=[answers.HostAnswer(**row) for row in rows])
+
+
+async def host_requests(engine: Engine, request: web.Request) -> answers.RequestList:
+    command, host = _command(engine, request), request.match_info["host"]
+    limit = requests.number(request, "limit", low=1, high=PAGE_LIMIT) or 100
+    given = request.query.get("after")
+    after = (-1, -1) if given is None else requests.pair(given, "after", "offset/number")
+    rows = await engine.projection.read(
+        lambda cursor: questions.host_requests(cursor, command.job_id, host, after=after, limit=limit)
+    )
+    if not rows and given is None:
+        raise NotFound(f"the job has asked nothing of {host!r}", code="unknown-host")
+    places = [f"{row.pop('position')}/{row.pop('number')}" for row in rows]
+    found = [answers.RequestAnswer(**row) for row in rows]
+    return answers.RequestList(requests=found, next_after=places[-1] if len(found) == limit else None)
+
+
 async def search(engine: Engine, request: web.Request) -> answers.SearchAnswer:
     kb_id, asked = requests.kb_id(request), await requests.of_type(request, SearchRequest)
     check(asked)

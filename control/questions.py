@@ -220,6 +220,46 @@ def trail(
     return [{**row, "value": msgspec.Raw(row["value"].encode())} for row in rows]
 
 
+_HOSTS = """
+WITH asked AS (
+    SELECT host, count(*) AS requests,
+        count(*) FILTER (status BETWEEN 200 AND 299) AS succeeded,
+        count(*) FILTER (status = 304) AS not_modified,
+        count(*) FILTER (status BETWEEN 300 AND 399 AND status <> 304) AS redirected,
+        count(*) FILTER (status IN (429, 503)) AS refused,
+        count(*) FILTER (status BETWEEN 400 AND 499 AND status <> 429) AS client_errors,
+        count(*) FILTER (status >= 500 AND status <> 503) AS server_errors,
+        count(*) FILTER (status IS NULL) AS unanswered,
+        min("at") AS first_at, max("at") AS last_at, sum(bytes)::BIGINT AS bytes,
+        round(avg(duration_ms) FILTER (status IS NOT NULL), 1) AS mean_ms,
+        round(quantile_cont(duration_ms, 0.95) FILTER (status IS NOT NULL), 1) AS p95_ms,
+        sum(waited_ms)::BIGINT AS waited_ms
+    FROM requests WHERE job_id = $job GROUP BY host),
+standing AS (
+    SELECT host, robots, crawl_delay_s, concurrency, closed_until FROM standings WHERE job_id = $job
+    QUALIFY row_number() OVER (PARTITION BY host ORDER BY position DESC) = 1)
+SELECT * FROM asked JOIN standing USING (host) ORDER BY requests DESC, host"""
+
+
+def hosts(cursor: DuckDBPyConnection, job_id: str) -> list[dict[str, Any]]:
+    """What the job asked of each host, the busiest first, and how the host was treated when that was told last."""
+    return dicts(cursor, _HOSTS, {"job": job_id})
+
+
+def host_requests(
+    cursor: DuckDBPyConnection, job_id: str, host: str, *, after: tuple[int, int], limit: int
+) -> list[dict[str, Any]]:
+    """The job's requests to `host` in the order in which they were told, from behind the place `after` (offset and
+    number in the record)."""
+    query = """
+        SELECT position, number, "at", method, url, purpose, status, error, bytes, duration_ms, waited_ms, attempt
+        FROM requests
+        WHERE job_id = $job AND host = $host AND (position > $offset OR (position = $offset AND number > $number))
+        ORDER BY position, number LIMIT $limit"""
+    values = {"job": job_id, "host": host, "offset": after[0], "number": after[1], "limit": limit}
+    return dicts(cursor, query, values)
+
+
 def _first(rows: Sequence[_Fact], kind: str, event: type[Any]) -> Any:
     return next((msgspec.json.decode(value, type=event) for each, value, _ in rows if each == kind), None)
 

@@ -56,10 +56,15 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def place(text: str, name: str) -> Place:
     """A place as it is written: partition/offset."""
-    partition, _, offset = text.partition("/")
-    if not (partition.isdecimal() and offset.isdecimal() and len(text) < 40 and int(offset) < 2**63):
-        raise Invalid(f"{name} is {text[:80]!r}; write partition/offset, such as 2/17", code="invalid-parameter")
-    return Place(int(partition), int(offset))
+    return Place(*pair(text, name, "partition/offset"))
+
+
+def pair(text: str, name: str, says: str) -> tuple[int, int]:
+    """Two numbers parted by a slash; `says` is what they mean, likewise."""
+    first, _, second = text.partition("/")
+    if not (first.isdecimal() and second.isdecimal() and len(text) < 40 and max(int(first), int(second)) < 2**63):
+        raise Invalid(f"{name} is {text[:80]!r}; write {says}, such as 2/17", code="invalid-parameter")
+    return int(first), int(second)
 
 
 def kb_id(request: web.Request) -> str:

@@ -50,6 +50,8 @@ class FakeControl:
         self.published: int | None = None
         self.pages: list[Json] = []
         self.changes: Json = {}
+        self.hosts: list[Json] = []
+        self.made: list[Json] = []
         self.letters: list[Json] = []
         self.retried: Json = {"retried": 1, "passed_over": 0, "job_ids": ["job-docs"], "not_retried": []}
         self.generations: Json = {"vacuum": None, "generations": []}
@@ -139,9 +141,18 @@ class FakeControl:
         if len(words) == 2:
             status, answer = self._status(words[1].removeprefix("job-"))
             return status, {"status": answer, "definition": DEFINITION}
+        if words[2] == "hosts":
+            return self._of_hosts(words, query)
         after = query.get("after", [""])[0]
         rest = [page for page in self.pages if page["url"] > after]
         return 200, {"pages": rest[:2], "next_after": rest[1]["url"] if len(rest) > 2 else None}
+
+    def _of_hosts(self, words: list[str], query: dict[str, list[str]]) -> Answer:
+        """Requests come one at a time."""
+        if len(words) == 3:
+            return 200, {"hosts": self.hosts}
+        at = int(query["after"][0].partition("/")[2]) + 1 if "after" in query else 0
+        return 200, {"requests": self.made[at : at + 1], "next_after": f"0/{at}" if at + 1 < len(self.made) else None}
 
     def _of_letters(self, words: list[str], query: dict[str, list[str]]) -> Answer:
         """The list comes one at a time."""

@@ -244,3 +244,42 @@ def test_an_excerpt_begins_where_the_answer_is() -> None:
     assert excerpt(text, "who closes a file?") == "… Closing files is done by a context manager. More."
     assert excerpt(text, "unrelated") == text.removeprefix("## Head\n").replace("\n", " ")
     assert excerpt("") == ""
+
+
+HOST: dict[str, Any] = {
+    "host": "docs.example.org:8443", "requests": 1_204, "succeeded": 1_190, "not_modified": 0, "redirected": 4,
+    "refused": 3, "client_errors": 5, "server_errors": 0, "unanswered": 2, "first_at": "2026-01-01T00:00:00.000Z",
+    "last_at": "2026-01-01T00:01:30.000Z", "bytes": 48_000_000, "mean_ms": 120.4, "p95_ms": 310.0, "waited_ms": 95_000,
+    "robots": "found", "crawl_delay_s": 1.5, "concurrency": 3, "closed_until": None,
+}  # fmt: skip
+MADE: dict[str, Any] = {
+    "at": "2026-01-01T00:00:00.000Z", "method": "GET", "url": "https://docs.example.org:8443/robots.txt",
+    "purpose": "robots", "status": 200, "error": None, "bytes": 312, "duration_ms": 48, "waited_ms": 0, "attempt": 1,
+}  # fmt: skip
+
+
+def test_hosts_as_a_table_and_as_json(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of()]
+    assert run("hosts", "docs").stdout == "Nothing was asked of any host.\n"
+    control.hosts = [HOST, HOST | {"host": "b.example", "robots": None, "crawl_delay_s": None, "mean_ms": None}]
+    table = run("hosts", "docs").stdout
+    for part in (
+        "docs.example.org:8443",
+        "1,204",
+        "1,190 ok, 4 moved, 3 refused, 5 4xx, 2 silent",
+        "48.0",
+        "120 ms",
+        "1 min 35 s",
+        "found, 1.5 s",
+        "not asked",
+    ):
+        assert part in table, part
+    assert json.loads(run("hosts", "docs", "--json").stdout) == control.hosts
+
+
+def test_requests_of_a_host_are_read_to_the_end(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of()]
+    control.made = [MADE, MADE | {"purpose": "page", "status": None, "error": "timeout", "attempt": 2}, MADE]
+    assert json.loads(run("hosts", "docs", "--requests", "docs.example.org:8443", "--json").stdout) == control.made
+    assert "timeout" in run("hosts", "docs", "--requests", "docs.example.org:8443").stdout
+    assert "/jobs/job-docs/hosts/docs.example.org%3A8443/requests?limit=1000" in control.requests("GET")[-1][0]

@@ -17,7 +17,17 @@ from headrace.kafka.records import RawRecord
 from headrace.state.manifest import PageFold
 from schemas.codec import encode, headers_for
 from schemas.events import Event, Place
-from schemas.facts import CrawlCounts, CrawlReport, IndexReport, Outcome, Outcomes, Stall
+from schemas.facts import (
+    CrawlCounts,
+    CrawlReport,
+    HostRequests,
+    IndexReport,
+    Outcome,
+    Outcomes,
+    Request,
+    RequestsMade,
+    Stall,
+)
 from schemas.identity import page_key, parse_page_key
 from schemas.pages import ChunkRef, PageRecord
 
@@ -345,3 +355,68 @@ def test_a_crawl_that_begins_anew_is_not_over(reports: list[tuple[Any, int]], ov
     ]
     filed.apply(records("events", 1, crawls))
     assert filed.file.read(lambda cursor: questions.told(cursor, "j")).crawl_over is over
+
+
+class TestLedger:
+    """What the producer asked of hosts: each request once, however the log was read."""
+
+    @staticmethod
+    def told(n: int, *requests: Request, host: str = "a.example", **more: Any) -> RequestsMade:
+        part = HostRequests(host=host, concurrency=2 + n, requests=requests, **more)
+        other = HostRequests(host="b.example:8080", concurrency=1, requests=(asked(100 + n, 404),))
+        return RequestsMade(**JOB, epoch=0, owner="p", hosts=(part, other), reported_at="t")
+
+    @pytest.fixture
+    def filed(self) -> Filed:
+        filed = Filed()
+        log = records("events", 1, [
+            self.told(0, asked(0, 200), asked(1, 304, bytes=0), asked(2, 301), robots="none"),
+            self.told(1, asked(3, 429), asked(4, 503), asked(5, 403), asked(6, 500)),
+            self.told(2, asked(7, None, error="timeout", duration_ms=15_000), robots="found", crawl_delay_s=0.5,
+                      closed_until="later"),
+        ])  # fmt: skip
+        filed.apply(log[:1])
+        filed.apply(log)
+        filed.apply(log[1:])
+        return filed
+
+    def test_hosts_by_outcome_with_the_newest_standing(self, filed: Filed) -> None:
+        first, second = filed.file.read(lambda cursor: questions.hosts(cursor, "j"))
+        assert first == {
+            "host": "a.example", "requests": 8, "succeeded": 1, "not_modified": 1, "redirected": 1, "refused": 2,
+            "client_errors": 1, "server_errors": 1, "unanswered": 1, "first_at": "t00", "last_at": "t07",
+            "bytes": 700, "mean_ms": 30.0, "p95_ms": 57.0, "waited_ms": 80, "robots": "found", "crawl_delay_s": 0.5,
+            "concurrency": 4, "closed_until": "later",
+        }  # fmt: skip
+        assert (second["host"], second["requests"], second["client_errors"], second["robots"]) == (
+            "b.example:8080", 3, 3, None,
+        )  # fmt: skip
+        assert filed.file.read(lambda cursor: questions.hosts(cursor, "other")) == []
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 8, 100])
+    def test_requests_page_by_page(self, filed: Filed, limit: int) -> None:
+        found: list[dict[str, Any]] = []
+        after = (-1, -1)
+        while True:
+            rows = filed.file.read(
+                lambda cursor, after=after: questions.host_requests(cursor, "j", "a.example", after=after, limit=limit)
+            )
+            if not rows:
+                break
+            found += rows
+            after = rows[-1]["position"], rows[-1]["number"]
+        assert [row["url"] for row in found] == [f"https://a.example/{n}" for n in range(8)]
+        assert [(row["status"], row["error"]) for row in found[-2:]] == [(500, None), (None, "timeout")]
+        assert found[0] == {
+            "position": 0, "number": 0, "at": "t00", "method": "GET", "url": "https://a.example/0", "purpose": "page",
+            "status": 200, "error": None, "bytes": 100, "duration_ms": 0, "waited_ms": 10, "attempt": 1,
+        }  # fmt: skip
+
+    def test_it_joins_no_audit_trail(self, filed: Filed) -> None:
+        rows = filed.file.read(lambda cursor: questions.trail(cursor, "j", after=None, limit=9, reports="all"))
+        assert rows == []
+
+
+def asked(n: int, status: int | None, **more: Any) -> Request:
+    given = {"bytes": 100, "duration_ms": 10 * n, "waited_ms": 10} | more
+    return Request(at=f"t{n:02}", url=f"https://a.example/{n}", purpose="page", status=status, **given)
