@@ -29,7 +29,18 @@ from headrace.kafka.publisher import BASE_CONFIG
 from headrace.settings import Settings
 from schemas.codec import decode, encode, headers_for, now
 from schemas.events import Event
-from schemas.facts import CommandIssued, CrawlCounts, CrawlReport, IndexReport, JobFinished, Outcome, Outcomes
+from schemas.facts import (
+    CommandIssued,
+    CrawlCounts,
+    CrawlReport,
+    HostRequests,
+    IndexReport,
+    JobFinished,
+    Outcome,
+    Outcomes,
+    Request,
+    RequestsMade,
+)
 from schemas.identity import chunk_id, new_job_id, partition_for
 from schemas.pages import ChunkRef, PageRecord
 
@@ -80,7 +91,7 @@ async def _measure(servers: str, directory: Path, pages: int) -> None:
     if answered != expected:
         raise SystemExit(f"the answers differ:\n{expected}\n{answered}")
     print(
-        f"  told, tally and first pages of each job equal those of the file that grew with the log ({answered[0][1]})"
+        f"  told, tally, pages and hosts of each job equal those of the file that grew with the log ({answered[0][1]})"
     )
 
 
@@ -98,6 +109,7 @@ async def _answers(projection: Projection, jobs: list[tuple[str, str]]) -> list[
                 questions.told(cursor, job_id),
                 questions.tally(cursor, job_id, 1, None),
                 questions.page_rows(cursor, job_id, state=None, after=None, limit=1_000),
+                questions.hosts(cursor, job_id),
             )
             for _, job_id in jobs
         ]
@@ -155,19 +167,23 @@ def _job(kb_id: str, job_id: str, pages: int) -> Iterator[Event]:
             pending = pending[BATCH_ENTRIES:]
         if n % PAGES_PER_S == 0:
             yield _report(job, "crawling", n)
+            yield _requests(job, range(n, min(n + PAGES_PER_S, pages)))
     yield _outcomes(job, [*pending, Outcome(offset=0, type="crawl_end", result="done")])
     yield _report(job, "finished", pages)
     yield JobFinished(**job, outcome="completed", pages=pages, finished_at=now())
 
 
+def _url(n: int) -> str:
+    return f"https://docs.example.org/3/library/module-{n}/page.html"
+
+
 def _page(job: dict[str, Any], n: int) -> PageRecord:
-    url = "https://docs.example.org/3/library/module-{}/page.html".format
     ids = [chunk_id(job["kb_id"], 1, f"{n} {ordinal}") for ordinal in range(CHUNKS_PER_PAGE)]
     return PageRecord(
-        **job, epoch=0, attempt=1, url=url(n), state="fetched", status=200, depth=3, discovered_from=url(n // 20),
+        **job, epoch=0, attempt=1, url=_url(n), state="fetched", status=200, depth=3, discovered_from=_url(n // 20),
         title=f"Module {n} of the library", content_type="text/html; charset=utf-8", etag=f'"{n}"',
         content_hash=f"{n:064x}", bytes=48_000, duration_ms=120, page_end_offset=n,
-        chunks=tuple(ChunkRef(each, 1) for each in ids), links=tuple(url(n + k) for k in range(LINKS_PER_PAGE)),
+        chunks=tuple(ChunkRef(each, 1) for each in ids), links=tuple(_url(n + k) for k in range(LINKS_PER_PAGE)),
         fetched_at=now(),
     )  # fmt: skip
 
@@ -177,6 +193,15 @@ def _outcomes(job: dict[str, Any], entries: list[Outcome]) -> Outcomes:
         **job, partition=0, group_generation=1, worker="consumer/host-1", entries=tuple(entries),
         texts_embedded=len(entries), tokens_embedded=300 * len(entries), calls=1, decided_at=now(),
     )  # fmt: skip
+
+
+def _requests(job: dict[str, Any], numbers: range) -> RequestsMade:
+    made = tuple(
+        Request(at=now(), url=_url(n), purpose="page", status=200, bytes=48_000, duration_ms=120 + n % 50)
+        for n in numbers
+    )
+    host = HostRequests(host="docs.example.org", robots="found", concurrency=8, requests=made)
+    return RequestsMade(**job, epoch=0, owner="p", hosts=(host,), reported_at=now())
 
 
 def _report(job: dict[str, Any], state: Any, pages: int) -> CrawlReport:

@@ -28,6 +28,7 @@ class Client:
         note: Callable[[Request], None] = lambda _: None,
     ) -> None:
         self._fetcher, self.share, self.reach, self._note = fetcher, share, reach, note
+        self.began = time.monotonic()
 
     async def start(self) -> None:
         await self._fetcher.start()

@@ -34,6 +34,9 @@ BACK_OFF_S: Final = (1.0, 4.0, 10.0)
 PATIENCE_S: Final = 60.0
 RETRY_S: Final = 60.0
 """After that the file is asked for once a minute, by the next page that wants it."""
+SHARED_S: Final = 300.0
+"""A job reads the file again where another read it longer than this before it began: who has just changed the file and
+started a job wants to see what it does."""
 MAX_KNOWN: Final = 10_000
 """Files that are kept; beyond it, those that are too old are forgotten."""
 
@@ -55,6 +58,7 @@ class RobotsFile(msgspec.Struct, frozen=True):
     it is `unreadable`. `transient`: asking again soon may help, after `retry_after_s` where the host says so."""
 
     source: str
+    read_at: float
     expires_at: float
     rules: Rules | None = None
     unreadable: bool = False
@@ -80,9 +84,10 @@ class RobotsFile(msgspec.Struct, frozen=True):
 
 
 class Asking(Protocol):
-    """What is needed of a `Client`."""
+    """What is needed of a `Client`. `began`: when its job did, on the cache's clock."""
 
     reach: frozenset[str]
+    began: float
 
     async def get(self, url: str, purpose: Purpose, *, attempt: int, max_bytes: int, truncate: bool) -> FetchResult: ...
 
@@ -118,7 +123,7 @@ class RobotsCache:
         key = (origin(url), by.reach)
         while True:
             known = self._files.get(key)
-            if known is not None and self._clock() < known.expires_at:
+            if known is not None and self._clock() < known.expires_at and known.read_at > by.began - SHARED_S:
                 return known
             if (task := self._under_way.get(key)) is None:
                 task = self._begin(key, by)
@@ -153,7 +158,7 @@ class RobotsCache:
         in_force = known is not None and not known.unreadable
         fresh = await self._read_patiently(key[0], by, patience_s=0.0 if known is not None else PATIENCE_S)
         if fresh.unreadable and in_force and known is not None:
-            fresh = msgspec.structs.replace(known, expires_at=fresh.expires_at)
+            fresh = msgspec.structs.replace(known, read_at=fresh.read_at, expires_at=fresh.expires_at)
         if len(self._files) >= MAX_KNOWN:
             now = self._clock()
             self._files = {each: file for each, file in self._files.items() if file.expires_at > now}
@@ -187,23 +192,29 @@ class RobotsCache:
 
     async def _judge(self, result: FetchResult) -> RobotsFile:
         if 200 <= result.status < 300:
-            expires_at = self._clock() + age_s(result.cache_control)
+            now = self._clock()
             # 500 KiB of rules take 0.4 s to read.
             rules = await asyncio.to_thread(Rules, result.body[:MAX_ROBOTS_BYTES], self._token)
-            return RobotsFile("robots.txt", expires_at, rules)
+            return RobotsFile("robots.txt", now, now + age_s(result.cache_control), rules)
         if 300 <= result.status < 500 and result.status != 429:
             return self._no_rules(f"no robots.txt (status {result.status})", age_s(result.cache_control))
         reason = f"robots.txt is unreachable (status {result.status})"
         return self._unreadable(reason, transient=True, retry_after_s=result.retry_after_s)
 
     def _no_rules(self, source: str, kept_s: float = MAX_AGE_S) -> RobotsFile:
-        return RobotsFile(source, self._clock() + kept_s)
+        now = self._clock()
+        return RobotsFile(source, now, now + kept_s)
 
     def _unreadable(self, source: str, *, transient: bool, retry_after_s: float | None = None) -> RobotsFile:
-        expires_at = self._clock() + max(RETRY_S, min(retry_after_s or 0.0, MAX_AGE_S))
+        now = self._clock()
         return RobotsFile(
-            source, expires_at, unreadable=True, transient=transient, retry_after_s=retry_after_s
-        )  # fmt: skip
+            source,
+            now,
+            now + max(RETRY_S, min(retry_after_s or 0.0, MAX_AGE_S)),
+            unreadable=True,
+            transient=transient,
+            retry_after_s=retry_after_s,
+        )
 
 
 def age_s(cache_control: str | None) -> float:

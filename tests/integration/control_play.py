@@ -22,11 +22,14 @@ from schemas.facts import (
     CrawlCounts,
     CrawlReport,
     DeadLettered,
+    HostRequests,
     IndexReport,
     JobFinished,
     Outcome,
     Outcomes,
     RecordsLost,
+    Request,
+    RequestsMade,
     ReviewNeeded,
     Stall,
     Vacuumed,
@@ -144,6 +147,10 @@ class Played:
             chunks=tuple(ChunkRef(each, self.job["generation"]) for each in chunk_ids),
         )  # fmt: skip
         await self._publisher.send(record, partition=self._kb_partition)
+
+    async def requests(self, host: str, *made: Request, **more: Any) -> None:
+        part = HostRequests(host=host, concurrency=2, requests=made, **more)
+        await self.tell(RequestsMade(**self.job, epoch=0, owner="test", hosts=(part,), reported_at=now()))
 
     async def outcomes(self, first: int, *chunk_ids: str, result: Any = "indexed") -> None:
         entries = tuple(

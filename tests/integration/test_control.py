@@ -14,8 +14,9 @@ from control import service
 from control.writer import Fenced
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
+from schemas.codec import now
 from schemas.commands import JobCommand
-from schemas.facts import CommandIssued, CommandRefused
+from schemas.facts import CommandIssued, CommandRefused, Request
 from schemas.kb import Embedding, KbDefined, collection_name
 from tests.integration.control_play import (
     API,
@@ -132,6 +133,37 @@ async def test_outcomes_count_once_the_group_has_committed_past_them(settings: S
         assert (await _until_processed(api, kb, 2))["metrics"]["chunks_processed"] == 2
         await commit(settings, {job.partition: 8})
         await _until_processed(api, kb, 3)
+
+
+async def test_what_was_asked_of_hosts(settings: Settings, publisher: Publisher) -> None:
+    kb, host = kb_name(), "docs.example.org:8443"
+    async with control(settings) as api:
+        started = await api.start(kb, DEFINITION)
+        job = Played(settings, publisher, started)
+        asked = [
+            Request(at=now(), url=f"https://{host}/{n}", purpose="page", status=200, bytes=10, duration_ms=n)
+            for n in range(5)
+        ]
+        await job.requests(host, *asked[:3], robots="none")
+        await job.requests(host, *asked[3:], robots="found", crawl_delay_s=1.0)
+        await job.crawl("crawling", 1)
+        await api.until(kb, "running")
+        for base in (f"{API}/jobs/{started['job_id']}", f"{API}/kb/{kb}/jobs/{started['job_id']}"):
+            (found,) = (await api.ok("GET", f"{base}/hosts"))["hosts"]
+            assert (found["host"], found["requests"], found["succeeded"], found["bytes"]) == (host, 5, 5, 50)
+            assert (found["robots"], found["crawl_delay_s"], found["mean_ms"], found["p95_ms"]) == (
+                "found",
+                1.0,
+                2.0,
+                3.8,
+            )
+            first = await api.ok("GET", f"{base}/hosts/{host}/requests?limit=4")
+            rest = await api.ok("GET", f"{base}/hosts/{host}/requests?limit=4&after={first['next_after']}")
+            assert [each["url"] for each in first["requests"] + rest["requests"]] == [each.url for each in asked]
+            assert rest["next_after"] is None
+            assert (await api.call("GET", f"{base}/hosts/elsewhere.example/requests"))[0] == 404
+            assert (await api.call("GET", f"{base}/hosts/{host}/requests?after=soon"))[0] == 422
+        assert (await api.call("GET", f"{API}/jobs/nothing/hosts"))[0] == 404
 
 
 async def test_lost_records_are_said_until_the_job_is_over(settings: Settings, publisher: Publisher) -> None:

@@ -4,6 +4,7 @@
 import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -12,8 +13,9 @@ import pytest
 from aiohttp import web
 
 from headrace.kafka.publisher import Publisher
+from headrace.settings import Settings
 from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, PageEnd
-from schemas.facts import CrawlReport
+from schemas.facts import CrawlReport, RequestsMade
 from tests.fakes.site import FakeSite
 from tests.fakes.site_behaviours import hang, huge, redirect, status
 from tests.integration.producer_play import (
@@ -30,6 +32,7 @@ from tests.integration.producer_play import (
     site,
     start_producer,
 )
+from tests.support.log import read_all
 from tests.support.services import Service
 from tests.support.waiting import until
 
@@ -310,3 +313,25 @@ async def test_an_unusable_pattern_fails_the_job_with_the_reason(
     broken = msgspec.structs.replace(of, source=msgspec.structs.replace(of.source, include=("*" * 40,)))
     job = await new_job(broken)
     assert "wildcards" in str((await job.reported("failed")).reason)
+
+
+async def test_every_request_stands_once_in_the_ledger(
+    producer: Service, site: FakeSite, new_job: NewJob, settings: Settings
+) -> None:
+    site.robots = "user-agent: *\ndisallow: /docs/secret\n"
+    site.behave(site.paths[7], status(503), times=1)
+    job = await new_job(definition(site.url))
+    report = await job.reported("finished")
+    told = [each for each in await read_all(settings, RequestsMade) if each.job_id == job.played.job_id]
+    assert {(each.epoch, each.owner) for each in told} == {(report.epoch, report.owner)}
+    hosts = [host for each in told for host in each.hosts]
+    assert {host.host for host in hosts} == {site.root.removeprefix("http://")}
+    assert hosts[-1].robots == "found"
+    made = [request for host in hosts for request in host.requests]
+    asked = Counter((visit.path, visit.status) for visit in site.visits)
+    assert Counter((request.url.removeprefix(site.root), request.status) for request in made) == asked
+    assert (sum(asked.values()), asked[site.paths[7], 503]) == (25 + 2, 1)
+    assert {request.purpose for request in made} == {"page", "robots"}
+    assert sum(request.bytes for request in made if request.purpose == "page") >= report.counts.bytes_fetched > 0
+    assert [request.attempt for request in made if request.url.endswith(site.paths[7])] == [1, 2]
+    assert sorted(each.reported_at for each in told) == [each.reported_at for each in told]

@@ -205,7 +205,13 @@ async def test_a_site_whose_rules_can_not_be_read_retires_nothing(
     site.put("/docs/", page_of("Start", "a"))
     site.put("/docs/a", page_of("a", "b"))
     site.put("/docs/b", page_of("b"))
-    got = await refreshed(lambda: site.behave("/robots.txt", status(503)))
+
+    def fail() -> None:
+        site.behave("/robots.txt", status(503))
+        producer.terminate()
+        producer.start()  # it doesn't know the rules of before
+
+    got = await refreshed(fail)
     assert got.stands("/docs/", "/docs/a", "/docs/b")
     assert {page.state for page in got.after.values()} == {"kept"}
     assert "robots.txt is unreachable" in str(got.end.failure)

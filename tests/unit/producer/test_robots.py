@@ -20,7 +20,7 @@ class Site:
     def __init__(self, *answers: Answer, reach: tuple[str, ...] = ()) -> None:
         self.answers, self.asked, self.attempts = list(answers), list[str](), list[int]()
         self.reach = frozenset(reach)
-        self.now = 0.0
+        self.now = self.began = 0.0
         self.cache = RobotsCache(clock=lambda: self.now, sleep=self.sleep)
 
     async def sleep(self, seconds: float) -> None:
@@ -195,6 +195,18 @@ async def test_two_jobs_share_what_was_read_unless_they_may_reach_other_addresse
     one, other, elsewhere = Site(read()), Site(read()), Site(read(), reach=("10.0.0.0/8",))
     await asyncio.gather(*(one.cache.verdict(PAGE, each) for each in (one, other, elsewhere)))
     assert (len(one.asked), len(other.asked), len(elsewhere.asked)) == (1, 0, 1)
+
+
+async def test_a_job_reads_again_what_was_read_long_before_it_began() -> None:
+    one, soon, later = Site(read()), Site(), Site(answer(404))
+    await one.allows()
+    soon.began, later.began = robots.SHARED_S - 1, robots.SHARED_S + 1
+    assert not (await one.cache.verdict(PAGE, soon)).allowed
+    one.now = later.began
+    for _ in range(3):
+        assert (await one.cache.verdict(PAGE, later)).allowed
+    assert len(later.asked) == 1
+    assert await one.allows(), "and what it read is everybody's"
 
 
 async def test_a_caller_that_gives_up_takes_nothing_from_the_others() -> None:
