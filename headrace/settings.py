@@ -1,10 +1,17 @@
 """Settings from the environment; `SETTINGS` is their one list, shown by `headrace settings`."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+import headrace
+
+PRODUCT_TOKEN = "Headrace"
+"""What a robots.txt names this crawler by (RFC 9309, 2.2.1); the User-Agent has it within."""
+_CONTACT = re.compile(r"https?://[^\s/]+|[^\s@]+@[^\s@]+\.[^\s@]+")
 
 
 class InvalidSetting(ValueError):
@@ -36,6 +43,14 @@ def _flag(text: str) -> bool:
     if text.lower() in ("0", "false", "no", "off", ""):
         return False
     raise ValueError("write true or false")
+
+
+def _user_agent(text: str) -> str:
+    if not text.isascii() or not text.isprintable():
+        raise ValueError("a header holds printable ASCII")
+    if PRODUCT_TOKEN.lower() not in text.lower():
+        raise ValueError(f"it must name {PRODUCT_TOKEN}, by which robots.txt files address this crawler")
+    return text
 
 
 def _path(text: str) -> Path:
@@ -94,8 +109,9 @@ class Settings:
         "loopback port of the producer's /healthz and /metrics; off without it",
     )
     user_agent: str = _setting(
-        "HEADRACE_USER_AGENT", "Headrace/0.1", str, "User-Agent of the crawler; add a contact, as site owners expect"
-    )
+        "HEADRACE_USER_AGENT", f"Headrace/{headrace.__version__} (no contact given)", _user_agent,
+        "User-Agent of the crawler; give a contact, such as Headrace/0.1 (+https://example.org/bot; me@example.org)",
+    )  # fmt: skip
     requests_in_flight: int = _setting(
         "HEADRACE_REQUESTS_IN_FLIGHT", 64, int, "most requests to web sites at once, of all jobs of a producer"
     )
@@ -128,6 +144,11 @@ class Settings:
                 except ValueError as exc:
                     raise InvalidSetting(f"{each.metadata['env']} does not fit: {exc}") from exc
         return cls(**values)
+
+    @property
+    def has_contact(self) -> bool:
+        """Whether the User-Agent says where the operator can be reached: a URL or a mail address."""
+        return _CONTACT.search(self.user_agent) is not None
 
     @property
     def bootstrap_servers(self) -> str:

@@ -14,13 +14,12 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from headrace.settings import PRODUCT_TOKEN
 from producer.fetch import FetchError, FetchResult
 from producer.rules import Rules
 from producer.urls import origin
 from schemas.facts import Purpose
 
-PRODUCT_TOKEN: Final = "Headrace"
-"""The name that groups in robots.txt are matched by, whatever else the User-Agent says."""
 MAX_ROBOTS_BYTES: Final = 500 * 1024
 """RFC 9309, 2.5: at least 500 KiB must be read; the rest is ignored."""
 MAX_REDIRECTS: Final = 5

@@ -1,5 +1,6 @@
 """What `headrace doctor` looks at. Each check gives one finding and never raises for what it looks for."""
 
+import ipaddress
 import platform
 import shutil
 import sys
@@ -7,17 +8,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from headrace.client import ControlClient
+from headrace import __version__
+from headrace.client import ControlClient, ControlError
 from headrace.embedded import EmbeddedError, artifacts, ports
 from headrace.embedded.java import find_java
 from headrace.embedded.process import OWNER_VARIABLE
 from headrace.embedded.weaviate_build import binary_path
 from headrace.kafka.admin import admin_client, differences
-from headrace.settings import Settings
+from headrace.settings import PRODUCT_TOKEN, Settings
 from headrace.supervisor import read_state, running_stack
 from headrace.supervisor.reachable import any_listens, url_listens
 from schemas.topics import TOPICS
@@ -47,6 +50,7 @@ def findings(settings: Settings, client: ControlClient) -> Iterator[Finding]:
         yield kafka_jars(settings)
     yield weaviate_binary(settings) if settings.weaviate_url is None else weaviate_elsewhere(settings.weaviate_url)
     yield embeddings(settings)
+    yield user_agent(settings, client)
     yield from disks(settings)
     yield from listening(settings)
     yield stack(settings)
@@ -107,6 +111,22 @@ def embeddings(settings: Settings) -> Finding:
             "the next `headrace up` downloads it; or set OPENAI_API_KEY",
         )  # fmt: skip
     return Finding("Embeddings", "ok", "no OPENAI_API_KEY: the local model embeds (all-MiniLM-L6-v2)")
+
+
+def user_agent(settings: Settings, client: ControlClient) -> Finding:
+    """A contact is missed where sites of others are crawled, or where nobody can say that none are."""
+    if settings.has_contact:
+        return Finding("User-Agent", "ok", settings.user_agent)
+    try:
+        urls = [url for kb in client.kbs() for url in kb["definition"]["source"]["urls"]]
+    except ControlError:
+        urls = None
+    if urls is not None and all(_is_loopback(url) for url in urls):
+        return Finding("User-Agent", "ok", f"{settings.user_agent}; only sites on this machine are crawled")
+    return Finding(
+        "User-Agent", "warn", f"{settings.user_agent}: site owners can't reach you",
+        f'set HEADRACE_USER_AGENT, e.g. "{PRODUCT_TOKEN}/{__version__} (+https://example.org/bot; you@example.org)"',
+    )  # fmt: skip
 
 
 def disks(settings: Settings) -> Iterator[Finding]:
@@ -205,6 +225,14 @@ def _port(name: str, server: str, port: int, variable: str, settings: Settings) 
         name, "fail", f"{server}'s port is taken by process {holder.pid} ({holder.command})",
         f"stop that process, or set {variable} to another port",
     )  # fmt: skip
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _existing(path: Path) -> Path:

@@ -12,7 +12,9 @@ from headrace.cli.root import COMMANDS
 from headrace.embedded.data_dir import DataDirLock
 from headrace.supervisor import StackState, run_dir
 from headrace.supervisor.state import write_state
+from tests.unit.cli import control_fake
 from tests.unit.cli.conftest import Run
+from tests.unit.cli.control_fake import FakeControl, status_of
 
 
 @pytest.mark.parametrize("command", list(COMMANDS))
@@ -64,6 +66,45 @@ def test_doctor_tells_a_taken_port_and_fails(run: Run, taken_port: int, monkeypa
     assert "HEADRACE_KAFKA_PORT" in found[f"Port {taken_port}"]["mend"]
     assert found["Python"]["level"] == "ok"
     assert found["Java"]["level"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("agent", "url", "level"),
+    [
+        (None, "https://example.org/docs/", "warn"),
+        (None, "http://127.0.0.1:8000/", "ok"),
+        (None, "http://[::1]/", "ok"),
+        (None, "http://docs.localhost/", "ok"),
+        (None, "http://127.0.0.1.example.org/", "warn"),
+        ("Headrace/1 (+https://example.org/bot)", "https://example.org/", "ok"),
+        ("headrace; me@example.org", "https://example.org/", "ok"),
+        ("Headrace/1 (call me)", "https://example.org/", "warn"),
+    ],
+)
+def test_doctor_misses_a_contact_where_sites_of_others_are_crawled(
+    run: Run, control: FakeControl, monkeypatch: pytest.MonkeyPatch, agent: str | None, url: str, level: str
+) -> None:
+    control.statuses["docs"] = [status_of()]
+    monkeypatch.setitem(control_fake.DEFINITION["source"], "urls", [url])
+    if agent is not None:
+        monkeypatch.setenv("HEADRACE_USER_AGENT", agent)
+    found = {finding["name"]: finding for finding in json.loads(run("doctor", "--json").stdout)}["User-Agent"]
+    assert found["level"] == level
+    assert ("HEADRACE_USER_AGENT" in found["mend"]) == (level == "warn")
+
+
+def test_doctor_misses_a_contact_where_control_is_away(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_URL", "http://127.0.0.1:9")
+    found = {finding["name"]: finding for finding in json.loads(run("doctor", "--json").stdout)}
+    assert found["User-Agent"]["level"] == "warn"
+
+
+@pytest.mark.parametrize("agent", ["Mozilla/5.0 (me@example.org)", "Headrace/1\r\nX: y", "Headrace/1 (ü)"])
+def test_a_user_agent_that_is_no_honest_one_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch, agent: str) -> None:
+    monkeypatch.setenv("HEADRACE_USER_AGENT", agent)
+    result = run("settings")
+    assert result.exit_code == 2
+    assert "HEADRACE_USER_AGENT does not fit" in result.stderr
 
 
 def test_doctor_in_words(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
