@@ -25,7 +25,7 @@ from schemas.pages import ChunkRef, PageRecord, PageState
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raise it when a table or a view changes: an older file is set aside and the log read again."""
 
 Row = tuple[Any, ...]
