@@ -23,6 +23,7 @@ def command(**fields: Any) -> JobCommand:
     values: dict[str, Any] = {
         "job_id": "j", "kb_id": "docs", "generation": 6, "partition": 0, "desired": "running", "revision": 3,
         "definition": LOCAL, "issued_at": "t", "issued_by": "t", "idempotency_key": "key", "request_digest": "digest",
+        "extractor": EXTRACTOR,
     }  # fmt: skip
     return JobCommand(**values | fields)
 
