@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 BACK_OFF_S: Final = (1.0, 4.0)
 """Pauses between attempts: three within about 5 s, more where the host asks for it."""
+TRIES_REFUSED: Final = 8
+"""Where the host says 429: it is not the page's fault, and the host's own pauses add up to two minutes by then."""
 SCOPE_CACHE: Final = 50_000
 
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -92,16 +94,17 @@ class Visitor:
         await self._client.stop()
 
     async def visit(self, entry: Entry) -> Visit:
-        """Never raises for what the site does; ends after three attempts."""
+        """Never raises for what the site does; ends after three attempts, or eight that the host refuses."""
         for attempt in itertools.count(1):
             with self._waits():
                 got = await self._ask(entry, attempt)
             if isinstance(got, FetchResult):
                 return await self._judge(entry, attempt, got)
-            if attempt > len(BACK_OFF_S) or not got.transient:
+            tries = TRIES_REFUSED if got.status == 429 else len(BACK_OFF_S) + 1
+            if attempt >= tries or not got.transient:
                 return self._troubled(entry, attempt, got)
             with self._waits():
-                await asyncio.sleep(BACK_OFF_S[attempt - 1])
+                await asyncio.sleep(BACK_OFF_S[min(attempt, len(BACK_OFF_S)) - 1])
         raise AssertionError("unreachable")
 
     @contextlib.contextmanager

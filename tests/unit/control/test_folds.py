@@ -34,6 +34,7 @@ from schemas.pages import ChunkRef, PageRecord
 JOB: dict[str, Any] = {"job_id": "j", "kb_id": "docs", "generation": 2}
 CHUNKS = [f"c{n}" for n in range(6)]
 URLS = ["u0", "u1", "u2"]
+HOSTS = ["h0", "h1"]
 
 
 class Filed:
@@ -69,6 +70,9 @@ def answers(filed: Filed) -> Any:
         [(e["offset"], e["type"]) for reports in ("all", "changes")
          for e in read(lambda cursor, r=reports: questions.trail(cursor, "j", after=None, limit=100, reports=r))],
         *(filed.tally(committed) for committed in (None, 0, 10)),
+        read(lambda cursor: questions.hosts(cursor, "j")),
+        [read(lambda cursor, h=host: questions.host_requests(cursor, "j", h, after=(-1, -1), limit=100))
+         for host in HOSTS],
     ]  # fmt: skip
 
 
@@ -125,13 +129,32 @@ pages = st.builds(
 )  # fmt: skip
 
 
+ledgers = st.builds(
+    lambda hosts: RequestsMade(**JOB, epoch=0, owner="o", hosts=tuple(hosts), reported_at="t"),
+    st.lists(
+        st.builds(
+            HostRequests, host=st.sampled_from(HOSTS), concurrency=st.integers(1, 8),
+            robots=st.sampled_from([None, "found", "none"]), crawl_delay_s=st.none() | st.floats(0, 9),
+            requests=st.lists(
+                st.builds(
+                    Request, at=st.sampled_from("abc"), url=st.sampled_from(URLS), purpose=st.just("page"),
+                    status=st.none() | st.sampled_from([200, 304, 429, 500]), duration_ms=st.integers(0, 99),
+                ),
+                max_size=3,
+            ).map(tuple),
+        ),
+        max_size=2, unique_by=lambda part: part.host,
+    ),
+)  # fmt: skip
+
+
 tombstones = st.sampled_from([page_key("docs", 2, url) for url in URLS])
 
 
 @st.composite
 def readings(draw: Any) -> tuple[list[RawRecord], list[list[RawRecord]]]:
     """A log, topic after topic; and the same log as some reader may get it, in batches, with repetitions."""
-    events = records("events", 1, draw(st.lists(st.one_of(outcomes, crawls, indexes, stalls), max_size=12)))
+    events = records("events", 1, draw(st.lists(st.one_of(outcomes, crawls, indexes, stalls, ledgers), max_size=12)))
     manifest = records("pages", 0, draw(st.lists(st.one_of(pages, pages, tombstones), max_size=8)))
     queues, mixed = [list(events), list(manifest)], []
     while any(queues):

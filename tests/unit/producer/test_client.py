@@ -2,13 +2,17 @@
 
 import asyncio
 
+import pytest
 from aiohttp import web
 
 from producer.client import Client
-from producer.fetch import Fetcher
+from producer.fetch import Fetcher, FetchError
 from producer.hosts import Hosts
 from producer.urls import host_key
+from schemas.facts import Request
 from tests.fakes.serving import LoopbackServer
+from tests.fakes.site import FakeSite
+from tests.fakes.site_behaviours import status
 
 LOOPBACK = ("127.0.0.0/8",)
 
@@ -61,3 +65,21 @@ async def test_a_server_that_does_not_slow_down_is_asked_as_much_as_it_may_be() 
     async with Server(takes=100, base_s=0.01) as server:
         assert await crawl(server, 300) == 16
     assert max(server.peaks) == 16
+
+
+async def test_a_host_that_stays_unwell_is_asked_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.hosts.FIRST_BACK_OFF_S", 0.05)
+    monkeypatch.setattr("producer.hosts.PATIENCE_S", 0.2)
+    noted: list[Request] = []
+    async with FakeSite(pages=1) as site:
+        site.behave("/docs/", status(503))
+        client = Client(Fetcher("Headrace/test", LOOPBACK), Hosts().share(8, 0.0), note=noted.append)
+        await client.start()
+        try:
+            with pytest.raises(FetchError, match="no good answer") as given_up:
+                for _ in range(100):
+                    await client.get(site.url, "page")
+        finally:
+            await client.stop()
+    assert (given_up.value.kind, given_up.value.transient) == ("host_unwell", False)
+    assert len(noted) == site.requests["/docs/"] < 10, "what was not asked stands in no ledger"

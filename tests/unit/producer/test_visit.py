@@ -111,3 +111,14 @@ async def test_a_page_is_asked_for_three_times_while_it_fails(visitors: Visitors
     visitors.site.behave(path, status(500))
     (visit,) = await visitors.visits(path)
     assert (visit.state, visit.attempt, visit.status) == ("failed", 3, 500)
+
+
+async def test_a_host_that_says_it_is_asked_too_much_does_not_cost_its_pages(visitors: Visitors) -> None:
+    paths = visitors.site.paths[:6]
+    for path in paths:
+        visitors.site.behave(path, status(429, retry_after="0"), times=5)
+    made = await visitors.visits(*paths)
+    assert {(visit.state, visit.attempt) for visit in made} == {("fetched", 6)}
+    visitors.site.behave(paths[0], status(429, retry_after="0"))
+    (visit,) = await visitors.visits(paths[0])
+    assert (visit.state, visit.attempt) == ("failed", 8)
