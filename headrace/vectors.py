@@ -370,6 +370,11 @@ def _unwell() -> "Iterator[None]":
         yield
     except (WeaviateBaseError, httpx.HTTPError, OSError, TimeoutError) as exc:
         raise DependencyUnwell("Weaviate", _reason(exc)) from exc
+    except AttributeError as exc:
+        if exc.name != "getpeername":
+            raise
+        # A connection that was closed as soon as it stood: anyio asks its socket all the same, and there is none.
+        raise DependencyUnwell("Weaviate", "can't be reached: it closes connections at once") from exc
 
 
 def _reason(exc: BaseException) -> str:
