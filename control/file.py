@@ -30,7 +30,9 @@ _SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", pa.bool_(): "BOOLEAN
 # Chunk ids are UUIDs, but the log may hold any text. As UUIDs they take half the time to write and to count.
 _AS_UUID = "coalesce(try_cast(chunk_id AS UUID), md5(chunk_id)::UUID)"
 
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE)
+_DAMAGE = (duckdb.IOException, duckdb.SerializationException, duckdb.FatalException, duckdb.InternalException)
+"""What DuckDB says of a file that it can't make sense of."""
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -46,16 +48,24 @@ class ProjectionForbidden(RuntimeError):
     """The file may not be written; the message says what to do."""
 
 
-class DiskRefuses(Exception):
-    """The disk is full or failing: nothing was written, and it may be tried again. `reason` names no path."""
+class Refuses(Exception):
+    """The machine gives no more: nothing was written, and it may be tried again. `reason` names no path."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
+class DiskRefuses(Refuses):
+    """The disk is full or failing, also where a question spills to it."""
+
+
+class MemoryRefuses(Refuses):
+    """What is asked or written needs more memory than there is, and more room than is left to spill to."""
+
+
 class ProjectionFile:
-    """`open`, `claim`, then `write` and `read`; `close`. Each may raise DiskRefuses, and be called again."""
+    """`open`, `claim`, then `write` and `read`; `close`. Each may raise Refuses, and be called again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -77,7 +87,7 @@ class ProjectionFile:
         try:
             unfit = self._misfit(wanted)
         except duckdb.Error as exc:
-            _raise_if_disk(exc)
+            _raise_if_refused(exc)
             unfit = f"it can't be read: {_first_line(exc)}"
         if unfit:
             self.close()
@@ -108,7 +118,7 @@ class ProjectionFile:
         return self._touched(batch)
 
     def read(self, query: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """Runs `query` with a cursor of its own. Raises ProjectionLost."""
+        """Runs `query` with a cursor of its own. Raises Refuses or ProjectionLost."""
         try:
             with self._connection.cursor() as cursor:
                 return query(cursor)
@@ -200,7 +210,7 @@ class ProjectionFile:
             wal.rename(aside.with_name(aside.name + ".wal"))
 
     def _after_failure(self, exc: duckdb.Error) -> None:
-        """Raises DiskRefuses with the file as it was before the transaction, or ProjectionLost."""
+        """Raises Refuses with the file as it was before the transaction, or ProjectionLost."""
         with contextlib.suppress(duckdb.Error):  # a failed commit has rolled back by itself
             self._connection.execute("ROLLBACK")
         try:
@@ -208,13 +218,13 @@ class ProjectionFile:
         except duckdb.Error as end:  # DuckDB gives its connection up where it can't tell what stands in the file
             log.warning("the projection's file is opened anew: %s", _first_line(end))
             self.close()
-        _raise_if_disk(exc)
         self._raise_if_damaged(exc)
 
     def _raise_if_damaged(self, exc: duckdb.Error) -> None:
-        if isinstance(exc, duckdb.ProgrammingError | duckdb.DataError | duckdb.ConnectionException):
-            return  # the program is wrong, not the file
-        _raise_if_disk(exc)
+        """Raises Refuses, or ProjectionLost where the file itself is at fault; anything else is the program's."""
+        _raise_if_refused(exc, also=_FORBIDDEN)
+        if not isinstance(exc, _DAMAGE) and type(exc) is not duckdb.Error:  # a wrong checksum has no class of its own
+            return
         self.close()
         self._set_aside(f"it is damaged: {_first_line(exc)}")
         raise ProjectionLost("the projection's file is damaged, and is made anew at the next start") from exc
@@ -226,7 +236,7 @@ class ProjectionFile:
                 f"another process uses {self._path}: {_holder(exc)}; stop it, or give this control its own "
                 "HEADRACE_DATA_DIR"
             ) from exc
-        _raise_if_disk(exc)
+        _raise_if_refused(exc)
         if isinstance(exc, OSError) or _cause(exc, _FORBIDDEN) or not os.access(self._path.parent, os.W_OK):
             raise ProjectionForbidden(
                 f"the projection can't be kept in {self._path.parent}: {_first_line(exc)}; let this user write there, "
@@ -234,10 +244,13 @@ class ProjectionFile:
             ) from exc
 
 
-def _raise_if_disk(exc: Exception) -> None:
-    cause = _cause(exc, _DISK)
+def _raise_if_refused(exc: Exception, *, also: Iterable[int] = ()) -> None:
+    """`also`: what is no refusal while the file is being opened."""
+    cause = _cause(exc, (*_DISK, *also))
     if cause:
         raise DiskRefuses(f"its file can't be written: {cause}") from exc
+    if isinstance(exc, duckdb.OutOfMemoryException):
+        raise MemoryRefuses("there is too little memory, and room to spill to, for what it is asked") from exc
 
 
 def _cause(exc: Exception, codes: Iterable[int]) -> str | None:

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
+import msgspec
+
 from control import answers, questions
 from control.ailments import Ailment
 from control.offsets import PartitionOffsets
@@ -60,6 +62,21 @@ def build(
         finished_at=finished_at(status, told),
         commanded_at=command.issued_at,
         commanded_by=command.issued_by,
+    )
+
+
+def aged(answer: answers.StatusAnswer, ailments: Sequence[Ailment]) -> answers.StatusAnswer:
+    """An answer that can't be made anew now, with what hinders it."""
+    if answer.status in OVER:
+        return answer
+    hindered = [_stall("control", each) for each in ailments]
+    return msgspec.structs.replace(
+        answer,
+        status="stalled" if answer.desired == "running" else answer.status,
+        reason=f"{hindered[0].dependency}: {hindered[0].reason}" if hindered else answer.reason,
+        stalls=hindered + [stall for stall in answer.stalls if stall.service != "control"],
+        rate_chunks_per_s=None,
+        eta_s=None,
     )
 
 

@@ -26,9 +26,10 @@ import duckdb
 from confluent_kafka import KafkaException
 
 from control.ailments import Ailments
-from control.file import DiskRefuses, ProjectionFile, ProjectionLost
+from control.file import ProjectionFile, ProjectionLost, Refuses
 from control.folds import Batch, Partition
 from control.reader import LogReader
+from headrace.errors import DependencyUnwell
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +94,14 @@ class Projection:
         raise ProjectionLost("the projection's file is damaged, and is made anew at the next start")
 
     async def read(self, query: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """Runs `query` with a cursor on the projection's thread: it sees whole batches only."""
+        """Runs `query` with a cursor on the projection's thread: it sees whole batches only.
+
+        Raises DependencyUnwell where disk or memory don't allow it now.
+        """
         try:
             return await self._on_file(lambda: self._file.read(query))
+        except Refuses as exc:
+            raise DependencyUnwell(PROJECTION, exc.reason) from exc
         except ProjectionLost:
             self._lost.set()
             raise
@@ -118,12 +124,12 @@ class Projection:
         return await asyncio.get_running_loop().run_in_executor(self._writing, work)
 
     async def _done(self, work: Callable[[], T]) -> T:
-        """Tries until the disk takes it, and says meanwhile what hinders."""
+        """Tries until disk and memory allow it, and says meanwhile what hinders."""
         pause_s = FIRST_PAUSE_S
         while True:
             try:
                 done = await self._on_file(work)
-            except DiskRefuses as exc:
+            except Refuses as exc:
                 self._ailments.tell(PROJECTION, exc.reason)
                 log.warning("the projection waits: %s; trying again in %.1f s", exc.reason, pause_s)
                 await asyncio.sleep(pause_s)

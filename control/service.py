@@ -11,6 +11,7 @@ import logging
 from control.engine import Engine
 from control.http import check_host, listen
 from control.problems import Problem
+from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -47,5 +48,5 @@ async def _first(stopping: "asyncio.Task[bool]", work: "asyncio.Task[None]") -> 
 async def _pause_all(engine: Engine) -> None:
     try:
         await engine.pause_all()
-    except Problem as exc:  # Kafka is away: there is nobody to tell, and the jobs stand as they are
-        log.warning("jobs could not be paused before stopping: %s", exc.detail)
+    except (Problem, DependencyUnwell) as exc:  # there is nobody to tell, and the jobs stand as they are
+        log.warning("jobs could not be paused before stopping: %s", exc)

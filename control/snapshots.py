@@ -16,9 +16,10 @@ from control.ailments import Ailments
 from control.books import Books
 from control.metrics import JOBS, QUEUED
 from control.offsets import OffsetWatch, PartitionOffsets
-from control.picture import build, offsets_answer
+from control.picture import aged, build, offsets_answer
 from control.projection import Projection
 from control.status import OVER, Facts, Report
+from headrace.errors import DependencyUnwell
 from schemas.commands import JobCommand
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,10 @@ TICK_S = 0.1
 """How often changed jobs are made anew."""
 SHARE = 0.1
 """A job's status takes at most this share of the projection's time: large jobs are made anew less often."""
+RETRY_S = 1.0
+"""Until a status is tried again that could not be made."""
+READING = "projection (reading)"
+"""What it is called in a stall."""
 RATE_WINDOW_S = 10.0
 WATCHED_S = 5.0
 """A job that was asked for within this time has its offsets kept current."""
@@ -51,6 +56,7 @@ class Snapshots:
         self._books, self._projection, self._ailments = books, projection, ailments
         self._offsets: OffsetWatch | None = None
         self._entries: dict[str, _Entry] = {}
+        self._failing: set[str] = set()
         self._changed = asyncio.Condition()
         self._making = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -90,6 +96,7 @@ class Snapshots:
         return any(self._interesting(job_id) for job_id in self._entries)
 
     async def of(self, command: JobCommand) -> answers.StatusAnswer:
+        """Raises DependencyUnwell where it can't be made now, and there is no older one."""
         entry = self._entries.setdefault(command.job_id, _Entry(command.job_id))
         entry.asked_at = time.monotonic()
         stale = entry.answer is None or entry.answer.revision != command.revision
@@ -149,7 +156,10 @@ class Snapshots:
             now = time.monotonic()
             due = [e for e in self._entries.values() if e.dirty and now >= e.not_before and self._live(e)]
             for entry in due:
-                await self._make(entry)
+                try:
+                    await self._make(entry)
+                except DependencyUnwell as exc:
+                    log.warning("job %s has no status yet: %s", entry.job_id, exc)
             if due:
                 self._count()
 
@@ -163,17 +173,40 @@ class Snapshots:
         return entry.answer.status not in OVER or self._interesting(entry.job_id)
 
     async def _make(self, entry: _Entry) -> None:
+        """Where it can't be made now, the old answer stays and says so; raises DependencyUnwell where there is none."""
+        before = entry.answer
         async with self._making:
             command = self._books.commands.get(entry.job_id)
             if command is None:
                 return
             began = time.monotonic()
             entry.dirty = False
-            entry.answer = await self._answer(command, entry.pace)
+            try:
+                entry.answer = await self._answer(command, entry.pace)
+                self._made(entry)
+            except DependencyUnwell as exc:
+                self._could_not_make(entry, exc)
             ended = time.monotonic()
-            entry.not_before = ended + (ended - began) * (1 / SHARE - 1)
+            pause_s = (ended - began) * (1 / SHARE - 1)
+            entry.not_before = ended + (max(pause_s, RETRY_S) if entry.dirty else pause_s)
+        if entry.answer == before:
+            return
         async with self._changed:
             self._changed.notify_all()
+
+    def _made(self, entry: _Entry) -> None:
+        self._failing.discard(entry.job_id)
+        if not self._failing:
+            self._ailments.over(READING)
+
+    def _could_not_make(self, entry: _Entry, why: DependencyUnwell) -> None:
+        self._failing.add(entry.job_id)
+        entry.dirty = True
+        self._ailments.tell(READING, why.reason)
+        if entry.answer is None:
+            entry.not_before = time.monotonic() + RETRY_S
+            raise why
+        entry.answer = aged(entry.answer, self._ailments.all())
 
     async def _answer(self, command: JobCommand, pace: deque[tuple[float, int]]) -> answers.StatusAnswer:
         offsets = self._of(command)

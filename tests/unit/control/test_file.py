@@ -10,7 +10,15 @@ import duckdb
 import pytest
 
 from control import questions
-from control.file import DiskRefuses, ProjectionFile, ProjectionForbidden, ProjectionLocked, ProjectionLost
+from control.file import (
+    DiskRefuses,
+    MemoryRefuses,
+    ProjectionFile,
+    ProjectionForbidden,
+    ProjectionLocked,
+    ProjectionLost,
+    Refuses,
+)
 from control.folds import TABLES, Folder
 from headrace.kafka.records import RawRecord
 from tests.unit.control.test_folds import Filed, page, records
@@ -172,6 +180,50 @@ def test_a_full_disk_takes_nothing_away_and_the_batch_goes_in_later(small_disk: 
     again = Filed(path)
     assert again.offsets == {("pages", 0): log[-1].next_offset} and count(again) == PAGES
     again.file.close()
+
+
+SORTED = "SELECT range FROM range(3_000_000) ORDER BY hash(range)"
+
+
+def bounded(file: ProjectionFile, memory_mb: int, *, spills: bool) -> None:
+    """DuckDB may take so much memory, and the rest from the disk or from nowhere."""
+    file.read(lambda cursor: cursor.execute(f"SET memory_limit = '{memory_mb}MB'"))
+    spilling = "max_temp_directory_size = '1GB'" if spills else "temp_directory = ''"
+    file.read(lambda cursor: cursor.execute(f"SET {spilling}"))
+
+
+def test_a_question_that_needs_too_much_memory_is_no_damage(filed: Path) -> None:
+    file = Filed(filed).file
+    bounded(file, 40, spills=False)
+    with pytest.raises(MemoryRefuses, match="too little memory"):
+        file.read(lambda cursor: cursor.execute(SORTED).fetchall())
+    assert not list(filed.parent.glob("*.aside-*"))
+    assert file.read(lambda cursor: cursor.execute("SELECT count(*) FROM pages").fetchone()) == (PAGES,)
+    file.close()
+
+
+def test_a_batch_that_needs_too_much_memory_goes_in_later(tmp_path: Path) -> None:
+    filed = Filed(tmp_path / "p.duckdb")
+    filed.apply(large()[:100])
+    bounded(filed.file, 2, spills=False)
+    batch = Folder({}).fold(large())
+    with pytest.raises(Refuses):
+        filed.file.write(batch)
+    filed.file.read(lambda cursor: cursor.execute("SET memory_limit = '2GB'"))
+    assert count(filed) == 100
+    filed.file.write(batch)
+    assert not list(tmp_path.glob("*.aside-*"))
+    filed.file.close()
+
+
+def test_a_question_that_spills_to_a_full_disk_is_no_damage(small_disk: Path) -> None:
+    filed = Filed(small_disk / "p.duckdb")
+    filed.apply(large()[:100])
+    bounded(filed.file, 20, spills=True)
+    with pytest.raises(DiskRefuses, match="No space left on device"):
+        filed.file.read(lambda cursor: cursor.execute(SORTED).fetchall())
+    assert not list(small_disk.glob("*.aside-*")) and count(filed) == 100
+    filed.file.close()
 
 
 def count(filed: Filed) -> int:
