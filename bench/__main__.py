@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 ALL = (
-    "extract", "quality", "frontier", "producer", "consumer", "end_to_end", "control", "rebuild", "vacuum", "takeover",
+    "extract", "quality", "frontier", "crawl_speed", "producer", "consumer", "end_to_end", "control", "rebuild",
+    "vacuum", "takeover",
 )  # fmt: skip
 
 

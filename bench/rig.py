@@ -75,12 +75,19 @@ async def rig(pages: int, *, min_kb: int = 40, max_kb: int = 100) -> AsyncIterat
 @contextmanager
 def fake(module_and_arguments: list[str]) -> Iterator[str]:
     """A fake as a process; gives its address."""
+    with fake_process(module_and_arguments) as (address, _):
+        yield address
+
+
+@contextmanager
+def fake_process(module_and_arguments: list[str]) -> Iterator[tuple[str, int]]:
+    """Its address, and its process id."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", *module_and_arguments, "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield process.stdout.readline().strip()
+            yield process.stdout.readline().strip(), process.pid
         finally:
             process.terminate()
 

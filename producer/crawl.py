@@ -280,7 +280,10 @@ class Crawl:
             self._note(await publication.leave_out(entry, visitor.scope.verdict(entry.url).reason))
             return
         visit = await visitor.visit(entry)
-        page = await publication.publish(visit, self._known.get(entry.url))
+        if visit.content is not None:
+            self._tools.metrics.read(visit.content)
+        with self._tools.metrics.publish_seconds.time():
+            page = await publication.publish(visit, self._known.get(entry.url))
         self._note(page)
         self._unread |= visit.unread
         if page.state == "kept" and page.links_truncated:

@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+LINGER_MS: Final = 40
+"""Records of many pages in one request to Kafka. A page waits twice as long; with 32 of them on their way that costs no
+speed, and saves half of the broker's work and a fifth of this process's (`python -m bench crawl_speed`)."""
 DRAIN_S: Final = 5.0
 """For what is on its way when the process stops; without it, pages are fetched again by the next owner."""
 
@@ -58,7 +61,7 @@ async def _own_jobs(settings: Settings, jobs: Jobs, stop: asyncio.Event) -> None
 @contextlib.asynccontextmanager
 async def _tools(settings: Settings, pages_partitions: int) -> AsyncIterator[Tools]:
     owner = worker_name("producer")
-    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source=owner)
+    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source=owner, linger_ms=LINGER_MS)
     pool = ContentPool(settings.content_processes)
     await publisher.start()
     await pool.start()

@@ -16,6 +16,8 @@ from typing import NamedTuple
 CHUNK_NAMESPACE = uuid.UUID("6f1d2c1a-52a8-5c2e-9f0b-6b1f8f0f6a77")
 """Namespace of every chunk id; drawn once, never to change."""
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 SLUG = re.compile(r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?\Z")
 """A KB id: also a Weaviate tenant name and the first part of record keys, so it holds neither `/` nor capitals."""
 
@@ -56,7 +58,7 @@ def new_job_id() -> str:
 
 def canonical_json(value: object) -> str:
     """JSON with sorted keys, no spaces and no escapes beyond those JSON demands."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(value)
 
 
 def doc_hash(text: str, *, url: str, heading_path: Sequence[str], occurrence: int) -> str:

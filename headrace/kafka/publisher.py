@@ -22,13 +22,15 @@ MAX_IN_FLIGHT = 20_000
 
 MAX_RECORD_BYTES = 1_000_000
 """librdkafka's own limit, a little below the broker's: key, value and headers, before they are compressed."""
+LINGER_MS = 5
+"""How long a record waits for others to go with it in one request."""
 
 BASE_CONFIG: dict[str, Any] = {
     "acks": "all",
     "enable.idempotence": True,
     "partitioner": "murmur2_random",  # the Java clients' choice; librdkafka's own differs
     "compression.type": "lz4",
-    "linger.ms": 5,
+    "linger.ms": LINGER_MS,
     "message.timeout.ms": 0,
     "queue.buffering.max.messages": 2 * MAX_IN_FLIGHT,
     "log_level": 3,
@@ -39,7 +41,13 @@ class Publisher:
     """`start`, `publish` from the event loop, `drain`, `stop`. A fatal client error fails every future."""
 
     def __init__(
-        self, bootstrap_servers: str, *, prefix: str, source: str, max_record_bytes: int = MAX_RECORD_BYTES
+        self,
+        bootstrap_servers: str,
+        *,
+        prefix: str,
+        source: str,
+        max_record_bytes: int = MAX_RECORD_BYTES,
+        linger_ms: int = LINGER_MS,
     ) -> None:
         """`max_record_bytes`: a larger record is refused at once (KafkaException, MSG_SIZE_TOO_LARGE)."""
         self._prefix, self._source = prefix, source
@@ -47,6 +55,7 @@ class Publisher:
             "bootstrap.servers": bootstrap_servers,
             "client.id": source,
             "message.max.bytes": max_record_bytes,
+            "linger.ms": linger_ms,
         }
         self._reported: list[tuple[asyncio.Future[Place], KafkaError | None, Message]] = []
         self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
