@@ -7,12 +7,13 @@
 3. The guard: where much would be lost against the published generation, a person decides (see below).
 4. Objects that the generation wrote but the manifest doesn't name are deleted. What was visible before and is not in
    the manifest is retired. The rows are compared again where either changed anything.
-5. The newest command is looked at once more: a pause parks the `crawl_end`, a cancel or another scope supersedes it.
+5. The newest command is looked at once more, as it was before 1 and 3: a pause parks the `crawl_end`, a cancel, another
+   scope or a newer epoch supersedes it.
 6. The generation's state becomes `published`, with what could not be indexed: one record, and a search sees all of it
    or nothing.
 7. `job_finished` stands on `events`.
 A crash between any two: `crawl_end` is not acked, so it comes again, and each step finds its work done. A `crawl_end`
-whose generation is published already changes nothing of it any more, and tells 7 again.
+whose generation is published already changes nothing of it any more, and tells 7 again while searches see it.
 
 Waiting, for a person (review) or for a resume:
 1. `reviewing` holds the job, so that nothing takes the `crawl_end` up again but a new command or a new owner.
@@ -82,10 +83,14 @@ class Completion:
         if state is not None and state.state == "undone":
             return await self._fail(command, state.reason or "its generation is undone")
         if state is not None and state.state == "published":
+            if self._generations.published(command.kb_id) != state:
+                return "done"  # read again: what it published was told, and is history
             manifest, _ = await self._prover.manifests(command, item.event.pages_end_offset)
             return await self._publish(command, manifest, await self._prover.difference(command, manifest))
         if waits := await self._behind(command, item):
             return waits
+        if result := await self._held_up(command, item):
+            return result
         await self._generations.open(command, item.epoch)
         if item.event.failure:
             return await self._fail(command, item.event.failure)
@@ -131,11 +136,15 @@ class Completion:
         ):  # fmt: skip
             if await self._prover.begun_anew(command, item.epoch, item.raw.offset):
                 return "superseded"
+            if result := await self._held_up(command, item):
+                return result
             return await self._fail(command, _mismatch(len(manifest.pages), end))
         if result := await self._missing.again(command, item, manifest, difference.missing):
             return result
         if result := await self._held_up(command, item):
             return result
+        if await self._prover.rewritten(command, item.epoch, end.pages_end_offset):
+            return "superseded"
         if before is not None and (result := await self._reviewed(command, item, before, manifest)):
             return result
         difference = await self._settle(command, manifest, difference)

@@ -84,13 +84,13 @@ class Generations:
         return await asyncio.shield(deciding)
 
     async def _decide(self, command: JobCommand, change: Change) -> GenerationState:
-        """Writes the change if it is one; what the generation is after that."""
+        """Writes the change if it is one; what the generation is after that: a newer owner may have a say."""
         async with self._writing:
             known = self.state(command)
             wanted = change(known or _fresh(command))
             if wanted != known:
                 await self._write(wanted)
-            return wanted
+            return self.state(command) or wanted
 
     async def _write(self, state: GenerationState) -> None:
         event = msgspec.structs.replace(state, changed_at=now())

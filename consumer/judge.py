@@ -91,7 +91,7 @@ class Judge:
         return command.desired == "running" or self.repairable(command)
 
     def outdated(self, item: Item) -> bool:
-        """A `crawl_end` of an earlier scope, or of a crawl that begins anew: another one is to come."""
+        """A `crawl_end` of an earlier scope or owner, or of a crawl that begins anew: another one is to come."""
         command = self._commands.get(item.job_id or "")
         assert isinstance(item.event, CrawlEnd) and command is not None
         return _outdated(item.event, command, self._kbs.generation(command.kb_id, command.generation))
@@ -151,7 +151,9 @@ def _is_repair(item: Item) -> bool:
 
 
 def _outdated(end: CrawlEnd, command: JobCommand, state: GenerationState | None) -> bool:
-    return end.scope_revision < command.scope_revision or (state is not None and end.epoch <= state.recrawl)
+    if end.scope_revision < command.scope_revision:
+        return True
+    return state is not None and (end.epoch <= state.recrawl or (state.state == "open" and end.epoch < state.epoch))
 
 
 def _misfit(item: Item, event: JobRecord, command: JobCommand) -> str | None:

@@ -79,6 +79,13 @@ class Prover:
         undone = self._generations.undone(command.kb_id)
         return await asyncio.to_thread(_difference, manifest, rows, dead, undone)
 
+    async def rewritten(self, command: JobCommand, epoch: int, offset: int) -> bool:
+        """Whether a newer epoch has recorded pages at `offset` of their partition or behind it."""
+        partition, since = self._generations.partition(command.kb_id), Manifest(command.generation)
+        end = await self._end("pages", partition)
+        await fold_pages(self._settings, command.kb_id, partition, end, [since], first=offset)
+        return any(page.epoch > epoch for page in since.records())
+
     async def begun_anew(self, command: JobCommand, epoch: int, offset: int) -> bool:
         """Whether a newer epoch is known of, or stands on the log behind `offset`, up to which it is read."""
         state = self._generations.state(command)

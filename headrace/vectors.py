@@ -146,14 +146,16 @@ class VectorStore:
     async def ids(self, place: Tenancy) -> AsyncIterator[tuple[str, int, int]]:
         """(chunk id, born, retired) of every object of the tenant, in no order."""
         with self._forgetting(place):
-            tenant = await self._tenant(place)
+            tenant = await self.tenant(place)
+            if tenant is None:
+                return
             async for each in tenant.iterator(return_properties=["born", "retired"], cache_size=LISTED_AT_ONCE):
                 yield str(each.uuid), int(each.properties["born"]), int(each.properties["retired"])
 
     async def delete_ids(self, place: Tenancy, ids: Sequence[str]) -> None:
         with self._forgetting(place):
-            tenant = await self._tenant(place)
-            for start in range(0, len(ids), PAGE):
+            tenant = await self.tenant(place)
+            for start in range(0, len(ids), PAGE) if tenant else ():
                 await _delete(tenant, Filter.by_id().contains_any(list(ids[start : start + PAGE])))
 
     async def rows(self, place: Tenancy) -> list[tuple[str, int, int]]:

@@ -95,7 +95,10 @@ class KnowledgeBases:
 
 
 def _takes_back(event: GenerationState, known: GenerationState) -> bool:
-    """An open generation is its newest owner's, and a crawl that was asked to begin anew stays asked."""
-    if event.state == known.state == "open":
-        return event.epoch < known.epoch or event.recrawl < known.recrawl
-    return _ORDER[event.state] < _ORDER[known.state]
+    """A generation is its newest owner's, and a crawl that was asked to begin anew stays asked.
+
+    What an owner that was cut off made of it (published, undone) is of a crawl that no longer counts. Where a command
+    asks for the undo, the newest owner writes it too.
+    """
+    older = event.epoch < known.epoch or event.recrawl < known.recrawl
+    return older or _ORDER[event.state] < _ORDER[known.state]

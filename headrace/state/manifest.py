@@ -59,11 +59,15 @@ class PageFold:
         return sum(is_error(page) for page in self.records())
 
 
-async def fold_pages(settings: Settings, kb_id: str, partition: int, end: int, folds: Sequence[PageFold]) -> None:
-    """Folds what stands before offset `end`, for each generation at once. Waits while Kafka is away."""
+async def fold_pages(
+    settings: Settings, kb_id: str, partition: int, end: int, folds: Sequence[PageFold], *, first: int = 0
+) -> None:
+    """Folds what stands from offset `first` to before `end`, for each generation at once. Waits while Kafka is away."""
     prefixes = {page_key(kb_id, each.generation, "").encode(): each for each in folds}
     read = 0
-    async for raw in stream_span(settings.bootstrap_servers, "pages", partition, 0, end, prefix=settings.topic_prefix):
+    async for raw in stream_span(
+        settings.bootstrap_servers, "pages", partition, first, end, prefix=settings.topic_prefix
+    ):
         read += 1
         if read % BREATH == 0:
             await asyncio.sleep(0)

@@ -84,6 +84,13 @@ async def test_vacuum_of_a_collection_that_nothing_shows_any_more(store: VectorS
     assert not await store.rows(place)
 
 
+async def test_a_look_at_what_was_never_written_makes_nothing(store: VectorStore, place: Tenancy) -> None:
+    """Else a proof that is played again brings an empty tenant of a deleted knowledge base back."""
+    assert await store.rows(place) == []
+    await store.delete_ids(place, ["0" * 32])
+    assert await store.tenant(place) is None
+
+
 async def test_retiring_keeps_all_else_of_an_object(store: VectorStore, place: Tenancy) -> None:
     chunks = [chunk(1, NEVER, number) for number in range(3)]
     await fill(store, place, chunks)

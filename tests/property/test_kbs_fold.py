@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,5 +86,18 @@ def test_a_generation_goes_forward_only(data: st.DataObject) -> None:
             mine = [each for each in seen if (each.kb_id, each.generation) == (kb_id, number)]
             assert [each.state for each in mine] == sorted((each.state for each in mine), key=ORDER.index)
             for of in ("epoch", "recrawl"):
-                asked = [getattr(each, of) for each in mine if each.state == "open"]
+                asked = [getattr(each, of) for each in mine]
                 assert asked == sorted(asked)
+
+
+@given(st.sampled_from(ORDER), st.sampled_from([{"epoch": 1}, {"epoch": 2, "recrawl": -1}]), st.data())
+def test_what_an_owner_that_was_cut_off_writes_has_no_effect(late: Any, less: Any, data: st.DataObject) -> None:
+    hidden: list[GenerationState] = []
+    topic, known = Topic("kbs"), KnowledgeBases(on_hidden=hidden.append)
+    first = _state(data.draw, "docs", 0)
+    newest = msgspec.structs.replace(first, state="open", epoch=2, recrawl=0)
+    earlier = msgspec.structs.replace(newest, epoch=1, recrawl=-1)
+    for event in (earlier, newest, msgspec.structs.replace(newest, state=late, **less)):
+        known.apply(topic.append(event, 0))
+    assert known.generation("docs", newest.generation) == newest
+    assert known.hidden() == hidden == [newest], "so that its owner writes it again"

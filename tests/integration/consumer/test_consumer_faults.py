@@ -15,7 +15,7 @@ from headrace.settings import Settings
 from headrace.vectors import Tenancy, VectorStore
 from schemas import identity
 from schemas.codec import now
-from schemas.facts import DeadLettered, Outcomes
+from schemas.facts import DeadLettered, JobFinished, Outcomes
 from schemas.kb import GenerationState, collection_name
 from tests.fakes.openai_errors import hang
 from tests.fakes.openai_server import OpenAIServer
@@ -87,6 +87,29 @@ async def test_a_second_end_changes_nothing_of_what_is_published(
     await caught_up(settings)
     assert [s.state for s in await read_all(settings, GenerationState)] == ["open", "published"]
     assert await ids(store, job) == everything(job)
+
+
+async def test_an_end_that_is_read_again_tells_nothing_of_what_is_history(
+    settings: Settings, publisher: Publisher, consumer: Service, store: VectorStore, kb: str
+) -> None:
+    """As after offsets were lost: by then its chunks may be vacuumed, which is no flaw of the job."""
+    first = PlayedJob(settings, publisher, kb)
+    await first.command("running")
+    await first.begin()
+    chunks = await first.page("http://site/1", ["one"])
+    await first.end()
+    await finished(settings, first)
+    second = PlayedJob(settings, publisher, kb, generation=2, base=1)
+    await second.command("running")
+    await second.begin()
+    await second.page("http://site/1", ["another"])
+    await second.end()
+    await finished(settings, second)
+    place = Tenancy(collection_name(first.definition.embedding), kb)
+    await store.delete_ids(place, [chunk.chunk_id for chunk in chunks])
+    await first.end()
+    await caught_up(settings)
+    assert [fact.job_id for fact in await read_all(settings, JobFinished) if fact.kb_id == kb].count(first.job_id) == 1
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from consumer.completion import Completion
 from consumer.generations import Generations
 from consumer.parking import Parking
+from consumer.proof import Prover
 from consumer.reports import Reports
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
@@ -179,6 +181,76 @@ async def test_failure(
         assert (told.outcome, told.reason) == ("failed", "no page could be fetched")
         await caught_up(settings)
     assert not await rows(store, job)
+
+
+@pytest.mark.parametrize("desired", ["paused", "another scope"])
+@pytest.mark.parametrize(
+    ("flaw", "owner", "method"),
+    [({"failure": "no page could be fetched"}, Completion, "_behind"), ({"digest": "0" * 64}, Prover, "difference")],
+)
+async def test_a_command_that_comes_before_a_failure(
+    settings: Settings, publisher: Publisher, openai: OpenAIServer, kb: str, cut: CutOff, desired: Any, flaw: Any,
+    owner: type, method: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It stands on the log before the generation is undone, and is heeded: undone is final."""
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    await job.page("http://site/0", ["text"])
+    await job.end(**flaw)
+    original = getattr(owner, method)
+
+    async def interrupted(it: Any, *args: Any) -> Any:
+        found = await original(it, *args)
+        if job.revision == 1:
+            revision = {"scope_revision": 2} if desired == "another scope" else {}
+            await job.command("paused" if desired == "paused" else "running", **revision)
+        return found
+
+    monkeypatch.setattr(owner, method, interrupted)
+    async with cut.running():
+        assert await until(lambda: results(settings, job, "crawl_end")) == [
+            "parked" if desired == "paused" else "superseded"
+        ]
+        await caught_up(settings)
+        assert [state.state for state in await states(settings, job)] == ["open"]
+        if desired == "paused":
+            await job.command("running")
+            assert (await finished(settings, job)).outcome == "failed"
+        else:
+            await job.end(scope_revision=2)
+            assert (await finished(settings, job)).outcome == "completed"
+
+
+@pytest.mark.parametrize("parked", [True, False])
+async def test_an_end_of_an_earlier_epoch(
+    settings: Settings, publisher: Publisher, openai: OpenAIServer, kb: str, cut: CutOff, parked: bool
+) -> None:
+    """What is published is the newest epoch's manifest: its records are what the next refresh goes by."""
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    await job.page("http://site/0", ["one", "two"])
+    if parked:
+        await job.command("paused")
+        await job.end()
+        async with cut.running():
+            assert await until(lambda: results(settings, job, "crawl_end")) == ["parked"]
+    else:
+        await job.end()
+    await job.begin()
+    await job.page("http://site/0", ["one", "another"])
+    if parked:
+        async with cut.running():
+            await caught_up(settings)
+        await job.command("running")
+    await job.end()
+    async with cut.running():
+        assert (await finished(settings, job)).outcome == "completed"
+        await caught_up(settings)
+    told = await results(settings, job, "crawl_end")
+    assert told and [result for result in told if result != "parked"] == ["superseded", "done"]
+    assert len([fact for fact in await read_all(settings, JobFinished) if fact.job_id == job.job_id]) == 1
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,19 @@ async def test_what_could_not_be_indexed_is_told_by_the_proof_and_again_by_a_rep
     assert not await rig.generations.prove_again(COMMAND, ())
 
 
+async def test_what_a_newer_owner_has_opened_is_not_published_by_one_that_was_cut_off(rig: Rig) -> None:
+    await rig.generations.open(COMMAND, 3)
+    rig.log.read.clear()
+    publishing = asyncio.create_task(rig.generations.publish(COMMAND))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    rig.known.tell(generation("open", 7))
+    rig.log.read.set()
+    assert not await publishing
+    state = rig.generations.state(COMMAND)
+    assert state is not None and (state.state, state.epoch) == ("open", 7)
+
+
 async def test_a_repair_publishes_nothing(rig: Rig) -> None:
     await rig.generations.open(COMMAND, 3)
     assert not await rig.generations.prove_again(COMMAND, ())

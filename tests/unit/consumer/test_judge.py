@@ -170,6 +170,9 @@ async def test_a_retried_chunk_joins_the_generation_that_searches_see(
         ({"epoch": 5}, [RUNNING, generation("open", recrawl=5)], "superseded"),
         ({"epoch": 6}, [RUNNING, generation("open", recrawl=5)], None),
         ({"epoch": 5}, [RUNNING, generation("published", recrawl=5)], None),
+        ({"epoch": 5}, [RUNNING, generation("open", epoch=10)], "superseded"),
+        ({"epoch": 6}, [RUNNING, generation("open", epoch=6)], None),
+        ({"epoch": 5}, [RUNNING, generation("published", epoch=10)], None),
     ],
 )
 async def test_an_end_that_another_is_to_follow(end: Any, known: list[Event], verdict: str | None) -> None:
