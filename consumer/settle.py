@@ -122,11 +122,22 @@ class SettleStage:
         command = items[0].command
         assert command is not None
         place = place_of(command)
-        await self._stalls.retry(lambda: self._store.ensure(place), [command], server="Weaviate")
         chunks, vectors = [_stored(item, command) for item in items], [_vector(item) for item in items]
-        refused = await self._stalls.retry(
-            lambda: self._store.insert(place, chunks, vectors), [command], server="Weaviate"
-        )
+
+        async def write() -> dict[int, str]:
+            await self._store.ensure(place)
+            return await self._store.insert(place, chunks, vectors)
+
+        try:
+            refused = await self._stalls.retry(
+                write, [command], lambda cause, waited_s: not self._judge.cancelled(command.job_id), server="Weaviate"
+            )
+        except GaveUp:
+            if not self._judge.cancelled(command.job_id):
+                raise
+            for item in items:
+                item.result = "superseded"  # what Weaviate would not take is not wanted any more
+            return
         if refused and len(items) > 1:  # by themselves, to tell a bad object from one in bad company
             for index in refused:
                 await self._index([items[index]])

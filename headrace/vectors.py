@@ -6,6 +6,7 @@ fields: with Weaviate's default, deleting the chunks of `a/b.html` would also de
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -135,12 +136,12 @@ class VectorStore:
             try:
                 failed = (await tenant.data.insert_many(objects)).errors
             except WeaviateInsertManyAllFailedError as exc:
-                if _is_unwell(str(exc)):
+                if not _REFUSED.search(str(exc)):
                     raise _refuses_writes(str(exc)) from exc
                 return {index: str(exc)[:300] for index in range(len(objects))}
             reasons = {index: error.message for index, error in failed.items()}
-            if any(_is_unwell(reason) for reason in reasons.values()):
-                raise _refuses_writes(next(iter(reasons.values())))
+            if unwell := [reason for reason in reasons.values() if not _REFUSED.search(reason)]:
+                raise _refuses_writes(unwell[0])
             return reasons
 
     async def ids(self, place: Tenancy) -> AsyncIterator[tuple[str, int, int]]:
@@ -155,7 +156,9 @@ class VectorStore:
     async def delete_ids(self, place: Tenancy, ids: Sequence[str]) -> None:
         with self._forgetting(place):
             tenant = await self.tenant(place)
-            for start in range(0, len(ids), PAGE) if tenant else ():
+            if tenant is None:
+                return
+            for start in range(0, len(ids), PAGE):
                 await _delete(tenant, Filter.by_id().contains_any(list(ids[start : start + PAGE])))
 
     async def rows(self, place: Tenancy) -> list[tuple[str, int, int]]:
@@ -348,17 +351,13 @@ def _properties(chunk: StoredChunk) -> dict[str, Any]:
     return fields | {"heading_path": list(chunk.heading_path)}
 
 
-_UNWELL_WORDS = (
-    "read-only", "read only", "no space", "disk", "memory", "shutting down", "timeout", "deadline exceeded",
-    "context canceled", "unavailable", "connection", "too many", "shard busy", "acquire lock", "panic occurred",
-    "unexpected status code", "being deleted", "tenant not found", "tenant not active", "class not found",
-    "not present in schema",
-)  # fmt: skip
-
-
-def _is_unwell(message: str) -> bool:
-    """Weaviate reports its own trouble per object too; such an object is not at fault."""
-    return any(word in message.lower() for word in _UNWELL_WORDS)
+_REFUSED = re.compile(
+    r"vectors? (with |of |have )?(length|dimension)|invalid (\w+ ){0,2}(property|value|vector)\b|invalid '?(uuid|id)\b"
+    r"|not a valid uuid|no such prop|(object|property|value|text|vector)\b.{0,40} too (large|long)",
+    re.IGNORECASE,
+)
+"""What Weaviate says of an object that is at fault. It reports its own trouble per object too, in words that change
+from one version to the next: all else is taken for that, and waited for under those words."""
 
 
 def _refuses_writes(message: str) -> DependencyUnwell:

@@ -84,6 +84,20 @@ async def test_vacuum_of_a_collection_that_nothing_shows_any_more(store: VectorS
     assert not await store.rows(place)
 
 
+async def test_an_object_at_fault_is_told_from_trouble_in_weaviates_own_words(
+    store: VectorStore, place: Tenancy
+) -> None:
+    """And the others in its request are written."""
+    good, bad, other = (chunk(1, NEVER, number) for number in range(3))
+    await store.ensure(place)
+    vectors = [np.ones(length, dtype=np.float32) for length in (8, 3, 8)]
+    assert not await store.insert(place, [good], vectors[:1])
+    refused = await store.insert(place, [good, bad, other], vectors)
+    assert list(refused) == [1] and "length" in refused[1]
+    assert list(await store.insert(place, [bad], vectors[1:2])) == [0]
+    assert {chunk_id for chunk_id, _, _ in await store.rows(place)} == {good.chunk_id, other.chunk_id}
+
+
 async def test_a_look_at_what_was_never_written_makes_nothing(store: VectorStore, place: Tenancy) -> None:
     """Else a proof that is played again brings an empty tenant of a deleted knowledge base back."""
     assert await store.rows(place) == []

@@ -26,6 +26,7 @@ from schemas.events import Event, Place
 from schemas.facts import DeadLettered, Outcomes
 from schemas.topics import MAX_RECORD_BYTES, TOPICS
 from tests.unit.consumer.made import (
+    JOB,
     Known,
     LateCommands,
     begin,
@@ -251,6 +252,24 @@ async def test_nothing_is_written_after_a_pause_in_which_another_came_to_own_it(
 
     store = Store(once)
     assert (await left(store, log, term), store.ids, log.letters) == ([], set(), [])
+
+
+async def test_a_cancel_ends_the_wait_for_what_weaviate_does_not_take() -> None:
+    """The other jobs of its worker wait for it too: a person must have a way out."""
+    known, log = Known(command(), generation("open")), Log()
+
+    def trouble() -> None:
+        if not judge.cancelled(JOB):
+            known.command("cancelled")
+            raise DependencyUnwell("Weaviate", "refuses writes: words that nobody knows")
+
+    judge, store = Judge(cast(Follower, LateCommands(known)), known.commands, known.kbs), Store(trouble)
+    each = item(chunk())
+    await judge.judge(each)
+    each.vector = np.ones(8, dtype=np.float32)
+    await stage_of(judge, store, log).settle(Batch([each], [None], 1))
+    assert (each.result, store.ids) == ("superseded", set())
+    assert log.told[-1].TYPE == "outcomes"
 
 
 async def test_what_is_anothers_after_its_objects_are_written_gets_no_further() -> None:
