@@ -28,6 +28,7 @@ from consumer.stream import (
     commit_offsets,
     committed_offsets,
     consume,
+    log_end,
     log_start,
     make_app,
 )
@@ -155,7 +156,9 @@ class Consumer:
             generations,
             self._reports,
             losses,
+            tasks,
             committed=lambda partitions: committed_offsets(self.app, settings.topic("chunks"), partitions),
+            ends=lambda partitions: log_end(self.app, settings.topic("chunks"), partitions),
             commit=lambda offsets: commit_offsets(self.app, settings.topic("chunks"), offsets),
         )
         self._following: asyncio.Future[None] | None = None
@@ -233,6 +236,7 @@ class Consumer:
 
     async def _released(self) -> None:
         self._upkeep.release()
+        self._offsets.release()
         await self._keeper.release()
 
     async def _commit(self) -> None:
@@ -252,6 +256,7 @@ class Consumer:
 
     def _command_changed(self, command: JobCommand) -> None:
         self._keeper.command_changed(command)
+        self._offsets.command_changed(command)
 
 
 async def _at_most(seconds: float, stopping: Awaitable[Any], what: str) -> None:

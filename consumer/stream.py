@@ -71,6 +71,12 @@ async def log_start(app: faust.App, partitions: set[Any]) -> dict[int, int]:
     return {tp.partition: offset or 0 for tp, offset in earliest.items()}
 
 
+async def log_end(app: faust.App, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """Partition to the offset after its last record."""
+    ends = await app.consumer.highwaters(*(TP(topic, p) for p in partitions))
+    return {tp.partition: offset for tp, offset in ends.items()}
+
+
 async def committed_offsets(app: faust.App, topic: str, partitions: Iterable[int]) -> dict[int, int | None]:
     """What the group has committed now; None for nothing."""
     thread = app.consumer._thread  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from headrace.embedded.kafka_tools import KafkaInstallation
 from headrace.embedded.progress import SilentReporter
@@ -202,6 +203,39 @@ async def test_a_group_whose_offsets_are_gone_reads_nothing_until_a_person_decid
     assert (fact.outcome, fact.chunks_visible) == ("completed", 3)
     assert await ids(store, job) == everything(job)
     assert max(openai.texts.values()) == 1, "what is read again is not paid for again"
+
+
+async def test_offsets_beyond_the_logs_end_are_for_a_person_to_decide_on(
+    settings: Settings, publisher: Publisher, consumer: Service, kb: str
+) -> None:
+    """Reading would begin anew by itself, and pass over all that stands before the offset."""
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    await caught_up(settings)
+    assert consumer.terminate() == 0
+    beyond = TopicPartition(settings.topic("chunks"), job.partition, 1_000)
+    request = ConsumerGroupTopicPartitions(settings.consumer_group, [beyond])
+    admin = admin_client(settings.bootstrap_servers)
+
+    async def altered() -> bool:
+        futures = admin.alter_consumer_group_offsets([request])
+        return await asyncio.to_thread(futures[settings.consumer_group].exception) is None
+
+    await until(altered, what="the group is empty, and its offset another")
+    await job.page("http://site/1", ["unread"])
+    await job.end()
+    consumer.start()
+
+    async def stalled() -> Stall | None:
+        return next((s for s in await read_all(settings, Stall) if s.dependency == "offsets"), None)
+
+    stall = await until(stalled, what="a stall over the offsets")
+    assert "beyond the end" in stall.reason
+    assert consumer.terminate() == 0
+    await do_as_told(settings, stall.reason)
+    consumer.start()
+    assert (await finished(settings, job)).outcome == "completed"
 
 
 async def delete_group(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """Where reading begins is decided by what is committed, where the log starts, and whether it was ever read."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from consumer.generations import Generations
 from consumer.losses import Losses
 from consumer.offsets import Offsets
 from consumer.reports import Reports
+from consumer.tasks import Tasks
 from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
 from schemas.facts import Outcomes
@@ -26,11 +28,15 @@ class Group:
 
     def __init__(self) -> None:
         self.committed: dict[int, int] = {}
+        self.end = 1_000
         self.events: list[RawRecord] = []
         self.deeds: list[Any] = []
 
     async def ask(self, partitions: Iterable[int]) -> dict[int, int | None]:
         return {partition: self.committed.get(partition) for partition in partitions}
+
+    async def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        return dict.fromkeys(partitions, self.end)
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         self.committed |= offsets
@@ -41,7 +47,7 @@ class Group:
 
     async def stall(self, job: Any, *, dependency: str, reason: str, since: str, ended: bool) -> None:
         self.deeds.append((dependency, job.job_id, ended))
-        self.reason = reason
+        self.reason, self.since = reason, since
 
     async def end_offset(self, *where: Any, prefix: str) -> int:
         return len(self.events)
@@ -65,10 +71,10 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Group:
 
 
 @pytest.fixture
-def offsets(group: Group, known: Known) -> Offsets:
+async def offsets(group: Group, known: Known) -> Offsets:
     return Offsets(
         Settings(topic_prefix="t."), known.commands, Generations(cast(Any, None), cast(Any, None), known.kbs, 3),
-        cast(Reports, group), cast(Losses, group), committed=group.ask, commit=group.commit,
+        cast(Reports, group), cast(Losses, group), Tasks(), committed=group.ask, ends=group.ends, commit=group.commit,
     )  # fmt: skip
 
 
@@ -114,3 +120,33 @@ async def test_deleted_offsets_are_for_a_person_to_decide_on(offsets: Offsets, g
     assert await offsets.settle({0: 0, PARTITION: 4}) is None
     assert group.deeds == [("offsets", JOB, False)]
     assert "--group t.consumer --topic t.chunks:0,2 --reset-offsets --to-earliest" in group.reason
+
+
+async def test_whoever_comes_or_changes_meanwhile_is_told_too(offsets: Offsets, group: Group, known: Known) -> None:
+    group.events = [record(OUTCOMES)]
+    assert await offsets.settle({PARTITION: 4}) is None
+    since = group.since
+    elsewhere = command(job_id="elsewhere", kb_id="elsewhere", partition=0)
+    for each in (command(job_id="later", kb_id="later"), elsewhere, known.command("cancelled")):
+        known.tell(each)
+        offsets.command_changed(each)
+    await asyncio.sleep(0.01)
+    assert group.deeds == [("offsets", job, False) for job in (JOB, "later", JOB)] and group.since == since
+    known.tell(generation("undone"))
+    offsets.release()
+    assert await offsets.settle({PARTITION: 4}) is None
+    assert group.deeds[3:] == [("offsets", "later", False)] and group.since == since, "since the first time"
+    offsets.release()
+    group.committed = {PARTITION: 4}
+    assert await offsets.settle({PARTITION: 4}) == {PARTITION: 4}
+    offsets.command_changed(command(job_id="latest", kb_id="latest"))
+    await asyncio.sleep(0.01)
+    assert len(group.deeds) == 4
+
+
+async def test_offsets_beyond_the_logs_end_are_for_a_person_to_decide_on(offsets: Offsets, group: Group) -> None:
+    """The log was cut off or made anew: what it holds up to there would be passed over."""
+    group.committed, group.end = {0: 7, PARTITION: 8}, 7
+    assert await offsets.settle({0: 0, PARTITION: 0}) is None
+    assert group.deeds == [("offsets", JOB, False)]
+    assert "--topic t.chunks:2 --reset-offsets --to-earliest" in group.reason and "cancel the jobs" in group.reason
