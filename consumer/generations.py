@@ -57,18 +57,22 @@ class Generations:
 
     async def publish(self, command: JobCommand, not_indexed: Iterable[str] = ()) -> bool:
         """False where the generation was undone before. One that is published already is left as it is."""
-        ids = _first(not_indexed)
+        ids = frozenset(not_indexed)
         return (await self._change(command, lambda known: _published(known, ids))).state == "published"
 
     async def prove_again(self, command: JobCommand, not_indexed: Iterable[str]) -> bool:
         """Of a published one, what could not be indexed may be less by now. False where it is not published."""
-        ids = _first(not_indexed)
+        ids = frozenset(not_indexed)
         return (await self._change(command, lambda known: _repaired(known, ids))).state == "published"
 
     async def undo(self, command: JobCommand, reason: str) -> bool:
         """False where it was published before, and stays so: only a rollback takes back what a job may build on."""
         rollback = command.desired == "rolled_back"
         return (await self._change(command, lambda known: _undone(known, reason, rollback=rollback))).state == "undone"
+
+    async def note_told(self, command: JobCommand) -> None:
+        """That `undone` was told under the command's revision: nothing is left to do."""
+        await self._change(command, lambda known: _told(known, command.revision))
 
     async def restate(self, kb_id: str, generation: int) -> None:
         """Writes again what a later record hides."""
@@ -122,21 +126,26 @@ def _recrawled(known: GenerationState, epoch: int) -> GenerationState:
     return msgspec.structs.replace(known, recrawl=epoch, recrawls=known.recrawls + 1)
 
 
-def _published(known: GenerationState, not_indexed: tuple[str, ...]) -> GenerationState:
+def _published(known: GenerationState, not_indexed: frozenset[str]) -> GenerationState:
     if known.state != "open":
         return known
-    return msgspec.structs.replace(known, state="published", not_indexed=not_indexed)
+    return _lacking(msgspec.structs.replace(known, state="published"), not_indexed)
 
 
-def _repaired(known: GenerationState, not_indexed: tuple[str, ...]) -> GenerationState:
-    return msgspec.structs.replace(known, not_indexed=not_indexed) if known.state == "published" else known
+def _repaired(known: GenerationState, not_indexed: frozenset[str]) -> GenerationState:
+    return _lacking(known, not_indexed) if known.state == "published" else known
 
 
 def _undone(known: GenerationState, reason: str, *, rollback: bool) -> GenerationState:
     if known.state == "undone" or (known.state == "published" and not rollback):
         return known
-    return msgspec.structs.replace(known, state="undone", not_indexed=(), reason=reason)
+    return _lacking(msgspec.structs.replace(known, state="undone", reason=reason), frozenset())
 
 
-def _first(ids: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(ids)[:MAX_NOT_INDEXED])
+def _told(known: GenerationState, revision: int) -> GenerationState:
+    return msgspec.structs.replace(known, told_revision=revision) if known.state == "undone" else known
+
+
+def _lacking(known: GenerationState, ids: frozenset[str]) -> GenerationState:
+    first = tuple(sorted(ids)[:MAX_NOT_INDEXED])
+    return msgspec.structs.replace(known, not_indexed=first, not_indexed_cut=len(first) < len(ids))

@@ -90,12 +90,15 @@ class Keeper:
     def _over(self, command: JobCommand) -> bool:
         """Published: later generations may stand on its chunks, so no command has any effect but a rollback.
 
-        Its parked records are a repair's, and taken up all the same. An undone one is looked after too: `undone` must
-        be told under the current revision.
+        Its parked records are a repair's, and taken up all the same. An undone one is looked after until `undone` is
+        told under the current revision.
         """
         state = self._generations.state(command)
-        published = state is not None and state.state == "published"
-        return published and command.desired != "rolled_back" and not self._parked.of(command.job_id)
+        if state is None or self._parked.of(command.job_id):
+            return False
+        if state.state == "undone":
+            return state.told_revision == command.revision
+        return state.state == "published" and command.desired != "rolled_back"
 
     def _pursue(self, command: JobCommand) -> None:
         self._judge.stalled.discard(command.job_id)
@@ -138,6 +141,7 @@ class Keeper:
         2. The batch being settled is done: later ones see the state and write nothing.
         3. Objects are deleted until a count finds none; the spans are forgotten.
         4. `undone` is told, under the command's revision.
+        5. The state says so, and the next owner has nothing to do. Crash before: it is told again, of no object.
         """
         assert self.window is not None
         if by := self._built_on(command):
@@ -151,6 +155,7 @@ class Keeper:
         await self._parking.forget(command, self._parked.of(command.job_id))
         self._stalls.forget(command.job_id)
         await self._reports.undone(command, deleted)
+        await self._generations.note_told(command)
 
     def _built_on(self, command: JobCommand) -> int | None:
         """A later generation that may stand on chunks of the command's, where that is published."""

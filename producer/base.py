@@ -9,6 +9,7 @@ A record of base says more than its chunks: what its page linked to, and validat
 
 Without them the page is fetched whole; its content hash can still say that nothing changed. A page whose chunks are
 missing leaves out those, and its hash, so that they are sent as new; so does the record that keeps it after an error.
+Where more are missing than base's state can name, no chunk of base is believed in.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,6 +31,12 @@ class Ground:
 
     definition: Definition | None = None
     not_indexed: frozenset[str] = frozenset()
+    not_indexed_cut: bool = False
+    """Whether there are more of them."""
+
+    def holds(self, chunk_id: str) -> bool:
+        """Whether a chunk that a page of base names is in the index, for all that is known."""
+        return not self.not_indexed_cut and chunk_id not in self.not_indexed
 
 
 def base_pages(command: JobCommand, ground: Ground, manifest: Manifest) -> dict[str, PageRecord]:
@@ -37,7 +44,7 @@ def base_pages(command: JobCommand, ground: Ground, manifest: Manifest) -> dict[
     same_scope = ground.definition is not None and _scope(ground.definition) == _scope(command.definition)
     pages = (each.page for each in manifest.pages.values())
     known = (page for page in pages if page.state in WITH_CONTENT or page.links)
-    return {page.url: _believed(page, ground.not_indexed, same_scope) for page in known}
+    return {page.url: _believed(page, ground, same_scope) for page in known}
 
 
 def own_pages(outdated: Mapping[str, PageRecord]) -> dict[str, PageRecord]:
@@ -60,8 +67,8 @@ def reachable(pages: Mapping[str, PageRecord], start: Iterable[str]) -> set[str]
     return found
 
 
-def _believed(page: PageRecord, not_indexed: frozenset[str], same_scope: bool) -> PageRecord:
-    chunks = tuple(ref for ref in page.chunks if ref.id not in not_indexed)
+def _believed(page: PageRecord, ground: Ground, same_scope: bool) -> PageRecord:
+    chunks = tuple(ref for ref in page.chunks if ground.holds(ref.id))
     whole = len(chunks) == len(page.chunks)
     if not whole:
         page = msgspec.structs.replace(page, chunks=chunks, content_hash=None)

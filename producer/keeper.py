@@ -199,7 +199,7 @@ class Keeper:
         if state is None:
             return Ground()
         job = self._commands.get(state.job_id)
-        return Ground(job.definition if job else None, frozenset(state.not_indexed))
+        return Ground(job.definition if job else None, frozenset(state.not_indexed), state.not_indexed_cut)
 
     async def _back_off(self, seconds: float) -> None:
         """Cut short by the next command."""

@@ -96,8 +96,10 @@ class GenerationState(Event, frozen=True, kw_only=True):
     """The consumer's record of a generation: open, then published or undone; undone is final.
 
     `not_indexed`: chunks that its manifest names and that could not be indexed; a refresh sends them again.
+    `not_indexed_cut`: there are more than a record holds, so a refresh sends all.
     `recrawl`: records of its job were lost. A crawl whose epoch is not above it begins anew; pages that lost chunks
     have no record by then. -1: none was ever asked for. `recrawls` counts how often it was.
+    `told_revision`: that of the command which asked for the undo, once nothing is left and that is told; 0 before.
     """
 
     TYPE: ClassVar[str] = "generation_state"
@@ -113,6 +115,8 @@ class GenerationState(Event, frozen=True, kw_only=True):
     recrawl: Int64 = -1
     recrawls: Int64 = 0
     not_indexed: tuple[str, ...] = ()
+    not_indexed_cut: bool = False
+    told_revision: Int64 = 0
     changed_at: str
     reason: str | None = None
 

@@ -164,6 +164,10 @@ async def test_a_state_stays_below_what_a_record_may_hold(rig: Rig) -> None:
     await rig.generations.publish(COMMAND, (str(uuid.uuid4()) for _ in range(30_000)))
     state = rig.generations.state(COMMAND)
     assert state is not None and len(encode(state)) < 900_000
+    assert state.not_indexed_cut, "a refresh must not take those that are left out for indexed"
+    await rig.generations.prove_again(COMMAND, ("few",))
+    state = rig.generations.state(COMMAND)
+    assert state is not None and (state.not_indexed, state.not_indexed_cut) == (("few",), False)
 
 
 async def test_what_a_later_record_hides_is_written_again(rig: Rig) -> None:
