@@ -61,6 +61,10 @@ class Books:
     async def stop(self) -> None:
         await self._follower.stop()
 
+    async def failure(self) -> None:
+        """Returns never; raises what ended the reading: what is known would grow old without a word."""
+        await self._follower.failed()
+
     async def catch_up(self) -> None:
         await self._follower.catch_up()
 

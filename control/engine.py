@@ -138,6 +138,7 @@ class Engine:
         assert self._reporting is not None
         tasks = [
             fenced,
+            asyncio.create_task(self._books.failure()),
             asyncio.create_task(self.projection.failure()),
             asyncio.create_task(self.snapshots.failure()),
             self._reporting,

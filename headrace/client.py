@@ -1,6 +1,7 @@
 """A small HTTP client of control, for the command line and the supervisor. Blocking, one connection a call.
 
 ControlError
+├── InvalidAddress        the address is none
 ├── ControlUnreachable    nobody answers at the address
 └── ControlProblem        control answers with an error (RFC 9457 problem details)
 """
@@ -10,11 +11,12 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 Json = dict[str, Any]
 
 API = "/api/ingestion"
+EXAMPLE = "http://127.0.0.1:8000"
 TIMEOUT_S = 30.0
 RETRY_S = 600.0
 """Copying a hundred thousand dead letters takes a minute or two."""
@@ -27,6 +29,10 @@ ACTIVE = frozenset({"queued", "running", "pausing", "paused", "resuming", "cance
 
 class ControlError(Exception):
     """The message is for people and says what to do."""
+
+
+class InvalidAddress(ControlError):
+    """What was given is no address of a control."""
 
 
 class ControlUnreachable(ControlError):
@@ -45,9 +51,8 @@ class ControlClient:
     """One method per call of the API that the command line uses; each raises ControlError."""
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ControlUnreachable(f"{url!r} is no address of control; write it like http://127.0.0.1:8000")
+        """Raises InvalidAddress."""
+        parts = _parsed(url if "://" in url else f"http://{url}")
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._parts, self._timeout_s = parts, timeout_s
 
@@ -196,6 +201,21 @@ class ControlClient:
             ) from exc
         finally:
             connection.close()
+
+
+def _parsed(url: str) -> SplitResult:
+    """Raises InvalidAddress. Credentials are refused before anything repeats them."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise InvalidAddress("the address of control holds credentials; it asks for none")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+        (parts.hostname or "").encode("idna")
+    except ValueError as exc:
+        raise InvalidAddress(f"{url!r} is no address of control ({exc}); write it like {EXAMPLE}") from exc
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in parts.netloc):
+        raise InvalidAddress(f"{url!r} is no address of control; write it like {EXAMPLE}")
+    return parts
 
 
 def _problem(status: int, answer: bytes) -> ControlProblem:

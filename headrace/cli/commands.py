@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import click
 
-from headrace.cli.root import FAILED, App, Failure, pass_app, print_json
+from headrace.cli.root import CONFLICT, FAILED, App, Failure, pass_app, print_json
 from headrace.cli.view import chunk_counts
 from headrace.client import ACTIVE, Json
 
@@ -69,8 +69,11 @@ def approve(app: App, kb: str, reason: str | None, wait: bool, as_json: bool) ->
     See first what would vanish: headrace changes KB
     Not what you want?           headrace cancel KB
     """
-    review = app.client.status(kb).get("review") or {}
-    _command(app, "approve", kb, reason, wait, as_json, digest=review.get("digest"))
+    status = app.client.status(kb)
+    review = status.get("review")
+    if not review:  # without its digest, whatever comes to wait meanwhile would be approved unseen
+        raise Failure(f"{kb} is {status.get('status')} and waits for no review; there is nothing to approve", CONFLICT)
+    _command(app, "approve", kb, reason, wait, as_json, digest=review["digest"])
 
 
 @click.command()

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from headrace.client import ControlClient, ControlProblem, ControlUnreachable
+from headrace.client import ControlClient, ControlProblem, ControlUnreachable, InvalidAddress
 from headrace.settings import InvalidSetting, Settings
 
 OK, FAILED, USAGE, UNREACHABLE, CONFLICT, NOT_FOUND = range(6)
@@ -115,6 +115,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except InvalidAddress as exc:
+            raise Failure(str(exc), USAGE) from exc
         except ControlUnreachable as exc:
             raise Failure(str(exc), UNREACHABLE) from exc
         except ControlProblem as exc:

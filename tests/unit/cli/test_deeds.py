@@ -6,7 +6,7 @@ import pytest
 
 from headrace.cli.addresses import private_range, slug_of
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.control_fake import FakeControl, problem, status_of
+from tests.unit.cli.control_fake import FakeControl, Json, problem, status_of
 
 URL = "https://example.org/docs/"
 
@@ -117,7 +117,8 @@ def test_a_command_with_its_reason(run: Run, control: FakeControl, action: str) 
 def test_waiting_until_it_takes_effect(
     run: Run, control: FakeControl, action: str, on_the_way: str, reached: str
 ) -> None:
-    control.statuses["docs"] = [status_of(status=on_the_way), status_of(status=reached)]
+    waiting = [status_of(status="needs_review", review={"digest": "abc"})] if action == "approve" else []
+    control.statuses["docs"] = [*waiting, status_of(status=on_the_way), status_of(status=reached)]
     result = run(action, "docs", "--wait")
     assert result.exit_code == 0
     assert f"docs is {reached} (20 of 50 chunks)" in result.stdout
@@ -127,6 +128,14 @@ def test_approve_names_the_manifest_that_was_seen(run: Run, control: FakeControl
     control.statuses["docs"] = [status_of(status="needs_review", review={"digest": "abc"})]
     assert run("approve", "docs").exit_code == 0
     assert control.requests("POST") == [("/api/ingestion/kb/docs/approve", {"digest": "abc"})]
+
+
+@pytest.mark.parametrize("status", [status_of(), status_of(status="completed", review=None)])
+def test_what_waits_for_no_review_is_not_approved_unseen(run: Run, control: FakeControl, status: Json) -> None:
+    control.statuses["docs"] = [status]
+    result = run("approve", "docs")
+    assert result.exit_code == 4 and "waits for no review" in result.stderr
+    assert control.requests("POST") == []
 
 
 def test_a_review_ends_the_watching_of_an_ingest(run: Run, control: FakeControl) -> None:

@@ -141,8 +141,15 @@ def test_no_control_is_3_and_says_what_to_do(run: Run) -> None:
     assert "headrace up" in result.stderr
 
 
-def test_what_is_no_control_is_3_too(run: Run, control: FakeControl) -> None:
-    assert run("--url", "nonsense://x", "status").exit_code == 3
+@pytest.mark.parametrize(
+    "url",
+    ["nonsense://x", "http://127.0.0.1:80x0", "http://127.0.0.1:99999", "http://[::1", "http://", "http://a..b",
+     "http://a b", "http://user:pa55word@127.0.0.1:8000"],
+)  # fmt: skip
+def test_what_is_no_address_is_wrong_usage(run: Run, url: str) -> None:
+    result = run("--url", url, "status")
+    assert result.exit_code == 2
+    assert "address of control" in result.stderr and "pa55word" not in result.stderr
 
 
 @pytest.mark.parametrize(("status", "code"), [(400, 2), (422, 2), (409, 4), (404, 5), (503, 1), (500, 1)])
