@@ -46,7 +46,7 @@ def extract(url: str, body: bytes, content_type: str | None = None, x_robots_tag
     if kind == "pdf":
         metadata, blocks = read_pdf(body)
         return _document(metadata.title or _named(url), blocks, directives=directives, method=kind, metadata=metadata)
-    text = _CONTROL.sub("", decode(body, content_type, is_html=kind == "html"))
+    text = _CONTROL.sub("", decode(body, content_type, kind if kind in ("html", "xml") else "nothing"))
     match kind:
         case "html":
             return _from_html(url, text, x_robots_tag)

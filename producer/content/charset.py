@@ -1,78 +1,92 @@
 """Bytes to text: BOM, then the HTTP header, then the page's own declaration, then a guess.
 
-The order is the HTML standard's (13.2.3.2), labels are the Encoding standard's (4.2). Only codecs of that list are
-used: a page must not choose one of Python's others, of which some are quadratic.
+The order is the HTML standard's (13.2.3.2); labels and decoders are the Encoding standard's, and no others: a page must
+not choose one of Python's own codecs, of which some are quadratic. What the standard leaves to the browser is guessed:
+UTF-8 where all of it is, else by Firefox's detector.
 """
 
 import codecs
 import re
-from functools import lru_cache
+from typing import Final, Literal
 
-PRESCAN_BYTES = 2_048
-"""The standard says 1,024; pages with long comments up front put it somewhat later."""
+import chardetng_py
+import webencodings
 
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_CHARSET_PARAMETER = re.compile(r"charset\s*=\s*[\"']?\s*([^\s;\"'>/]+)", re.IGNORECASE)
-_META = re.compile(rb"<meta\b[^>]{0,500}?charset\s*=\s*[\"']?\s*([^\s;\"'>/]{1,40})", re.IGNORECASE)
-_XML = re.compile(rb"^\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([^\"']{1,40})", re.IGNORECASE)
+from producer.content.document import NotExtractable
+from producer.content.prescan import declared_encoding, encoding_of, xml_encoding
 
-_LABELS = {
-    "utf-8": "utf8 unicode-1-1-utf-8 utf-8",
-    "cp1252": "ascii us-ascii iso-8859-1 iso8859-1 latin1 latin-1 l1 windows-1252 cp1252 x-cp1252",
-    "cp1254": "iso-8859-9 iso8859-9 latin5 l5 windows-1254 cp1254",
-    "cp874": "iso-8859-11 tis-620 windows-874 dos-874",
-    "cp949": "euc-kr korean ks_c_5601-1987 ksc5601 ks_c_5601 windows-949",
-    "cp932": "shift_jis shift-jis sjis ms_kanji x-sjis windows-31j",
-    "gb18030": "gb2312 gbk gb_2312-80 chinese x-gbk gb18030 csgb2312",
-    "big5hkscs": "big5 big5-hkscs cn-big5 x-x-big5",
-    "euc_jp": "euc-jp x-euc-jp",
-    "iso2022_jp": "iso-2022-jp csiso2022jp",
-    "koi8-r": "koi8-r koi8 koi",
-    "koi8-u": "koi8-u koi8-ru",
-    "cp866": "ibm866 866 cp866",
-    "mac_roman": "macintosh mac x-mac-roman",
-    "utf-16-le": "utf-16 utf-16le unicode ucs-2 iso-10646-ucs-2",
-    "utf-16-be": "utf-16be",
-    **{f"cp{n}": f"windows-{n} cp{n} x-cp{n}" for n in (1250, 1251, 1253, 1255, 1256, 1257, 1258)},
-    **{f"iso8859-{n}": f"iso-8859-{n} iso8859-{n}" for n in (2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16)},
-}
-_CODEC_OF = {label: codec for codec, labels in _LABELS.items() for label in labels.split()}
+Declares = Literal["html", "xml", "nothing"]
+"""Whose declaration a text may hold."""
+
+GUESSED_BYTES: Final = 100_000
+
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.BOM_UTF16_BE, "utf-16be"))
+_PARAMETER = re.compile(r';\s*charset\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))', re.IGNORECASE)
+_ESCAPED = re.compile(r"\\(.)")
+_WIDER = {"gbk": "gb18030"}
+"""gbk is decoded by gb18030's decoder (Encoding standard, 10.1.1)."""
+_C1_KEPT = "headrace.c1"
 
 
-@lru_cache(maxsize=256)
-def codec_for(label: str) -> str | None:
-    """Python's codec for a label of the Encoding standard, None for an unknown one."""
-    return _CODEC_OF.get(label.strip().lower())
+def _keep_c1(error: UnicodeError) -> tuple[str, int]:
+    """The standard's windows-125x and windows-874 have control characters where Python's have holes."""
+    assert isinstance(error, UnicodeDecodeError)
+    byte = error.object[error.start]
+    return chr(byte) if 0x80 <= byte <= 0x9F else "\ufffd", error.start + 1
 
 
-def decode(body: bytes, content_type: str | None, is_html: bool = True) -> str:
-    """The text, without BOM. Undecodable bytes become U+FFFD where the codec is declared; never raises."""
-    for bom, bom_codec in _BOMS:
+codecs.register_error(_C1_KEPT, _keep_c1)
+
+
+def decode(body: bytes, content_type: str | None, declares: Declares = "html") -> str:
+    """The text, without BOM; undecodable bytes become U+FFFD.
+
+    Raises NotExtractable for encodings that browsers refuse to decode ("replacement": they hide ASCII from filters).
+    """
+    for bom, encoding in _BOMS:
         if body.startswith(bom):
-            return body[len(bom) :].decode(bom_codec, "replace")
-    codec = _from_header(content_type) or (_from_page(body) if is_html else None)
-    if codec is not None and codec != "utf-8":
-        return body.decode(codec, "replace")
-    return _guess(body, declared=codec is not None)
+            return _decoded(body[len(bom) :], encoding)
+    told = _from_header(content_type) or _declared(body, declares)
+    if told is not None:
+        return _decoded(body, told)
+    if declares == "xml":
+        return _decoded(body, "utf-8")  # XML 1.0, 4.3.3
+    return _guessed(body)
+
+
+def _declared(body: bytes, declares: Declares) -> str | None:
+    match declares:
+        case "html":
+            return declared_encoding(body)
+        case "xml":
+            return xml_encoding(body)
+        case "nothing":
+            return None
 
 
 def _from_header(content_type: str | None) -> str | None:
-    match = _CHARSET_PARAMETER.search(content_type or "")
-    return codec_for(match.group(1)) if match else None
+    """Of the first charset parameter; an unknown one is none."""
+    match = _PARAMETER.search(content_type or "")
+    if match is None:
+        return None
+    quoted, plain = match.groups()
+    return encoding_of(_ESCAPED.sub(r"\1", quoted) if quoted is not None else plain)
 
 
-def _from_page(body: bytes) -> str | None:
-    head = body[:PRESCAN_BYTES]
-    match = _META.search(head) or _XML.search(head)
-    codec = codec_for(match.group(1).decode("ascii", "replace")) if match else None
-    # A declaration readable as ASCII can't be in UTF-16 (HTML standard, 13.2.3.2, step "prescan").
-    return "utf-8" if codec in ("utf-16-le", "utf-16-be") else codec
+def _decoded(body: bytes, encoding: str) -> str:
+    if encoding == "replacement":
+        raise NotExtractable("an encoding that no browser decodes")
+    found = webencodings.lookup(_WIDER.get(encoding, encoding))
+    assert found is not None
+    errors = _C1_KEPT if encoding.startswith("windows-") else "replace"
+    return str(found.codec_info.decode(body, errors)[0])
 
 
-def _guess(body: bytes, declared: bool) -> str:
+def _guessed(body: bytes) -> str:
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError as error:
-        # A page that says UTF-8 and holds a few stray bytes is UTF-8; one that says nothing is not.
-        mostly = declared or (error.start > len(body) // 2 and not body[: error.start].isascii())
-        return body.decode("utf-8" if mostly else "cp1252", "replace")
+        # Much of it is UTF-8, and not by chance: a page with a few stray bytes, or cut off within a character.
+        if error.start > len(body) // 2 and not body[: error.start].isascii():
+            return body.decode("utf-8", "replace")
+    return _decoded(body, chardetng_py.detect(body[:GUESSED_BYTES], allow_utf8=False).lower())
