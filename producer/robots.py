@@ -193,7 +193,7 @@ class RobotsCache:
         if 200 <= result.status < 300:
             now = self._clock()
             # 500 KiB of rules take 0.4 s to read.
-            rules = await asyncio.to_thread(Rules, result.body[:MAX_ROBOTS_BYTES], self._token)
+            rules = await asyncio.to_thread(Rules, _within_limit(result), self._token)
             return RobotsFile("robots.txt", now, now + age_s(result.cache_control), rules)
         if 300 <= result.status < 500 and result.status != 429:
             return self._no_rules(f"no robots.txt (status {result.status})", age_s(result.cache_control))
@@ -214,6 +214,14 @@ class RobotsCache:
             transient=transient,
             retry_after_s=retry_after_s,
         )
+
+
+def _within_limit(result: FetchResult) -> bytes:
+    """Whole lines: what is left of `Allow: /docs/` at the cut might be `Allow: /`."""
+    body = result.body[:MAX_ROBOTS_BYTES]
+    if not result.truncated and len(result.body) <= MAX_ROBOTS_BYTES:
+        return body
+    return body[: max(body.rfind(b"\n"), body.rfind(b"\r")) + 1]
 
 
 def age_s(cache_control: str | None) -> float:

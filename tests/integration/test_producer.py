@@ -335,3 +335,16 @@ async def test_every_request_stands_once_in_the_ledger(
     assert sum(request.bytes for request in made if request.purpose == "page") >= report.counts.bytes_fetched > 0
     assert [request.attempt for request in made if request.url.endswith(site.paths[7])] == [1, 2]
     assert sorted(each.reported_at for each in told) == [each.reported_at for each in told]
+
+
+async def test_two_knowledge_bases_on_one_host_share_its_limits_and_its_rules(
+    producer: Service, site: FakeSite, new_job: NewJob
+) -> None:
+    site.robots = "user-agent: *\ncrawl-delay: 0.1\n"
+    jobs = [await new_job(definition(site.url, max_pages=12), kb_id=kb) for kb in ("one", "other")]
+    for job in jobs:
+        await job.reported("finished")
+    assert site.requests["/robots.txt"] == 1
+    starts = sorted(visit.at_s for visit in site.visits if visit.path != "/robots.txt")
+    assert len(starts) == 24
+    assert starts[-1] - starts[0] >= 23 * 0.1 * 0.9

@@ -184,6 +184,16 @@ async def test_only_the_first_500_kib_count() -> None:
     assert not await Site(read(late[100:])).allows()
 
 
+@pytest.mark.parametrize("over", [0, 100])
+async def test_a_line_that_the_limit_cuts_does_not_count(over: int) -> None:
+    rules = b"User-agent: *\nDisallow: /\nAllow: /"
+    body = b"#" * (MAX_ROBOTS_BYTES - len(rules) - 1) + b"\n" + rules
+    whole, cut = read(body + b"\n"), answer(200, body + b"docs/" * over, truncated=True)
+    assert await Site(answer(200, body)).allows()
+    assert not await Site(cut).allows()
+    assert not await Site(whole).allows(), "the end of the line is beyond the limit"
+
+
 async def test_one_request_per_host_at_a_time_and_per_age() -> None:
     site = Site(read())
     await asyncio.gather(*(site.allows() for _ in range(10)))
