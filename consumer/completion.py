@@ -42,6 +42,7 @@ from consumer.parking import Parking
 from consumer.proof import Difference, Prover
 from consumer.reports import Reports
 from consumer.stalls import Stalls
+from headrace.errors import Outgrown
 from headrace.state.parked import Parked
 from headrace.vectors import VectorStore
 from schemas.chunks import CrawlEnd, RepairEnd
@@ -78,6 +79,28 @@ class Completion:
 
     async def end(self, command: JobCommand, item: Item) -> Result:
         """Publishes the generation, or says what is in the way: parked when it must wait, requeued when it moved."""
+        try:
+            return await self._end(command, item)
+        except Outgrown as exc:
+            return await self._outgrown(command, item, exc)
+
+    async def repair(self, command: JobCommand, item: Item) -> Result:
+        """Proves the published generation again. One that is still open is proven at its `crawl_end`."""
+        try:
+            return await self._repair(command, item)
+        except Outgrown as exc:
+            return await self._outgrown(command, item, exc)
+
+    async def _outgrown(self, command: JobCommand, item: Item, exc: Outgrown) -> Result:
+        """The job waits for a newer consumer; of one that is published only the repair does, and no status says so."""
+        log.warning("job %s: %s", command.job_id, exc)
+        self._judge.stalled.add(command.job_id)
+        await self._park(command, item)
+        if not self._judge.ended(command):
+            await self._stalls.tell([command], exc)
+        return "parked"
+
+    async def _end(self, command: JobCommand, item: Item) -> Result:
         assert isinstance(item.event, CrawlEnd)
         state = self._generations.state(command)
         if state is not None and state.state == "undone":
@@ -96,8 +119,7 @@ class Completion:
             return await self._fail(command, item.event.failure)
         return await self._complete(command, item, item.event)
 
-    async def repair(self, command: JobCommand, item: Item) -> Result:
-        """Proves the published generation again. One that is still open is proven at its `crawl_end`."""
+    async def _repair(self, command: JobCommand, item: Item) -> Result:
         assert isinstance(item.event, RepairEnd)
         state = self._generations.state(command)
         if state is None or state.state == "open":

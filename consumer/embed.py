@@ -4,13 +4,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
-from consumer.item import Batch, Item, Paid
+from consumer.item import Batch, Item, Newer, Paid
 from consumer.judge import Judge
 from consumer.stalls import GaveUp, Stalls
 from consumer.vector_cache import VectorCache
 from headrace.embedding import Embedded, Embedder
 from headrace.embedding.base import TextsRefused
-from headrace.errors import DependencyUnwell
+from headrace.errors import DependencyUnwell, Outgrown
 from headrace.vectors import Tenancy, VectorStore
 from schemas.chunks import Chunk
 from schemas.commands import JobCommand
@@ -59,8 +59,16 @@ class EmbedStage:
     async def prepare(self, batch: Batch) -> None:
         for item in batch.items:
             await self._judge.judge(item)
+            if isinstance(item.event, Newer) and item.result == "parked":
+                await self._outgrown(item, item.event)
         jobs = [items for items in batch.jobs().values() if any(_wanted(item) for item in items)]
         await asyncio.gather(*(self._prepare_job(batch, [i for i in items if _wanted(i)]) for items in jobs))
+
+    async def _outgrown(self, item: Item, event: Newer) -> None:
+        """Of a job that is over only a repair waits, and no status says so."""
+        assert item.command is not None
+        if not self._judge.ended(item.command):
+            await self._stalls.tell([item.command], Outgrown("consumer", {event.written_as}))
 
     async def _prepare_job(self, batch: Batch, items: list[Item]) -> None:
         command = items[0].command

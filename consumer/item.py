@@ -1,14 +1,16 @@
 """A record of `chunks` on its way through the consumer."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
+
+import msgspec
 
 from headrace.embedding.base import Vectors
 from headrace.kafka.records import RawRecord
 from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, PageEnd, RepairEnd
-from schemas.codec import UndecodableRecord, decode
+from schemas.codec import NewerWriter, UndecodableRecord, decode
 from schemas.commands import JobCommand
-from schemas.events import Place
+from schemas.events import Event, Int64, Place
 from schemas.facts import Outcome, Result
 from schemas.topics import MAX_RECORD_BYTES
 
@@ -17,7 +19,25 @@ MAX_REASON = 500
 MAX_NAME = 200
 """Characters of a job's, a knowledge base's or a chunk's id: more than any of ours has."""
 
-JobRecord = CrawlBegin | Chunk | PageEnd | CrawlEnd | RepairEnd
+
+class Newer(Event, frozen=True, kw_only=True):
+    """A record in a version that this consumer is too old for: whose it is, which every version says alike."""
+
+    TYPE: ClassVar[str] = "newer"
+    TOPIC: ClassVar[str] = "chunks"
+
+    written_as: str
+    job_id: str
+    kb_id: str
+    generation: Int64
+    origin: Place | None = None
+    retry_of: Place | None = None
+
+    def key(self) -> str:
+        return self.job_id
+
+
+JobRecord = CrawlBegin | Chunk | PageEnd | CrawlEnd | RepairEnd | Newer
 
 
 @dataclass(slots=True)
@@ -47,7 +67,7 @@ class Item:
     @property
     def epoch(self) -> int:
         """The offset of the `crawl_begin` that this record belongs to; its own place for one that belongs to none."""
-        if self.event is None or isinstance(self.event, CrawlBegin | RepairEnd):
+        if self.event is None or isinstance(self.event, CrawlBegin | RepairEnd | Newer):
             return self.place.offset
         return self.event.epoch
 
@@ -59,7 +79,7 @@ class Item:
         assert self.event is not None and self.result is not None
         return Outcome(
             offset=self.raw.offset,
-            type=self.event.TYPE,
+            type=self.event.written_as if isinstance(self.event, Newer) else self.event.TYPE,
             result=self.result,
             chunk_id=self.event.chunk_id if isinstance(self.event, Chunk) else None,
             origin=self.event.origin,
@@ -103,7 +123,10 @@ def item_of(raw: RawRecord) -> Item:
     try:
         event = decode("chunks", raw.headers, raw.value)
     except (UndecodableRecord, RecursionError) as exc:  # the latter: brackets nested without end
-        return _refused(raw, str(exc))
+        newer = _newer(raw, exc.unknown) if isinstance(exc, NewerWriter) else None
+        if newer is None:
+            return _refused(raw, str(exc))
+        event = newer
     assert isinstance(event, JobRecord)
     names = (event.job_id, event.kb_id, event.chunk_id if isinstance(event, Chunk) else "")
     if any(len(name) > MAX_NAME for name in names):
@@ -115,3 +138,11 @@ def _refused(raw: RawRecord, reason: str) -> Item:
     item = Item(raw, None)
     item.refuse("decode", reason)
     return item
+
+
+def _newer(raw: RawRecord, written_as: str) -> Newer | None:
+    try:
+        fields = msgspec.json.decode(raw.value or b"", type=dict[str, Any])
+        return msgspec.convert(fields | {"written_as": written_as}, Newer)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None

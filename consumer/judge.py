@@ -2,7 +2,7 @@
 
 import logging
 
-from consumer.item import Item, JobRecord
+from consumer.item import Item, JobRecord, Newer
 from headrace.kafka.follower import Follower
 from headrace.state.commands import Commands
 from headrace.state.kbs import KnowledgeBases
@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 class Judge:
     """`note` each item in log order, then `judge` it any number of times; the later judgement counts.
 
-    `stalled`: jobs whose records are parked until a dependency is well. `reviewing`: jobs whose `crawl_end` is parked
-    until a person decides; like the former, discarded by each new command and each assignment.
+    `stalled`: jobs whose records are parked until a dependency is well, or a newer consumer reads what this one can't.
+    `reviewing`: jobs whose `crawl_end` is parked until a person decides; like the former, discarded by each new command
+    and each assignment.
     """
 
     def __init__(self, follower: Follower, commands: Commands, kbs: KnowledgeBases) -> None:
@@ -113,14 +114,17 @@ class Judge:
             return "superseded"
         if isinstance(item.event, CrawlBegin):
             return None
-        ended = self._ended(command)
+        if isinstance(item.event, Newer):
+            self.stalled.add(command.job_id)
+            return "parked"
+        ended = self.ended(command)
         if ended and isinstance(item.event, CrawlEnd):
             return None  # its last steps, which a crash may have cut off, are not for a pause to hold up
         if (command.desired == "paused" and not ended) or command.job_id in self.stalled:
             return "parked"
         return None
 
-    def _ended(self, command: JobCommand) -> bool:
+    def ended(self, command: JobCommand) -> bool:
         """Published or undone. A crawl_end still unacked may be the one that did it: it has effect all the same."""
         state = self._kbs.generation(command.kb_id, command.generation)
         return state is not None and state.state != "open"

@@ -16,8 +16,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
-import msgspec
-
 from consumer.generations import Generations
 from consumer.item import Item, item_of
 from consumer.manifest import Manifest
@@ -60,7 +58,7 @@ class Missing:
             await self._send_back(command, manifest.naming(lost))
             return "superseded"
         if copied:
-            await self._parking.copy(item.raw, msgspec.structs.replace(end, proof_round=end.proof_round + 1))
+            await self._parking.copy(item.raw, end, proof_round=end.proof_round + 1)
             return "requeued"
         return None
 

@@ -15,8 +15,6 @@ import asyncio
 import logging
 from weakref import WeakValueDictionary
 
-import msgspec
-
 from consumer.item import Item, JobRecord, item_of
 from consumer.losses import Losses
 from headrace.kafka.follower import Follower, stream_span
@@ -81,9 +79,10 @@ class Parking:
         for future in places:
             await self._follower.reached("parked", await future)
 
-    async def copy(self, record: RawRecord, event: JobRecord) -> Place:
-        """One copy of a record at the end of its partition, with its original place; returns the copy's place."""
-        return await (await self._publish_copy(record, event))
+    async def copy(self, record: RawRecord, event: JobRecord, **fields: object) -> Place:
+        """One copy of a record at the end of its partition, with its original place and these fields set; returns
+        the copy's place."""
+        return await (await self._publish_copy(record, event, **fields))
 
     async def _copy(self, command: JobCommand, spans: list[ParkedSpan]) -> Place | None:
         """Copies the job's records in the spans, and tells which offsets are gone; returns the last copy's place."""
@@ -109,10 +108,9 @@ class Parking:
             await self._losses.tell(command, "parked", gone[0][0], gone[-1][1])
         return futures[-1].result() if futures else None
 
-    async def _publish_copy(self, record: RawRecord, event: JobRecord) -> "asyncio.Future[Place]":
+    async def _publish_copy(self, record: RawRecord, event: JobRecord, **fields: object) -> "asyncio.Future[Place]":
         origin = event.origin or Place(record.partition, record.offset)
-        copy = msgspec.structs.replace(event, origin=origin)
-        return await self._publisher.publish(copy, partition=record.partition)
+        return await self._publisher.publish_copy(event, record, partition=record.partition, origin=origin, **fields)
 
     async def _through(self, command: JobCommand, last: Place) -> None:
         event = RequeuedThrough(job_id=command.job_id, partition=last.partition, offset=last.offset)

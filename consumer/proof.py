@@ -11,6 +11,7 @@ from consumer.generations import Generations
 from consumer.item import item_of
 from consumer.manifest import Manifest
 from consumer.stalls import Stalls
+from headrace.errors import Outgrown
 from headrace.kafka.follower import end_offset, stream_span
 from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
@@ -61,7 +62,10 @@ class Prover:
         self._settings, self._store, self._stalls, self._generations = settings, store, stalls, generations
 
     async def manifests(self, command: JobCommand, end: int | None = None) -> tuple[Manifest, Manifest | None]:
-        """The generation's, and that of the published one if it is another, up to offset `end` of their partition."""
+        """The generation's, and that of the published one if it is another, up to offset `end` of their partition.
+
+        Raises Outgrown where they hold records of a newer writer: they would look like pages that are missing.
+        """
         published = self._generations.published(command.kb_id)
         mine = Manifest(command.generation)
         before = Manifest(published.generation) if published and published.generation != mine.generation else None
@@ -70,6 +74,8 @@ class Prover:
             end = await self._end("pages", partition)
         folds = [mine] if before is None else [mine, before]
         await fold_pages(self._settings, command.kb_id, partition, end, folds)
+        if newer := {unknown for fold in folds for unknown in fold.newer.values()}:
+            raise Outgrown("consumer", newer)
         return mine, before
 
     async def difference(self, command: JobCommand, manifest: Manifest) -> Difference:

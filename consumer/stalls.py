@@ -95,7 +95,7 @@ class Stalls:
             if not answer.done():
                 wait.unwell = server
                 untold = [job for job in wait.jobs if (job.job_id, server) not in self._told]
-                await self._tell(untold, DependencyUnwell(server, f"no answer for {SLOW_S:.0f} s"))
+                await self.tell(untold, DependencyUnwell(server, f"no answer for {SLOW_S:.0f} s"))
             return await answer
         finally:
             if not answer.done():
@@ -109,14 +109,15 @@ class Stalls:
         wait.unwell, waited_s = exc.dependency, time.monotonic() - wait.began_s
         asked_s = min(LONGEST_ASKED_S, exc.retry_after_s or 0)
         if exc.lasting or waited_s + asked_s > SAY_AFTER_S:
-            await self._tell(wait.jobs, exc)
+            await self.tell(wait.jobs, exc)
         pause_s = max(asked_s, wait.pause_s * random.uniform(0.8, 1.2))
         if not keep_trying(exc, waited_s + pause_s):
             raise GaveUp(exc, waited_s) from exc
         await asyncio.sleep(pause_s)
         wait.pause_s = min(LONGEST_PAUSE_S, wait.pause_s * 2)
 
-    async def _tell(self, commands: Iterable[JobCommand], exc: DependencyUnwell) -> None:
+    async def tell(self, commands: Iterable[JobCommand], exc: DependencyUnwell) -> None:
+        """Once for each reason, until it is over or forgotten."""
         for command in commands:
             key = (command.job_id, exc.dependency)
             reason, since = self._told.get(key, ("", now()))

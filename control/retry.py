@@ -36,6 +36,7 @@ from headrace.settings import Settings
 from schemas.chunks import Chunk, RepairEnd
 from schemas.codec import UndecodableRecord, decode, now
 from schemas.commands import JobCommand
+from schemas.dead_letters import without_reasons
 from schemas.events import Event, Place
 from schemas.facts import DeadLetterRetried
 
@@ -122,8 +123,11 @@ class Retrier:
                 done.passed_over.append(judged if letter.state == "waiting" else _had(letter))
                 continue
             chunk, command = judged
-            copy = msgspec.structs.replace(chunk, origin=letter.origin, retry_of=letter.place)
-            copies.append((letter, command, await self._publisher.publish(copy, partition=command.partition)))
+            record = msgspec.structs.replace(raw, headers=without_reasons(raw.headers))
+            place = await self._publisher.publish_copy(
+                chunk, record, partition=command.partition, origin=letter.origin, retry_of=letter.place
+            )
+            copies.append((letter, command, place))
         await wait_all(future for *_, future in copies)
         for letter, command, future in copies:
             done.jobs[command.job_id] = command

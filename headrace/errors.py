@@ -5,6 +5,8 @@ DependencyUnwell: something else is. The record is kept, the call is retried, an
 Anything else is a fault of the program: it crashes the service loudly.
 """
 
+from collections.abc import Iterable
+
 
 class DependencyUnwell(Exception):
     """`reason` is fit for a status and says what to do where a person must act.
@@ -19,3 +21,10 @@ class DependencyUnwell(Exception):
         super().__init__(f"{dependency}: {reason}")
         self.dependency, self.reason = dependency, reason
         self.lasting, self.retry_after_s = lasting, retry_after_s
+
+
+class Outgrown(DependencyUnwell):
+    """The service itself is older than who wrote what it reads: `unknown` is what it can't."""
+
+    def __init__(self, service: str, unknown: Iterable[str]) -> None:
+        super().__init__("version", f"this {service} is older than {', '.join(sorted(unknown)[:3])}", lasting=True)

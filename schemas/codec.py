@@ -5,6 +5,7 @@ Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2.
 
 import datetime
 import itertools
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -46,6 +47,15 @@ class UndecodableRecord(ValueError):
     """The record is no event of ours: no or foreign type, no JSON, or not of its schema."""
 
 
+class NewerWriter(UndecodableRecord):
+    """The record is of a known type, in a version or with a word of an enumeration that joined after this code was
+    written. `unknown` says what is."""
+
+    def __init__(self, reason: str, unknown: str) -> None:
+        super().__init__(reason)
+        self.unknown = unknown
+
+
 def now() -> str:
     """UTC, RFC 3339 with milliseconds."""
     return instant(datetime.datetime.now(datetime.UTC))
@@ -62,9 +72,27 @@ def encode(event: Event) -> bytes:
 
 def headers_for(event: Event, source: str) -> Headers:
     """`source` names the writer, such as `producer/host-123`."""
+    return _headers(event.ce_type().encode(), source)
+
+
+def copied_headers(headers: Iterable[tuple[str, bytes | None]], source: str) -> Headers:
+    """Of a copy of a record: its type and version stay, as do headers that are none of ours."""
+    kept = list(headers)
+    ours = _headers(next((value for name, value in kept if name == "ce_type" and value), b""), source)
+    names = {name for name, _ in ours}
+    return ours + [(name, value or b"") for name, value in kept if name not in names]
+
+
+def with_fields(value: bytes, **fields: Any) -> bytes:
+    """A record's value with these fields set. All others stay as they were, those that are unknown here too."""
+    known = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+    return _ENCODER.encode(known | fields)
+
+
+def _headers(ce_type: bytes, source: str) -> Headers:
     return [
         ("ce_specversion", b"1.0"),
-        ("ce_type", event.ce_type().encode()),
+        ("ce_type", ce_type),
         ("ce_source", source.encode()),
         ("ce_id", f"{next(_IDS):032x}".encode()),
         ("ce_time", now().encode()),
@@ -96,7 +124,7 @@ def decode(
     try:
         event = decoder.decode(value) if decoder else _upcast(ce_type, value)
     except (msgspec.MsgspecError, RecursionError) as exc:  # the latter: brackets nested without end
-        raise UndecodableRecord(f"not a {ce_type}: {exc}") from exc
+        raise _misread(ce_type, str(exc)) from exc
     except UnicodeDecodeError as exc:
         raise UndecodableRecord(f"not a {ce_type}: not UTF-8") from exc
     if event.TOPIC != topic:
@@ -108,10 +136,26 @@ def _named_type(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
     return next((v.decode(errors="replace") for k, v in headers if k == "ce_type" and v), None)
 
 
+def _unknown(ce_type: str) -> UndecodableRecord:
+    name, _, version = ce_type.rpartition(".v")
+    ours = [int(number) for kind, _, number in (known.rpartition(".v") for known in _BY_TYPE) if kind == name]
+    if ours and re.fullmatch("[0-9]{1,9}", version) and int(version) > max(ours):
+        reason = f"unknown event type {ce_type}: only versions up to {max(ours)} are known here"
+        return NewerWriter(reason, ce_type)
+    return UndecodableRecord(f"unknown event type {ce_type}")
+
+
+def _misread(ce_type: str, why: str) -> UndecodableRecord:
+    reason = f"not a {ce_type}: {why}"
+    if why.startswith("Invalid enum value"):
+        return NewerWriter(reason, f"{ce_type} ({why[:100]})")
+    return UndecodableRecord(reason)
+
+
 def _upcast(ce_type: str, value: bytes) -> Event:
     """Reads an old version through the chain of upcasters up to today's."""
     if ce_type not in UPCASTERS:
-        raise UndecodableRecord(f"unknown event type {ce_type}")
+        raise _unknown(ce_type)
     fields = msgspec.json.decode(value, type=dict[str, Any])
     name, _, version = ce_type.rpartition(".v")
     number = int(version)

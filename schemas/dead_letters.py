@@ -1,5 +1,7 @@
 """Headers of a dead letter, named as Kafka Connect names them (KIP-298)."""
 
+from collections.abc import Iterable
+
 from schemas.codec import Headers
 
 PREFIX = "__connect.errors."
@@ -19,3 +21,8 @@ def reason_headers(
         "exception.message": message,
     }
     return [(PREFIX + name, value.encode()) for name, value in fields.items()]
+
+
+def without_reasons(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes | None], ...]:
+    """The record's own headers."""
+    return tuple((name, value) for name, value in headers if not name.startswith(PREFIX))

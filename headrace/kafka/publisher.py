@@ -12,7 +12,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from schemas.codec import Headers, encode, headers_for
+from headrace.kafka.records import RawRecord
+from schemas.codec import Headers, copied_headers, encode, headers_for, with_fields
 from schemas.events import Event, Place
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,19 @@ class Publisher:
             key=event.key().encode(),
             value=encode(event),
             headers=headers_for(event, self._source),
+            partition=partition,
+        )
+
+    async def publish_copy(
+        self, event: Event, record: RawRecord, *, partition: int, **fields: Any
+    ) -> "asyncio.Future[Place]":
+        """The record once more, with these fields set: `event` as it was read may lack some of a newer writer."""
+        assert record.value is not None
+        return await self.publish_raw(
+            event.TOPIC,
+            key=event.key().encode(),
+            value=with_fields(record.value, **fields),
+            headers=copied_headers(record.headers, self._source),
             partition=partition,
         )
 

@@ -15,7 +15,7 @@ import msgspec
 from headrace.kafka.follower import stream_span
 from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
-from schemas.codec import UndecodableRecord, decode
+from schemas.codec import NewerWriter, UndecodableRecord, decode
 from schemas.identity import page_key
 from schemas.pages import PageRecord, is_error
 
@@ -34,10 +34,12 @@ class Logged(msgspec.Struct, frozen=True):
 
 @dataclass
 class PageFold:
-    """The pages of one generation, by URL."""
+    """The pages of one generation, by URL. `newer`: what this reader is too old for of records that are passed over,
+    by URL."""
 
     generation: int
     pages: dict[str, Logged] = field(default_factory=dict)
+    newer: dict[str, str] = field(default_factory=dict)
 
     def fold(self, offset: int, page: PageRecord) -> None:
         known = self.pages.get(page.url)
@@ -46,6 +48,7 @@ class PageFold:
 
     def forget(self, url: str) -> None:
         self.pages.pop(url, None)
+        self.newer.pop(url, None)
 
     def records(self) -> list[PageRecord]:
         return [each.page for each in self.pages.values()]
@@ -83,6 +86,9 @@ def _fold(into: PageFold, raw: RawRecord, url: bytes) -> None:
         return
     try:
         page = decode("pages", raw.headers, raw.value)
+    except NewerWriter as exc:
+        into.newer[url.decode(errors="replace")] = exc.unknown
+        return
     except UndecodableRecord as exc:  # this record is bad, and none of ours: it names no page
         log.warning("pages %d/%d is passed over: %s", raw.partition, raw.offset, exc)
         return

@@ -18,8 +18,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 import schemas
 from schemas import codec, generate
-from schemas.codec import EVENT_TYPES, UndecodableRecord, decode, encode
-from schemas.events import Event
+from schemas.codec import EVENT_TYPES, NewerWriter, UndecodableRecord, decode, encode
+from schemas.events import Event, Place
 from schemas.parked import RequeuedThrough
 
 ROOT = Path(schemas.__file__).parent
@@ -99,6 +99,16 @@ class TestANewerWriter:
             each.update(data.draw(st.dictionaries(st.text(max_size=9).map("x_".__add__), VALUES, max_size=2)))
         assert read(event, newer) == read(event, example(event))
 
+    @settings(max_examples=25)
+    @given(data=st.data())
+    def test_a_copy_keeps_fields_that_joined_anywhere(self, event: type[Event], data: st.DataObject) -> None:
+        """Of a record that a service of this version writes again: parked, missing, retried."""
+        newer = copy.deepcopy(example(event))
+        for each in data.draw(st.lists(st.sampled_from(list(objects(newer))), max_size=3)):
+            each.update(data.draw(st.dictionaries(st.text(max_size=9).map("x_".__add__), VALUES, max_size=2)))
+        copied = codec.with_fields(json.dumps(newer).encode(), origin=Place(2, 7))
+        assert json.loads(copied) == newer | {"origin": {"partition": 2, "offset": 7}}
+
     def test_a_word_that_joined_an_enumeration_is_undecodable(self, event: type[Event]) -> None:
         schema = json.loads(generate.json_schema(event))
         for path in words(schema, schema, example(event)):
@@ -107,7 +117,7 @@ class TestANewerWriter:
             for step in path[:-1]:
                 inner = inner[step]
             inner[path[-1]] = "a-word-of-the-future"
-            with pytest.raises(UndecodableRecord, match="a-word-of-the-future"):
+            with pytest.raises(NewerWriter, match="a-word-of-the-future"):
                 read(event, newer)
 
     @pytest.mark.parametrize("name", ["headrace.{}.v{}", "headrace.new_{}.v{}"])
@@ -115,6 +125,14 @@ class TestANewerWriter:
         newer = name.format(event.TYPE, event.VERSION + 1).encode()
         with pytest.raises(UndecodableRecord, match="unknown event type"):
             decode(event.TOPIC, [("ce_type", newer)], json.dumps(example(event)).encode())
+
+    def test_a_newer_version_is_told_from_what_is_no_event(self, event: type[Event]) -> None:
+        """Readers wait for a newer reader where they meet the former."""
+        kinds = {"2": NewerWriter, "x": UndecodableRecord, "0": UndecodableRecord, "9" * 5000: UndecodableRecord}
+        for version, kind in kinds.items():
+            with pytest.raises(kind) as told:
+                decode(event.TOPIC, [("ce_type", f"headrace.{event.TYPE}.v{version}".encode())], b"{}")
+            assert type(told.value) is kind
 
 
 def words(root: Json, schema: Json, value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -178,19 +178,20 @@ async def test_a_crash_between_two_steps_leaves_a_letter_that_waits(
 
     A copy that was indexed meanwhile makes no difference: its generation is not proven until a `repair_end` follows.
     """
-    publish = Publisher.publish
+    method = "publish_copy" if breaks_at is Chunk else "publish"
+    publish = getattr(Publisher, method)
 
-    async def breaking(self: Publisher, event: Event, *, partition: int) -> Any:
+    async def breaking(self: Publisher, event: Event, *args: Any, **named: Any) -> Any:
         if isinstance(event, breaks_at) and event.job_id == job.job["job_id"]:  # type: ignore[attr-defined]
             raise RuntimeError("killed here")
-        return await publish(self, event, partition=partition)
+        return await publish(self, event, *args, **named)
 
     async with control(settings) as api:
         job = await open_job(api, settings, publisher)
         place = await job.refused_chunk("a", at=1)
         await listed(api, count=1)
         with monkeypatch.context() as patched:
-            patched.setattr(retry.Publisher, "publish", breaking)
+            patched.setattr(retry.Publisher, method, breaking)
             assert (await api.call("POST", f"{API}/dead-letters/retry", {"all": True}))[0] == 500
     if breaks_at is not Chunk:
         await job.outcomes(9, "a")

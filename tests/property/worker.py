@@ -30,6 +30,7 @@ from headrace.state.kbs import KnowledgeBases
 from headrace.state.parked import Parked
 from headrace.vectors import StoredChunk, Tenancy
 from schemas.chunks import Chunk
+from schemas.codec import copied_headers, with_fields
 from schemas.commands import JobCommand
 from schemas.events import Event, Place
 from schemas.facts import Result
@@ -179,6 +180,14 @@ class Worker:
     async def publish(self, event: Event, *, partition: int) -> "asyncio.Future[Place]":
         await self._turn()
         return self._delivery(self.durable.topics[event.TOPIC].append(event, PARTITION))
+
+    async def publish_copy(
+        self, event: Event, record: RawRecord, *, partition: int, **fields: Any
+    ) -> "asyncio.Future[Place]":
+        await self._turn()
+        key, value = event.key().encode(), with_fields(record.value or b"", **fields)
+        headers = tuple(copied_headers(record.headers, "worker"))
+        return self._delivery(self.durable.topics[event.TOPIC].append_raw(key, value, PARTITION, headers))
 
     async def send(self, event: Event, *, partition: int) -> Place:
         return await (await self.publish(event, partition=partition))

@@ -11,7 +11,7 @@ from headrace.state.kbs import KnowledgeBases
 from headrace.state.parked import Parked
 from schemas import identity
 from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, PageEnd, RepairEnd
-from schemas.codec import encode, headers_for
+from schemas.codec import encode, headers_for, with_fields
 from schemas.commands import Desired, JobCommand
 from schemas.events import Event, Place
 from schemas.kb import Definition, Embedding, GenerationState, Source, resolve
@@ -74,6 +74,14 @@ def record(event: Event, offset: int = 0, *, partition: int = PARTITION, key: by
         topic=event.TOPIC, partition=partition, offset=offset, key=event.key().encode() if key is None else key,
         value=encode(event), headers=tuple(headers_for(event, "test")),
     )  # fmt: skip
+
+
+def newer(event: Event, offset: int = 0, **fields: Any) -> RawRecord:
+    """The record in a version to come, with fields that joined it."""
+    raw = record(event, offset)
+    ce_type = f"headrace.{event.TYPE}.v{event.VERSION + 1}".encode()
+    headers = tuple((name, ce_type if name == "ce_type" else value) for name, value in raw.headers)
+    return msgspec.structs.replace(raw, value=with_fields(raw.value or b"", **fields), headers=headers)
 
 
 def item(event: Event, offset: int = 0, **place: Any) -> Item:

@@ -21,6 +21,7 @@ from tests.unit.consumer.made import (
     crawl_end,
     generation,
     item,
+    newer,
     page_end,
     repair_end,
 )
@@ -67,6 +68,25 @@ async def test_verdicts(what: str, known: list[Event], verdicts: list[str | None
 async def test_a_job_that_stepped_aside_is_parked() -> None:
     items = [item(kind(), offset) for offset, kind in enumerate(KINDS)]
     assert await judged(Known(RUNNING), *items, stalled=True) == [None, "parked", "parked", "parked"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_record_in_a_newer_version_is_parked_and_what_follows_it_too(kind: Callable[[], Event]) -> None:
+    """A newer consumer reads it, in its place; no old one overtakes it."""
+    after = [item(chunk("b"), 6), item(crawl_end(), 7)]
+    assert await judged(Known(RUNNING), item_of(newer(kind(), 5, x=1)), *after) == ["parked"] * 3
+
+
+@pytest.mark.parametrize("known", [[CANCELLED], [RUNNING, generation("undone")]])
+async def test_a_record_in_a_newer_version_of_what_is_over_is_dropped(known: list[Event]) -> None:
+    assert await judged(Known(*known), item_of(newer(crawl_end(), 5))) == ["superseded"]
+
+
+async def test_a_record_in_a_newer_version_that_does_not_say_whose_it_is_is_refused() -> None:
+    for fields in ({"job_id": 7}, {"generation": "one"}):
+        each = item_of(newer(chunk(), 5, **fields))
+        assert (each.event, each.result, each.stage) == (None, "dead_lettered", "decode")
+    assert await judged(Known(RUNNING), item_of(newer(chunk(kb_id="other"), 5))) == ["dead_lettered"]
 
 
 async def test_a_slept_owners_records_are_dropped_and_what_it_wrote_before_is_not() -> None:

@@ -1,9 +1,11 @@
 """What is parked is exactly what was set aside, and it is taken up whole."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,9 +19,10 @@ from headrace.kafka.publisher import Publisher
 from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
 from schemas.chunks import Chunk
+from schemas.codec import copied_headers, with_fields
 from schemas.events import Event, Place
 from schemas.parked import ParkedSpan, RequeuedThrough
-from tests.unit.consumer.made import JOB, PARTITION, Known, chunk, command, item, record, span
+from tests.unit.consumer.made import JOB, PARTITION, Known, chunk, command, item, newer, record, span
 
 
 def parked_items(results: list[Any], offsets: list[int]) -> list[Item]:
@@ -70,6 +73,16 @@ class Log:
             self.known.tell(event)
         else:
             self.records.append(record(event, offset))
+        return self._delivered(offset)
+
+    async def publish_copy(
+        self, event: Event, original: RawRecord, *, partition: int, **fields: Any
+    ) -> "asyncio.Future[Place]":
+        assert partition == PARTITION and original.value is not None
+        self._did(event.TYPE)
+        offset = len(self.records)
+        value, headers = with_fields(original.value, **fields), tuple(copied_headers(original.headers, "test"))
+        self.records.append(msgspec.structs.replace(original, offset=offset, value=value, headers=headers))
         return self._delivered(offset)
 
     async def send(self, event: Event, *, partition: int) -> Place:
@@ -213,6 +226,20 @@ async def test_a_copy_of_a_copy_keeps_the_first_place(parking: Parking, log: Log
     known.tell(span(8, 8))
     await parking.requeue(command())
     assert log.copies == [(0, "text 0"), (0, "text 0")]
+
+
+async def test_a_copy_keeps_what_this_consumer_does_not_know(parking: Parking, log: Log, known: Known) -> None:
+    """Fields that joined the version, and records in a newer one."""
+    joined = record(chunk("text 0"), 0)
+    log.records[0] = msgspec.structs.replace(joined, value=with_fields(joined.value or b"", x={"y": [1, 2]}))
+    log.records[1] = newer(chunk("text 1"), 1, x="z")
+    known.tell(span(0, 1))
+    await parking.requeue(command())
+    for original, copy in zip(log.records[:2], log.records[-2:], strict=True):
+        place = {"partition": PARTITION, "offset": original.offset}
+        assert json.loads(copy.value or b"") == json.loads(original.value or b"") | {"origin": place}
+        assert dict(copy.headers)["ce_type"] == dict(original.headers)["ce_type"]
+        assert dict(copy.headers)["ce_id"] != dict(original.headers)["ce_id"]
 
 
 async def test_a_span_without_records_of_the_job_is_forgotten(parking: Parking, log: Log, known: Known) -> None:
