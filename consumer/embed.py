@@ -13,9 +13,9 @@ from headrace.embedding.base import TextsRefused
 from headrace.errors import DependencyUnwell, Outgrown
 from headrace.vectors import Tenancy, VectorStore
 from schemas.chunks import Chunk
-from schemas.commands import JobCommand
+from schemas.commands import JobCommand, collection_of
 from schemas.identity import embedding_input
-from schemas.kb import Embedding, collection_name
+from schemas.kb import Embedding
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ class EmbedStage:
 
 
 def place_of(command: JobCommand) -> Tenancy:
-    return Tenancy(collection_name(command.definition.embedding), command.kb_id)
+    return Tenancy(collection_of(command), command.kb_id)
 
 
 def _server(command: JobCommand) -> str:

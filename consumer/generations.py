@@ -9,9 +9,9 @@ from headrace.kafka.follower import Follower
 from headrace.kafka.publisher import Publisher
 from headrace.state.kbs import KnowledgeBases
 from schemas.codec import now
-from schemas.commands import JobCommand
+from schemas.commands import JobCommand, collection_of
 from schemas.identity import partition_for
-from schemas.kb import GenerationState, collection_name
+from schemas.kb import GenerationState
 
 Change = Callable[[GenerationState], GenerationState]
 
@@ -109,7 +109,7 @@ def _fresh(command: JobCommand) -> GenerationState:
         job_id=command.job_id,
         state="open",
         base=command.base,
-        collection=collection_name(command.definition.embedding),
+        collection=collection_of(command),
         changed_at=now(),
     )
 

@@ -8,7 +8,7 @@ import msgspec
 
 from control.problems import Conflict, Invalid, NotFound
 from schemas import kb
-from schemas.commands import Desired, JobCommand
+from schemas.commands import Desired, JobCommand, collection_of
 from schemas.events import Event
 from schemas.facts import CommandIssued
 from schemas.identity import partition_for
@@ -125,6 +125,7 @@ def start(
         revision=1,
         definition=definition,
         extractor=EXTRACTOR,
+        collection=kb.collection_name(definition.embedding),
         issued_at=origin.issued_at,
         issued_by=origin.issued_by,
         reason=origin.reason,
@@ -285,7 +286,12 @@ def builds_on(definition: Definition, published: Definition | None) -> bool:
 
 
 def _builds_on_job(definition: Definition, job: JobCommand | None) -> bool:
-    return job is not None and job.extractor == EXTRACTOR and builds_on(definition, job.definition)
+    return (
+        job is not None
+        and job.extractor == EXTRACTOR
+        and collection_of(job) == kb.collection_name(definition.embedding)
+        and builds_on(definition, job.definition)
+    )
 
 
 def within_generation(running: Definition, wanted: Definition) -> Definition:

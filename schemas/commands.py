@@ -1,10 +1,11 @@
 """A job's whole desired state, on the compacted topic `commands`."""
 
+import re
 from typing import ClassVar, Literal
 
 from schemas.events import Event, Int64
 from schemas.identity import SLUG
-from schemas.kb import Definition
+from schemas.kb import MAX_DIMENSIONS, MODEL, Definition, former_collection_name
 
 Desired = Literal["running", "paused", "cancelled", "rolled_back"]
 """cancelled: undo the generation unless it is published by then. rolled_back: undo it, published or not."""
@@ -23,6 +24,7 @@ class JobCommand(Event, frozen=True, kw_only=True):
     `base` is the generation that was published at start, or None. A successor has revision + 1.
     `scope_revision` is the revision that last changed what is crawled (`source`, `crawl.respect_robots`): pages and a
     `crawl_end` of an older one don't count. `extractor` is the version of the extraction at start (`pages.EXTRACTOR`).
+    `collection` is where its objects go, computed once at start; None where the start was before commands named it.
     `approved` is the manifest digest that a person let pass the guard against vanishing.
     Every revision keeps the start's `idempotency_key` and `request_digest` (of its body), so compaction keeps them too.
     """
@@ -40,6 +42,7 @@ class JobCommand(Event, frozen=True, kw_only=True):
     definition: Definition
     scope_revision: Int64 = 1
     extractor: Int64 = 1
+    collection: str | None = None
     approved: str | None = None
     issued_at: str
     issued_by: str
@@ -63,11 +66,19 @@ def refusal(current: JobCommand | None, successor: JobCommand) -> str | None:
         return f"revision {successor.revision} does not follow {current.revision}"
     if successor.desired not in ALLOWED[current.desired]:
         return f"a {current.desired} job can't become {successor.desired}"
-    fixed = ("job_id", "kb_id", "generation", "base", "partition", "extractor")
+    fixed = ("job_id", "kb_id", "generation", "base", "partition", "extractor", "collection")
     changed = [name for name in fixed if getattr(current, name) != getattr(successor, name)]
     kept = ("embedding", "chunking")
     changed += [name for name in kept if getattr(current.definition, name) != getattr(successor.definition, name)]
     return f"{', '.join(changed)} of a job never change" if changed else None
+
+
+def collection_of(command: JobCommand) -> str:
+    """Where the job's objects go in Weaviate."""
+    return command.collection or former_collection_name(command.definition.embedding)
+
+
+_COLLECTION = re.compile(r"[A-Z][A-Za-z0-9_]{0,254}\Z")
 
 
 def _misfit(command: JobCommand) -> str | None:
@@ -82,4 +93,10 @@ def _misfit(command: JobCommand) -> str | None:
         "chunking.max_tokens": chunking.max_tokens,
     }
     missing = [name for name, value in open_ends.items() if value is None]
-    return f"{', '.join(missing)} must be given: a command holds every default" if missing else None
+    if missing:
+        return f"{', '.join(missing)} must be given: a command holds every default"
+    if not MODEL.match(embedding.model or "") or not 1 <= (embedding.dimensions or 0) <= MAX_DIMENSIONS:
+        return f"{embedding.model!r:.80} of {embedding.dimensions} dimensions is no model"
+    if not _COLLECTION.match(collection_of(command)):
+        return f"{collection_of(command)[:80]!r} is no collection"
+    return None

@@ -1,6 +1,8 @@
 """A knowledge base's definition: what to crawl, how to cut it, how to embed it."""
 
+import hashlib
 import ipaddress
+import re
 from typing import Any, ClassVar, Literal, get_type_hints
 from urllib.parse import urlsplit
 
@@ -124,6 +126,10 @@ class GenerationState(Event, frozen=True, kw_only=True):
         return generation_key(self.kb_id, self.generation)
 
 
+MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}\Z")
+"""Its name is most of a collection's, for which Weaviate takes ASCII letters, digits and `_`, up to 255."""
+MAX_DIMENSIONS = 65_535
+
 LOCAL_MODELS = {"all-MiniLM-L6-v2": 384}
 OPENAI_MODELS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 
@@ -149,6 +155,7 @@ def parse_definition(raw: Any) -> Definition:
     except msgspec.ValidationError as exc:
         raise InvalidDefinition(str(exc)) from exc
     _check_source(definition.source)
+    _check_model(definition.embedding.model)
     _check_ranges(definition)
     return definition
 
@@ -159,6 +166,7 @@ def resolve(definition: Definition, *, openai_available: bool) -> Definition:
     provider = embedding.provider or ("openai" if openai_available else "local")
     models = OPENAI_MODELS if provider == "openai" else LOCAL_MODELS
     model = embedding.model or next(iter(models))
+    _check_model(model)
     if provider == "local" and model not in LOCAL_MODELS:
         raise InvalidDefinition(f"embedding.model {model!r} is no local model; known: {', '.join(LOCAL_MODELS)}")
     dimensions = embedding.dimensions or models.get(model)
@@ -175,9 +183,33 @@ def resolve(definition: Definition, *, openai_available: bool) -> Definition:
 
 
 def collection_name(embedding: Embedding, prefix: str = "Headrace") -> str:
-    """The Weaviate collection of a resolved embedding profile: one per provider, model and dimensions."""
+    """The Weaviate collection of a resolved embedding profile: one per provider, model and dimensions.
+
+    A model of lower-case words and hyphens, or of ours, is readable in it; others have a hash behind them, as
+    `bge-1.5` and `bge-1-5` would be one. Dimensions have five digits at most, so no hash looks like them.
+    """
+    name, model = former_collection_name(embedding, prefix), embedding.model or ""
+    ours = OPENAI_MODELS if embedding.provider == "openai" else LOCAL_MODELS
+    if model in ours or _PLAIN.fullmatch(model):
+        return name
+    return f"{name}_{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+
+
+def former_collection_name(embedding: Embedding, prefix: str = "Headrace") -> str:
+    """What stands in no command: the collection of jobs from before commands named theirs."""
     words = f"{embedding.provider} {embedding.model} {embedding.dimensions}"
     return prefix + "".join("_" + part for part in "".join(c if c.isalnum() else " " for c in words).split())
+
+
+_PLAIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def _check_model(model: str | None) -> None:
+    if model is not None and not MODEL.match(model):
+        raise InvalidDefinition(
+            f"embedding.model {model[:80]!r} is no model's name: use 1 to 128 of a-z, A-Z, 0-9 and . _ : / @ + -, "
+            "starting with a letter or digit"
+        )
 
 
 def _refuse_unknown(raw: Any, struct: type[msgspec.Struct], path: str) -> None:
@@ -220,7 +252,7 @@ def _check_ranges(definition: Definition) -> None:
     _within("crawl.delay_s", crawl.delay_s, 0, 3_600)
     _within("chunking.max_tokens", chunking.max_tokens, 32, 8_000)
     _within("chunking.overlap_tokens", chunking.overlap_tokens, 0, (chunking.max_tokens or 256) // 2)
-    _within("embedding.dimensions", definition.embedding.dimensions, 1, 65_535)
+    _within("embedding.dimensions", definition.embedding.dimensions, 1, MAX_DIMENSIONS)
     _within("budget.max_tokens", definition.budget.max_tokens, 1, 10**15)
     _within("budget.max_usd", definition.budget.max_usd, 0, 10**9)
     _within("publish.max_vanished_share", definition.publish.max_vanished_share, 0, 1)

@@ -103,5 +103,27 @@ def test_a_default_left_open_is_refused() -> None:
     assert found is not None and found.startswith("embedding.provider, embedding.model, embedding.dimensions must be")
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"model": "мини"}, "is no model"),
+        ({"model": "x" * 129}, "is no model"),
+        ({"dimensions": 0}, "is no model"),
+        ({"dimensions": 2**40}, "is no model"),
+    ],
+)
+def test_a_model_that_no_collection_can_be_named_after_is_refused(changed: Any, says: str) -> None:
+    embedding = msgspec.structs.replace(command().definition.embedding, **changed)
+    definition = msgspec.structs.replace(command().definition, embedding=embedding)
+    assert says in (refusal(None, msgspec.structs.replace(command(), definition=definition)) or "")
+
+
+def test_a_collection_is_one_that_weaviate_takes_and_never_changes() -> None:
+    assert refusal(None, command(collection="Headrace_x_8")) is None
+    assert "is no collection" in (refusal(None, command(collection="../x")) or "")
+    changed = refusal(command(revision=2), command(revision=3, collection="Headrace_x_8"))
+    assert changed == "collection of a job never change"
+
+
 def test_a_kb_id_that_is_no_slug_is_refused() -> None:
     assert refusal(None, command(kb_id="../up")) == "kb_id '../up' is not a slug"

@@ -1,12 +1,16 @@
 """A KB definition is checked once, at the edge, and a refusal names the field and what to write instead."""
 
 import copy
+import re
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from schemas.kb import (
     LOCAL_MODELS,
+    MODEL,
     OPENAI_MODELS,
     Chunking,
     Definition,
@@ -15,9 +19,12 @@ from schemas.kb import (
     Source,
     check_kb_id,
     collection_name,
+    former_collection_name,
     parse_definition,
     resolve,
 )  # fmt: skip
+
+NAMES = st.from_regex(MODEL, fullmatch=True)
 
 MINIMAL: dict[str, Any] = {"source": {"urls": ["https://docs.example.org/"]}}
 
@@ -235,11 +242,45 @@ class TestResolve:
             Embedding(provider="openai", model="text-embedding-3-small", dimensions=512),
             "Headrace_openai_text_embedding_3_small_512",
         ),
-        (Embedding(provider="openai", model="org/model:1", dimensions=8), "Headrace_openai_org_model_1_8"),
+        (Embedding(provider="openai", model="my-own-2", dimensions=8), "Headrace_openai_my_own_2_8"),
+        (Embedding(provider="openai", model="org/model:1", dimensions=8), "Headrace_openai_org_model_1_8_38577684"),
+        (Embedding(provider="openai", model="My-own-2", dimensions=8), "Headrace_openai_My_own_2_8_b0180099"),
     ],
 )
 def test_collection_names_are_fixed(embedding: Embedding, name: str) -> None:
     assert collection_name(embedding) == name
+
+
+def test_a_job_from_before_commands_named_their_collection_keeps_its() -> None:
+    embedding = Embedding(provider="openai", model="org/model:1", dimensions=8)
+    assert former_collection_name(embedding) == "Headrace_openai_org_model_1_8"
+
+
+@given(NAMES, NAMES, st.integers(1, 65_535), st.integers(1, 65_535))
+@example("bge-1.5", "bge-1-5", 8, 8)
+@example("BGE", "bge", 8, 8)
+@example("a-1", "a", 2, 12)
+@example("a--b", "a-b", 8, 8)
+def test_two_profiles_never_share_a_collection(one: str, other: str, of_one: int, of_other: int) -> None:
+    """Nor have two whose names differ in case alone: Weaviate refuses the second."""
+    profiles = [
+        Embedding(provider="openai", model=one, dimensions=of_one),
+        Embedding(provider="openai", model=other, dimensions=of_other),
+    ]
+    names = [collection_name(each) for each in profiles]
+    assert all(re.fullmatch(r"[A-Z][A-Za-z0-9_]{0,254}", name) for name in names)
+    assert (names[0].lower() == names[1].lower()) == (profiles[0] == profiles[1])
+
+
+@pytest.mark.parametrize("model", ["", "мини", "modèle", "a b", "x" * 129, "-x", "x\n", "ⅷ"])
+def test_a_model_whose_name_no_collection_can_have_is_refused(model: str) -> None:
+    """Weaviate's refusal would look like an outage, for every job of that worker."""
+    assert "embedding.model" in refusal_of(with_value("embedding.model", model))
+    source = Source(urls=("https://a.example/",))
+    definition = Definition(source=source, embedding=Embedding(provider="openai", model=model or None, dimensions=8))
+    if model:
+        with pytest.raises(InvalidDefinition, match=r"embedding\.model"):
+            resolve(definition, openai_available=True)
 
 
 @pytest.mark.parametrize("kb_id", ["", "Docs", "docs/v2", "../docs", "-docs", "docs ", "d" * 65])

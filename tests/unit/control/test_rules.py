@@ -10,7 +10,17 @@ from control.problems import Conflict, Invalid
 from control.rules import Job, Origin
 from schemas.commands import JobCommand, refusal
 from schemas.identity import partition_for
-from schemas.kb import Chunking, Crawl, Definition, Embedding, GenerationState, KbDefined, Publish, Source
+from schemas.kb import (
+    Chunking,
+    Crawl,
+    Definition,
+    Embedding,
+    GenerationState,
+    KbDefined,
+    Publish,
+    Source,
+    former_collection_name,
+)
 from schemas.pages import EXTRACTOR
 
 DEFINITION = Definition(source=Source(urls=("https://example.org/",)))
@@ -73,6 +83,17 @@ def test_base_is_the_published_generation_of_the_same_profile(changed: dict[str,
 def test_what_another_extractor_made_is_no_base() -> None:
     _, new, _ = started(published=state("published", 5), published_by=command(extractor=EXTRACTOR - 1))
     assert (new.base, new.extractor) == (None, EXTRACTOR)
+
+
+def test_what_stands_in_another_collection_is_no_base() -> None:
+    """A job from before commands named their collection, with a model whose name was ambiguous there."""
+    profile = Embedding(provider="openai", model="bge-1.5", dimensions=8)
+    before = msgspec.structs.replace(LOCAL, embedding=profile)
+    kb = msgspec.structs.replace(KB, definition=before)
+    known = {"kb": kb, "published": state("published", 5)}
+    _, new, _ = started(**known, published_by=command(definition=before))
+    assert new.base is None and new.collection != former_collection_name(profile)
+    assert started(**known, published_by=command(definition=before, collection=new.collection))[1].base == 5
 
 
 def test_without_the_published_job_known_there_is_no_base() -> None:
