@@ -89,4 +89,6 @@ def _guessed(body: bytes) -> str:
         # Much of it is UTF-8, and not by chance: a page with a few stray bytes, or cut off within a character.
         if error.start > len(body) // 2 and not body[: error.start].isascii():
             return body.decode("utf-8", "replace")
-    return _decoded(body, chardetng_py.detect(body[:GUESSED_BYTES], allow_utf8=False).lower())
+    detector = chardetng_py.EncodingDetector()
+    detector.feed(body[:GUESSED_BYTES], last=True)
+    return _decoded(body, detector.guess(tld=None, allow_utf8=False).lower())
