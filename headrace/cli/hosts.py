@@ -1,5 +1,6 @@
 """`headrace hosts`."""
 
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 import click
@@ -65,7 +66,7 @@ def _hosts(rows: list[Json]) -> Table:
             duration(row["waited_ms"] / 1e3),
             (row["robots"] or "not asked") + (f", {delay:g} s" if delay else ""),
             str(row["concurrency"]),
-            moment(row["closed_until"]),
+            moment(_if_ahead(row["closed_until"])),
         )
     return table
 
@@ -78,6 +79,11 @@ def _requests(rows: list[Json]) -> Table:
             f"{row['duration_ms']:,}", f"{row['waited_ms']:,}", f"{row['bytes']:,}", escape(row["url"]),
         )  # fmt: skip
     return table
+
+
+def _if_ahead(time: str | None) -> str | None:
+    """It was told with the last request, and may be over."""
+    return time if time and datetime.fromisoformat(time) > datetime.now(UTC) else None
 
 
 def _ms(value: float | None) -> str:

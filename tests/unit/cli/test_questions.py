@@ -282,6 +282,9 @@ def test_hosts_as_a_table_and_as_json(run: Run, control: FakeControl) -> None:
     ):
         assert part in table, part
     assert json.loads(run("hosts", "docs", "--json").stdout) == control.hosts
+    control.hosts = [HOST | {"closed_until": f"{year}-06-01T12:00:00.000Z"} for year in (2001, 2999)]
+    assert "2999-06-01" in run("hosts", "docs").stdout
+    assert "2001" not in run("hosts", "docs").stdout
 
 
 def test_requests_of_a_host_are_read_to_the_end(run: Run, control: FakeControl) -> None:
