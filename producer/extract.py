@@ -11,13 +11,14 @@ from producer.content.charset import decode
 from producer.content.document import Block, Document, NotExtractable, content_hash
 from producer.content.links import Directives, base_of, canonical_of, directives_of, links_of, refresh_of, resolved
 from producer.content.listing import json_listing, xml_listing
-from producer.content.mainpart import main_part
+from producer.content.mainpart import main_part, title_outside
 from producer.content.markdown import markdown_html
 from producer.content.metadata import NO_METADATA, Metadata, html_metadata
 from producer.content.pdf import read_pdf
 from producer.content.plaintext import plain_blocks
 from producer.content.render import blocks_of, first_heading
 from producer.content.sniffing import kind_of
+from producer.content.trimming import trim
 from producer.urls import path_of
 
 Element: TypeAlias = etree._Element
@@ -91,7 +92,11 @@ def _from_html(url: str, text: str, x_robots_tag: str | None) -> Document:
     links, canonical, refresh = links_of(root, base, url), canonical_of(root, base), refresh_of(root, base, url)
     metadata = html_metadata(root, _title(root))
     part, method = main_part(root, count)
+    heading = title_outside(root, part, metadata.title)
+    trim(part)
     blocks = blocks_of(part, by_id=method in ("whole", "body"))
+    if heading is not None:
+        blocks = blocks_of(heading) + blocks
     return _document(
         _best_title(metadata.title, blocks),
         blocks,

@@ -3,7 +3,7 @@
     python -m bench quality
     python -m bench.quality [--pages] [--show NAME]
 
-`--pages` prints each page's F1 too; `--show` prints one page's labelled text, and ours, as a diff.
+`--pages` prints each page's F1 too; `--show` prints the words by which ours differs on one page.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from contextlib import ExitStack
 
 from bench.quality.contestants import Reader, ours, readability, trafilatura
 from bench.quality.labels import Page, labelled_pages, main_text
-from bench.quality.score import Score, mean, score
+from bench.quality.score import Score, mean, ordered_words, score
 
 Scores = Mapping[str, Mapping[str, Score]]
 """By contestant, by page name."""
@@ -68,11 +68,11 @@ def _line(label: str, scores: list[Score]) -> None:
 
 def _show(page: Page) -> None:
     body = page.body
-    labelled, extracted = (
-        [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-        for text in (main_text(page, body), ours(body))
-    )
-    sys.stdout.writelines(f"{line}\n" for line in difflib.unified_diff(labelled, extracted, "labelled", "ours", n=1))
+    labelled, extracted = ordered_words(main_text(page, body)), ordered_words(ours(body))
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, labelled, extracted, autojunk=False).get_opcodes():
+        if kind != "equal":
+            print(f"after {' '.join(labelled[max(0, a - 3) : a])!r}:")
+            print(f"  - {' '.join(labelled[a:b])}\n  + {' '.join(extracted[c:d])}")
 
 
 def _arguments() -> argparse.Namespace:

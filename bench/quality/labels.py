@@ -51,15 +51,16 @@ def labelled_pages() -> list[Page]:
 
 def main_text(page: Page, body: bytes) -> str:
     """The page's main text in reading order. Raises LookupError where a selector of `main` finds nothing."""
-    root = html.document_fromstring(body)
+    text = body.decode("utf-8", "replace")
+    root = html.document_fromstring(text.encode(), html.HTMLParser(encoding="utf-8"))
     dropped = {element for selector in page.drop for element in _select(root, selector)}
     found = []
     for selector in page.main:
         if not (elements := _select(root, selector)):
             raise LookupError(f"{page.name}: {selector} finds nothing")
         found += elements
-    text = "\n".join(_text(element, dropped) for element in _outermost(found))
-    return text[: text.rindex(page.until)] if page.until else text
+    main = "\n".join(_text(element, dropped) for element in _outermost(found))
+    return main[: main.rindex(page.until)] if page.until else main
 
 
 def _select(root: Element, selector: str) -> list[Element]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import msgspec
 
 _WORD = re.compile(r"\w+")
-_FENCE = re.compile(r"^[ >]*`{3,}.*$", re.MULTILINE)
-"""A fence names its code's language, which is no word of the page."""
+_MARKS = re.compile(r"^[ >]*`{3,}.*$|^[ >#]*\d+\. |[`*]", re.MULTILINE)
+"""What Markdown adds: a fence names its code's language, a list's items are numbered; `Type`s is one word."""
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -19,8 +19,12 @@ class Score(msgspec.Struct, frozen=True):
     f1: float
 
 
+def ordered_words(text: str) -> list[str]:
+    return _WORD.findall(_MARKS.sub("", text).lower())
+
+
 def words(text: str) -> Counter[str]:
-    return Counter(_WORD.findall(_FENCE.sub("", text).lower()))
+    return Counter(ordered_words(text))
 
 
 def score(extracted: str, labelled: str) -> Score:

@@ -11,7 +11,8 @@ from producer.content.inline import is_dropped
 Element: TypeAlias = etree._Element
 
 _NEEDS_CARE = etree.XPath(
-    'boolean(.//br | .//button | .//*[contains(@class, "lin") or contains(@class, "copy")] | .//a[@class])'
+    "boolean(.//br | .//button | .//div | .//li | .//a[@class]"
+    ' | .//*[contains(@class, "lin") or contains(@class, "copy") or @class="boring" or @class="ln"])'
 )
 _DOXYGEN_LINES = etree.XPath('.//div[contains(concat(" ", @class, " "), " line ")]')
 _LANGUAGE = re.compile(
@@ -24,6 +25,8 @@ _BARE_LANGUAGES = frozenset(
 _NO_LANGUAGE = frozenset(
     "default none text plain plaintext notranslate txt block toolbar wrapper code highlight".split()
 )
+_LINE_TAGS = ("div", "li", "tr")
+"""Elements that each hold a line of code."""
 MAX_FENCE = 32
 _BLANK_RUN = re.compile(r"\n{4,}")
 _LONGEST_FENCE = re.compile(r"`{3,}")
@@ -84,6 +87,8 @@ def _careful(element: Element) -> str:
     parts: list[str] = []
     walk = etree.iterwalk(element, events=("start", "end"))
     for event, node in walk:
+        if node.tag in _LINE_TAGS and node is not element and _is_amid_line(parts):
+            parts.append("\n")
         if event == "end":
             parts.append((node.tail or "") if node is not element else "")
         elif node.tag == "br":
@@ -93,6 +98,11 @@ def _careful(element: Element) -> str:
         else:
             parts.append(node.text or "")
     return "".join(parts)
+
+
+def _is_amid_line(parts: list[str]) -> bool:
+    last = next((part for part in reversed(parts) if part), "\n")
+    return not last.endswith("\n")
 
 
 def _trimmed(text: str) -> str:

@@ -13,12 +13,18 @@ Element: TypeAlias = etree._Element
 LINE_BREAK = "\0"
 """Stands for `<br>` until a block's text is finished; the input holds no NUL by then."""
 CODE_TAGS = frozenset(("code", "kbd", "samp", "tt"))
-_ANCHOR_SIGNS = frozenset(("¶", "#", "§", "🔗", "\uf0c1", "[link]"))
+_ANCHOR_SIGNS = frozenset(("¶", "#", "§", "◆", "🔗", "⚓", "\uf0c1", "[link]", "↩", "↩︎"))
+_NEIGHBOURS = frozenset(("prev", "previous", "next"))
+MAX_CONTROL_CHILDREN = 3
+MAX_CONTROL_CHARS = 60
 _SPACES = re.compile(r"[ \t\n\r\f\v]+")
 _INVISIBLE = str.maketrans("", "", "\u200b\u00ad\ufeff\u2060")
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _HAS_HEADING = etree.XPath("boolean(.//h1 | .//h2 | .//h3 | .//h4)")
 _HAS_PROSE = etree.XPath("boolean(.//p | .//h1 | .//h2 | .//pre)")
+_BLOCK_TAGS = frozenset("p div li ul ol dl dt dd tr td th pre blockquote h1 h2 h3 h4 h5 h6".split())
+_HAS_MATH = etree.XPath("boolean(.//math)")
+_SMALL_PICTURE = re.compile(r"(?:^|[\s_-])(?:icon|avatar|logo|badge|emoji)s?(?:$|[\s_-])", re.IGNORECASE)
 _TEX = etree.XPath('string(.//*[local-name()="annotation"][contains(@encoding, "tex")])')
 
 
@@ -30,26 +36,46 @@ def is_dropped(element: Element, by_id: bool = False) -> bool:
     tag = element.tag
     if tag in chrome.DROPPED_TAGS:
         return True
-    if tag == "a" and len(element) == 0 and (element.text or "").strip() in _ANCHOR_SIGNS:
+    if tag == "a" and _is_control(element):
         return True
     for name, value in element.items():
-        if _marks_dropped(tag, name, value, by_id):
+        if _marks_dropped(element, name, value, by_id):
             return True
     return tag in ("header", "form", "aside") and _is_dropped_wrapper(element)
 
 
-def _marks_dropped(tag: str, name: str, value: str, by_id: bool) -> bool:
+def _is_control(link: Element) -> bool:
+    """Permalink signs, "edit this page", links to the page before and after."""
+    if "rel" in link.attrib and not _NEIGHBOURS.isdisjoint((link.get("rel") or "").lower().split()):
+        return True
+    if len(link) > MAX_CONTROL_CHILDREN:
+        return False
+    words = link.text or "" if len(link) == 0 else "".join(cast("Iterator[str]", link.itertext()))
+    words = words.strip()
+    if words in _ANCHOR_SIGNS:
+        return True
+    local = (link.get("href") or "").startswith("#")
+    return len(words) < MAX_CONTROL_CHARS and chrome.is_control_text(words, local)
+
+
+def _marks_dropped(element: Element, name: str, value: str, by_id: bool) -> bool:
+    tag = element.tag
     if name == "class":
         return chrome.is_chrome_class(value) or (tag == "a" and chrome.is_source_link(value))
     if name == "id":
-        return by_id and tag in ("div", "ul", "ol", "table", "td") and chrome.is_chrome_id(value)
+        return tag in ("div", "ul", "ol", "table", "td") and chrome.is_chrome_id(value, sure=not by_id)
     if name == "style":
-        return _HIDDEN_STYLE.search(value) is not None
+        return _HIDDEN_STYLE.search(value) is not None and not _is_hidden_math(element)
     return (
         (name == "role" and value in chrome.DROPPED_ROLES)
         or (name == "aria-hidden" and value == "true")
         or (name == "hidden" and value != "until-found")
     )
+
+
+def _is_hidden_math(element: Element) -> bool:
+    """MediaWiki shows a picture of a formula and hides the formula."""
+    return (element.get("class") or "").startswith("mwe-math") and cast(bool, _HAS_MATH(element))
 
 
 def _is_dropped_wrapper(element: Element) -> bool:
@@ -59,7 +85,7 @@ def _is_dropped_wrapper(element: Element) -> bool:
 
 
 def replacement(element: Element) -> str | None:
-    """The text that stands for an element of its own kind (`br`, `img`, `math`); None for all others."""
+    """The text that stands for an element of its own kind (`br`, `img`, formulas); None for all others."""
     match element.tag:
         case "br":
             return LINE_BREAK
@@ -68,13 +94,20 @@ def replacement(element: Element) -> str | None:
         case "math":
             tex = element.get("alttext") or cast(str, _TEX(element))
             return tex or "".join(cast("Iterator[str]", element.itertext()))
+        case "script" if (element.get("type") or "").startswith("math/tex"):
+            return f" {(element.text or '').strip()} "
         case _:
             return None
 
 
 def _alt_text(image: Element) -> str:
-    alt = (image.get("alt") or "").strip()
-    return f" {alt} " if 2 < len(alt) <= 300 else ""
+    """A formula's may be short; that of an icon or an author's portrait says nothing."""
+    alt, classes = " ".join((image.get("alt") or "").split()), image.get("class") or ""
+    if image.get("aria-hidden") == "true":
+        return ""
+    if "math" in classes or "tex" in classes.split():
+        return f" {alt} "
+    return f" {alt} " if 2 < len(alt) <= 300 and not _SMALL_PICTURE.search(classes) else ""
 
 
 def finished(parts: list[str]) -> str:
@@ -94,20 +127,25 @@ def inline_text(element: Element, with_code_marks: bool = False) -> str:
     walk = etree.iterwalk(element, events=("start", "end"))
     code_depth = 0
     for event, node in walk:
+        is_code = with_code_marks and (node.tag in CODE_TAGS or node.tag == "pre")
         if event == "start":
             text = replacement(node) if node is not element else None
             if text is not None or (node is not element and is_dropped(node)):
                 walk.skip_subtree()
                 parts.append(text or "")
                 continue
-            if with_code_marks and node.tag in CODE_TAGS:
+            if node.tag in _BLOCK_TAGS:
+                parts.append(" ")
+            if is_code:
                 code_depth += 1
                 parts.append("`" if code_depth == 1 else "")
             parts.append(node.text or "")
         else:
-            if with_code_marks and node.tag in CODE_TAGS and code_depth:
+            if is_code and code_depth:
                 parts.append("`" if code_depth == 1 else "")
                 code_depth -= 1
+            if node.tag in _BLOCK_TAGS:
+                parts.append(" ")
             if node is not element:
                 parts.append(node.tail or "")
     return " ".join(finished(parts).split())

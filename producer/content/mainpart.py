@@ -45,6 +45,10 @@ _ARTICLES = etree.XPath('//article[not(ancestor::article)] | //*[@role="article"
 _TEXT_CHARS = etree.XPath("string-length(normalize-space(.))")
 _LINKS = etree.XPath(".//a")
 _ATTRIBUTES = etree.XPath("//@class | //@id | //@role")
+_HEADED = etree.XPath("boolean(.//h1)")
+_TITLES = etree.XPath("//h1[not(ancestor::nav or ancestor::aside or ancestor::footer)]")
+_DOXYGEN_TITLE = etree.XPath('//div[@class="headertitle"]/div[@class="title"]')
+MAX_TITLES = 5
 _SEMANTIC_FRAME = etree.XPath("boolean(//nav | //aside | //header | //footer)")
 
 
@@ -60,6 +64,29 @@ def main_part(root: Element, element_count: int) -> tuple[Element, str]:
     if element_count <= MAX_READABILITY_ELEMENTS and (article := _readable(root)) is not None:
         return article, "readability"
     return body, "body"
+
+
+def title_outside(root: Element, part: Element, title: str) -> Element | None:
+    """The page's heading where it stands outside its main part: an `h1` with the words of the page's title.
+
+    With AsciiDoc it is the whole header, where a manual page has its name.
+    """
+    inside = set(part.iterancestors())
+    if part.tag == "div" and part.get("class") == "contents":
+        return next(iter(cast("list[Element]", _DOXYGEN_TITLE(root))), None)
+    if part.tag == "body" or cast(bool, _HEADED(part)):
+        return None
+    for heading in cast("list[Element]", _TITLES(root))[:MAX_TITLES]:
+        if _share_words("".join(heading.itertext()), title):
+            parent = heading.getparent()
+            is_header = parent is not None and parent.get("id") == "header" and parent not in inside
+            return parent if is_header else heading
+    return None
+
+
+def _share_words(heading: str, title: str) -> bool:
+    one, other = ("".join(filter(str.isalnum, text)).lower() for text in (heading, title))
+    return bool(one and other) and (one in other or other in one)
 
 
 def _mains(root: Element) -> Sequence[Element]:

@@ -9,11 +9,15 @@ from producer.content.inline import inline_text
 Element: TypeAlias = etree._Element
 
 MAX_COLUMNS = 50
+MAX_ROWSPAN = 1_000
+MAX_REPEATED_CHARS = 200
+"""A longer cell that spans rows stands in the first of them alone."""
 _PYDOC_LAYOUT = ("heading", "section")
 _LAYOUT_SIGNS = etree.XPath(
-    "boolean(.//table | .//pre | .//dl | .//h1 | .//h2 | .//h3 | .//h4 | .//blockquote | .//main | .//article"
+    "boolean(.//table | .//dl | .//h1 | .//h2 | .//h3 | .//h4 | .//blockquote | .//main | .//article"
     ' | .//div[@class="fragment"] | .//td/p[5] | .//li[8])'
 )
+_CODE_BLOCKS = etree.XPath(".//pre")
 _ROWS = etree.XPath(".//tr")
 
 
@@ -23,6 +27,7 @@ def is_data_table(table: Element) -> bool:
         table.get("role") in ("presentation", "none")
         or table.get("class") in _PYDOC_LAYOUT
         or cast(bool, _LAYOUT_SIGNS(table))
+        or any(not _is_one_line(code) for code in cast("list[Element]", _CODE_BLOCKS(table)))
     ):
         return False
     rows = cast("list[Element]", _ROWS(table))
@@ -30,25 +35,83 @@ def is_data_table(table: Element) -> bool:
 
 
 def table_rows(table: Element) -> list[str]:
-    """Markdown lines: caption, header, rule, rows. Empty rows are left out; a missing header isn't invented."""
-    rows = [_cells(row) for row in cast("list[Element]", _ROWS(table))]
-    rows = [row for row in rows if any(row)]
+    """Markdown lines: caption, header, rule, rows. Empty rows are left out; a missing header isn't invented.
+
+    Cells stay in their columns: one that spans rows stands in each of them, so that every row can be read alone; one
+    that spans columns stands in the first, or over each where several header rows become one.
+    """
+    elements = cast("list[Element]", _ROWS(table))
+    header_rows = _header_rows(elements)
+    grid = _grid(elements, header_rows)
+    header = _merged(grid[:header_rows])
+    rows = [row for row in ([header] if any(header) else []) + grid[header_rows:] if any(row)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    if len(lines) > 1 and _first_is_header(table):
-        lines.insert(1, "|" + " --- |" * len(rows[0]))
+    if any(header) and len(lines) > 1:
+        lines.insert(1, "|" + " --- |" * len(header))
     caption = table.find("caption")
     words = inline_text(caption) if caption is not None else ""
     return ([words, ""] if words and lines else []) + lines
 
 
-def _cells(row: Element) -> list[str]:
-    cells = [cell for cell in row if cell.tag in ("td", "th")][:MAX_COLUMNS]
-    return [inline_text(cell, with_code_marks=True).replace("|", "\\|") for cell in cells]
+def _grid(elements: list[Element], header_rows: int) -> list[list[str]]:
+    """Cells by row and column."""
+    grid: list[list[str]] = []
+    reaching: dict[int, tuple[str, int]] = {}
+    """By column: the cell from above that still reaches down, and for how many rows."""
+    for number, element in enumerate(elements):
+        row: list[str] = []
+        _continue(row, reaching)
+        for cell in element:
+            if cell.tag in ("td", "th") and len(row) < MAX_COLUMNS:
+                _place(cell, row, reaching, repeats=number < header_rows > 1)
+                _continue(row, reaching)
+        grid.append(row)
+    return grid
 
 
-def _first_is_header(table: Element) -> bool:
-    first = next(table.iter("tr"), None)
-    if first is None:
-        return False
-    parent = first.getparent()
-    return (parent is not None and parent.tag == "thead") or all(cell.tag == "th" for cell in first)
+def _place(cell: Element, row: list[str], reaching: dict[int, tuple[str, int]], *, repeats: bool) -> None:
+    words = inline_text(cell, with_code_marks=True).replace("|", "\\|")
+    below = _span(cell, "rowspan", MAX_ROWSPAN) - 1
+    for column in range(_span(cell, "colspan", MAX_COLUMNS - len(row))):
+        here = words if repeats or column == 0 else ""
+        if below:
+            reaching[len(row)] = (here if len(here) <= MAX_REPEATED_CHARS else "", below)
+        row.append(here)
+
+
+def _continue(row: list[str], reaching: dict[int, tuple[str, int]]) -> None:
+    """Fill the next columns as far as cells from above reach into this row."""
+    while (found := reaching.pop(len(row), None)) is not None and len(row) < MAX_COLUMNS:
+        words, left = found
+        if left > 1:
+            # Not before this row is done: the next row asks for it anew.
+            reaching[len(row)] = (words, left - 1)
+        row.append(words)
+
+
+def _span(cell: Element, name: str, most: int) -> int:
+    value = cell.get(name) or "1"
+    return max(1, min(int(value), most)) if value.isdecimal() and len(value) < 6 else 1
+
+
+def _merged(rows: list[list[str]]) -> list[str]:
+    """Header rows as one: each column's words from top to bottom, the same ones once."""
+    width = max(map(len, rows), default=0)
+    columns = [dict.fromkeys(row[column] for row in rows if column < len(row)) for column in range(width)]
+    return [" ".join(filter(None, words)) for words in columns]
+
+
+def _header_rows(elements: list[Element]) -> int:
+    in_head = 0
+    for element in elements:
+        parent = element.getparent()
+        if parent is None or parent.tag != "thead":
+            break
+        in_head += 1
+    if in_head or not elements:
+        return in_head
+    return 1 if all(cell.tag == "th" for cell in elements[0]) and len(elements[0]) else 0
+
+
+def _is_one_line(code: Element) -> bool:
+    return "\n" not in "".join(code.itertext()).strip() and code.find(".//br") is None

@@ -52,7 +52,7 @@ def texts(body: str) -> list[str]:
         ("<table role=presentation><tr><td>a</td><td>b</td></tr></table>", ["a", "b"]),
         ('<p>see <img src=x alt="the wheel"> there</p>', ["see the wheel there"]),
         ('<p>x <math alttext="a^2"><mi>a</mi></math></p>', ["x a^2"]),
-        ("<aside class='admonition note'><p>Careful</p></aside>", ["Careful"]),
+        ("<aside class='admonition note'><p>Careful</p></aside>", ["> **Note** Careful"]),
         ("<aside><p>advert</p></aside><nav>n</nav><footer>f</footer><script>s</script><style>t</style>", []),
         ("<div class='breadcrumbs'>b</div><div hidden>h</div><p style='display: none'>n</p><form>q</form>", []),
         ("<header><h1>Kept</h1></header><header>dropped</header>", ["# Kept"]),

@@ -1,0 +1,135 @@
+"""What a frame leaves inside the main part: the page's own table of contents, tab labels, a generator's signature.
+
+Changes the tree in place, before it is read.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias, cast
+from urllib.parse import unquote
+
+from lxml import etree
+
+from producer.content.inline import inline_text
+
+Element: TypeAlias = etree._Element
+
+MIN_ENTRIES = 3
+MIN_LINKED_SHARE = 0.8
+MAX_LISTS = 500
+_CONTENTS_WORDS = frozenset(
+    "contents|table of contents|index|on this page|in this article|in this page|page contents|toc".split("|")
+)
+_LOCAL = re.compile("#.")
+_LOCAL_LISTS = etree.XPath('.//*[self::ul or self::ol or self::dl][.//a[starts-with(@href, "#")]]')
+_PLACES = etree.XPath("//@id | //@name")
+_LINKS = etree.XPath(".//a[@href]")
+_TEXT_CHARS = etree.XPath("string-length(normalize-space(.))")
+_TABLISTS = etree.XPath('.//*[@role="tablist"]')
+_TABS = etree.XPath('.//*[@role="tab"]')
+_PANELS = etree.XPath('.//*[@role="tabpanel"]')
+_TABBED_SETS = etree.XPath('.//div[contains(concat(" ", @class, " "), " tabbed-set ")]')
+_TABBED_LABELS = etree.XPath('./div[@class="tabbed-labels"]/label')
+_TABBED_BLOCKS = etree.XPath('./div[@class="tabbed-content"]/div')
+_MAN2HTML = etree.XPath('.//a[contains(@href, "man2html")][not(following::p | following::h2)]')
+
+
+def trim(part: Element) -> None:
+    """Before `blocks_of`. Idempotent."""
+    _unfold_tabs(part)
+    _drop_local_contents(part)
+    _drop_signature(part)
+
+
+def _unfold_tabs(part: Element) -> None:
+    """Every tab's content stays, under its label, whichever is in front when the page loads."""
+    for tablist in _found(_TABLISTS, part):
+        tabs, parent = _found(_TABS, tablist), tablist.getparent()
+        panels = _found(_PANELS, parent) if parent is not None else []
+        if len(tabs) == len(panels) > 0:
+            _label(panels, tabs)
+            _cut(tablist)
+    for tabbed in _found(_TABBED_SETS, part):
+        labels, panels = _found(_TABBED_LABELS, tabbed), _found(_TABBED_BLOCKS, tabbed)
+        if len(labels) == len(panels) > 0:
+            _label(panels, labels)
+            _cut(cast(Element, labels[0].getparent()))
+
+
+def _label(panels: Iterable[Element], labels: Iterable[Element]) -> None:
+    for panel, label in zip(panels, labels, strict=True):
+        for name in ("hidden", "aria-hidden", "style", "role"):
+            panel.attrib.pop(name, None)
+        if words := inline_text(label):
+            paragraph = etree.Element("p")
+            paragraph.text, paragraph.tail, panel.text = f"**{words}**", panel.text, None
+            panel.insert(0, paragraph)
+
+
+def _drop_local_contents(part: Element) -> None:
+    """Lists of links to places on the same page, with the heading above that says so."""
+    judged: set[Element] = set()
+    for entries in _found(_LOCAL_LISTS, part)[:MAX_LISTS]:
+        if not judged.isdisjoint(entries.iterancestors()):
+            continue
+        judged.add(entries)
+        if not _is_local(entries):
+            continue
+        if (heading := _heading_before(entries)) is not None:
+            _cut(heading)
+        _cut(entries)
+
+
+def _is_local(entries: Element) -> bool:
+    links = _found(_LINKS, entries)
+    targets = [link.get("href") or "" for link in links]
+    if len(links) < MIN_ENTRIES or not all(map(_LOCAL.match, targets)):
+        return False
+    places = set(cast("list[str]", _PLACES(entries)))
+    if sum(unquote(target[1:]) in places or target[1:] in places for target in targets) < MIN_LINKED_SHARE * len(links):
+        return False
+    return sum(map(_chars, links)) >= MIN_LINKED_SHARE * _chars(entries)
+
+
+def _heading_before(entries: Element) -> Element | None:
+    """The sibling before it, or before its wrapper, when its words announce contents."""
+    for node in (entries, entries.getparent()):
+        before = next(_with_text(node.itersiblings(preceding=True)), None) if node is not None else None
+        if before is not None:
+            return before if inline_text(before).strip(" :").lower() in _CONTENTS_WORDS else None
+    return None
+
+
+def _with_text(elements: Iterable[Element]) -> Iterator[Element]:
+    return (element for element in elements if inline_text(element))
+
+
+def _drop_signature(part: Element) -> None:
+    """man2html's last line has no element of its own: a rule, and words and links behind it."""
+    for link in _found(_MAN2HTML, part):
+        rule = next(link.itersiblings("hr", preceding=True), None)
+        if rule is not None:
+            for element in list(rule.itersiblings()):
+                element.getparent().remove(element)  # with the words behind it
+            rule.tail = None
+
+
+def _cut(element: Element) -> None:
+    """Take the element out, and leave the text behind it where it is."""
+    parent, before = element.getparent(), element.getprevious()
+    if parent is None:
+        return
+    if element.tail:
+        if before is not None:
+            before.tail = (before.tail or "") + element.tail
+        else:
+            parent.text = (parent.text or "") + element.tail
+    parent.remove(element)
+
+
+def _found(path: etree.XPath, element: Element) -> list[Element]:
+    return cast("list[Element]", path(element))
+
+
+def _chars(element: Element) -> float:
+    return cast(float, _TEXT_CHARS(element))
