@@ -25,6 +25,8 @@ _PARAMETER = re.compile(r';\s*charset\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))',
 _ESCAPED = re.compile(r"\\(.)")
 _WIDER = {"gbk": "gb18030"}
 """gbk is decoded by gb18030's decoder (Encoding standard, 10.1.1)."""
+_BY_PYTHON_NAME = {"cp874": "windows-874"}
+"""The one encoding that the detector names as Python does."""
 _C1_KEPT = "headrace.c1"
 
 
@@ -91,4 +93,5 @@ def _guessed(body: bytes) -> str:
             return body.decode("utf-8", "replace")
     detector = chardetng_py.EncodingDetector()
     detector.feed(body[:GUESSED_BYTES], last=True)
-    return _decoded(body, detector.guess(tld=None, allow_utf8=False).lower())
+    guess = detector.guess(tld=None, allow_utf8=False).lower()
+    return _decoded(body, _BY_PYTHON_NAME.get(guess, guess))

@@ -57,6 +57,7 @@ TEXT = "Müller – Ωмега"
         ("これは日本語のページです。".encode("euc_jp"), None, "これは日本語のページです。"),
         ("这是一个中文页面。".encode("gbk"), None, "这是一个中文页面。"),
         ("이것은 한국어 페이지입니다.".encode("euc_kr"), None, "이것은 한국어 페이지입니다."),
+        ("สวัสดีครับ ยินดีต้อนรับ".encode("cp874"), None, "สวัสดีครับ ยินดีต้อนรับ"),
         (b"", None, ""),
     ],
 )  # fmt: skip
@@ -164,6 +165,11 @@ def test_every_label_of_the_standard_decodes(label: str) -> None:
 )
 def test_python_s_other_codecs_are_out_of_reach(label: str) -> None:
     assert encoding_of(label) is None
+
+
+@given(st.lists(st.integers(128, 255), max_size=30).map(bytes) | st.binary(max_size=60))
+def test_any_bytes_are_guessed(body: bytes) -> None:
+    assert isinstance(decode(body, None, "nothing"), str)
 
 
 @given(
