@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 ALL = (
-    "extract", "quality", "frontier", "crawl_speed", "producer", "consumer", "end_to_end", "control", "rebuild",
-    "vacuum", "takeover",
+    "extract", "quality", "frontier", "crawl_speed", "crawl_large", "restart", "producer", "consumer", "end_to_end",
+    "control", "rebuild", "vacuum", "takeover",
 )  # fmt: skip
 
 

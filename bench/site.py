@@ -60,9 +60,8 @@ def _number(path: str) -> int | None:
 
 
 def _large_page(pages: int, number: int, sections: list[str]) -> str:
-    draw = random.Random(number)
-    text = "\n".join(draw.choices(sections, k=SECTIONS_PER_PAGE))
-    links = "".join(f'<li><a href="{path_of(other)}">Page {other}</a></li>' for other in _linked(pages, number, draw))
+    text = "\n".join(random.Random(number).choices(sections, k=SECTIONS_PER_PAGE))
+    links = "".join(f'<li><a href="{path_of(other)}">Page {other}</a></li>' for other in linked(pages, number))
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Page {number} - Large docs</title></head>
 <body><header class="site-header"><a href="/docs/">Large docs</a></header>
@@ -73,8 +72,9 @@ def _large_page(pages: int, number: int, sections: list[str]) -> str:
 <footer><p>Copyright of nobody. Terms of use.</p></footer></body></html>"""
 
 
-def _linked(pages: int, number: int, draw: random.Random) -> Iterator[int]:
-    """The pages below, and others anywhere."""
+def linked(pages: int, number: int) -> Iterator[int]:
+    """What a page of the large site links to: the pages below, and others anywhere."""
+    draw = random.Random(number)
     first = number * LARGE_CHILDREN + 1
     below = range(first, min(first + LARGE_CHILDREN, pages))
     yield from below
@@ -118,8 +118,12 @@ def _response(status: bytes, body: bytes, content_type: bytes, etag: bytes) -> b
     return b"\r\n".join(lines) + body
 
 
+async def listen(port: int, body: Body) -> asyncio.Server:
+    return await asyncio.get_running_loop().create_server(lambda: _Connection(body), "127.0.0.1", port)
+
+
 async def serve(port: int, body: Body) -> None:
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(body), "127.0.0.1", port)
+    server = await listen(port, body)
     print(f"http://127.0.0.1:{port}{path_of(0)}", flush=True)
     await server.serve_forever()
 
