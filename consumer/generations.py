@@ -22,6 +22,8 @@ MAX_NOT_INDEXED = 20_000
 class Generations:
     """The consumer's pen for generation states. Each change returns once it stands on the log and is known here.
 
+    A job that names another job's generation changes nothing of it: whoever opened it has it.
+
     One change at a time, decided on what is known then: `published` written after `undone` would have no effect on
     those who read both, but compaction keeps the later one alone. A change whose caller is cancelled is finished all
     the same, before the next is decided on. A worker that slept may write an earlier state after a later one:
@@ -91,6 +93,8 @@ class Generations:
         """Writes the change if it is one; what the generation is after that: a newer owner may have a say."""
         async with self._writing:
             known = self.state(command)
+            if known is not None and known.job_id != command.job_id:
+                return known
             wanted = change(known or _fresh(command))
             if wanted != known:
                 await self._write(wanted)

@@ -57,6 +57,8 @@ class Judge:
         state = self._kbs.generation(command.kb_id, command.generation)
         if self.cancelled(command.job_id) or self._stale(item, command):
             return True
+        if state is not None and state.job_id != command.job_id:
+            return True  # two jobs were given one generation, by hand: it is the one's that opened it
         if state is not None and state.state != "open":
             return not (isinstance(item.event, CrawlEnd) or (_is_repair(item) and self.repairable(command)))
         return isinstance(item.event, CrawlEnd) and _outdated(item.event, command, state)

@@ -135,7 +135,7 @@ class Keeper:
         """Cancel leaves no trace, nor does a rollback of what was published.
 
         0. A generation that a later one may build on stays: control refuses to roll it back, so this is no request of
-           its.
+           its. Nor is another job's touched: this one was given its number by hand, and wrote nothing.
         1. The state `undone` stands on `kbs`; a cancel that finds `published` there came too late, and does nothing.
            Crash after: the next owner goes on here.
         2. The batch being settled is done: later ones see the state and write nothing.
@@ -146,6 +146,11 @@ class Keeper:
         assert self.window is not None
         if by := self._built_on(command):
             log.warning("job %s is not undone: generation %d builds on it", command.job_id, by)
+            return
+        known = self._generations.state(command)
+        if known is not None and known.job_id != command.job_id:
+            log.warning("job %s undoes nothing: its generation is job %s's", command.job_id, known.job_id)
+            await self._reports.undone(command, 0)
             return
         if not await self._generations.undo(command, command.reason or "cancelled"):
             return

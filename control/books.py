@@ -1,11 +1,14 @@
 """What `commands` and `kbs` say now, in memory: read whole at every start, since both are compacted and small.
 
 Commands can only be judged from a job's first record on, so this is never resumed from a stored offset.
+
+A job that control did not start, written by hand, is refused where it names a generation of another job, or one that
+was never begun. While the log is first read, `commands` and `kbs` come in no common order: `settle` judges then.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from control.problems import Unavailable
@@ -41,13 +44,18 @@ class Books:
     ) -> None:
         """`on_change(kb_id)` and `on_refused()` are called from the event loop and must not block."""
         self.refused: list[Refused] = []
-        self.announced: Sequence[Event] = ()
-        """What control is about to write, and has not read back."""
+        self._announced: Sequence[Event] = ()
+        self._own: set[str] = set()
+        self._settled = False
+        self._usurped: dict[str, int] = {}
         self._on_change, self._on_refused = on_change, on_refused
-        self.commands = Commands(on_change=self._command, on_refused=self._refuse)
+        self.commands = Commands(on_change=self._command, on_refused=self._refuse, first=self._unfit)
         self.kbs = KnowledgeBases(on_change=lambda event: on_change(event.kb_id))
         self._jobs: dict[str, dict[int, str]] = {}
         self._by_key: dict[str, str] = {}
+        self._started: Container[str] = frozenset()
+        self._places: dict[str, Place] = {}
+        self._naming: dict[tuple[str, int], list[str]] = {}
         self._applied: dict[tuple[str, int], int] = {}
         self._moved = asyncio.Condition()
         self._wakes: set[asyncio.Task[None]] = set()
@@ -68,6 +76,24 @@ class Books:
     async def catch_up(self) -> None:
         await self._follower.catch_up()
 
+    def settle(self, started: Container[str]) -> None:
+        """Judges the jobs that were read, once all is; `started` are those with an audit event of their start."""
+        self._settled, self._started = True, started
+        for command in self.commands.all():
+            if reason := self._unfit(command):
+                self.commands.forget(command.job_id)
+                self._naming[command.kb_id, command.generation].remove(command.job_id)
+                self._note_refused(self._places[command.job_id], command.job_id, reason)
+        self._jobs.clear()
+        self._by_key.clear()
+        for command in self.commands.all():
+            self._index(command)
+
+    def announce(self, events: Sequence[Event]) -> None:
+        """Control is about to write these; nothing, once they are read back."""
+        self._announced = events
+        self._own |= {event.job_id for event in events if isinstance(event, JobCommand)}
+
     async def applied(self, written: Sequence[Written]) -> None:
         """Returns once these records have been read back; raises Unavailable where that takes too long."""
         ends = {(w.topic, w.place.partition): w.place.offset for w in written if w.topic in ("commands", "kbs")}
@@ -85,14 +111,46 @@ class Books:
 
     def record(self, kb_id: str) -> KbDefined | None:
         """The KB's record; where it is being written, as it will be."""
-        written = (each for each in self.announced if isinstance(each, KbDefined) and each.kb_id == kb_id)
+        written = (each for each in self._announced if isinstance(each, KbDefined) and each.kb_id == kb_id)
         return next(written, self.kbs.get(kb_id))
 
     def undone(self, kb_id: str) -> frozenset[int]:
         """Generations that are undone, or that a command has the consumer undo."""
-        written = [each for each in self.announced if isinstance(each, JobCommand) and each.kb_id == kb_id]
+        written = [each for each in self._announced if isinstance(each, JobCommand) and each.kb_id == kb_id]
         commanded = {command.generation for command in [*self.jobs(kb_id), *written] if self._undoes(command)}
         return self.kbs.undone(kb_id) | commanded
+
+    def used(self, kb_id: str) -> int:
+        """The highest generation that anybody has named: one that was refused may be under way all the same."""
+        known = self.kbs.generations(kb_id)
+        return max(known[-1].generation if known else 0, self._usurped.get(kb_id, 0))
+
+    def _unfit(self, command: JobCommand) -> str | None:
+        """Why control can't have started this job; None too where that isn't known yet."""
+        if not self._settled or self._is_ours(command.job_id):
+            return None
+        name = f"generation {command.generation} of {command.kb_id}"
+        kb = self.kbs.get(command.kb_id)
+        reason = None
+        if (holder := self._holder(command)) != command.job_id:
+            reason = f"{name} is job {holder}'s"
+        elif kb is None or command.generation > kb.last_generation:
+            reason = f"{name} was never begun: jobs are started by control alone"
+        if reason is not None:
+            self._usurped[command.kb_id] = max(command.generation, self._usurped.get(command.kb_id, 0))
+        return reason
+
+    def _holder(self, command: JobCommand) -> str:
+        """Whose generation it is: the job's that control started, else of who opened it, else of who came first."""
+        place = command.kb_id, command.generation
+        written = [e.job_id for e in self._announced if isinstance(e, JobCommand) and (e.kb_id, e.generation) == place]
+        rivals = [*self._naming.get(place, ()), *written, command.job_id]
+        state = self.kbs.generation(*place)
+        ours = [job_id for job_id in rivals if self._is_ours(job_id)]
+        return next(iter([*ours, *([state.job_id] if state else []), *rivals]))
+
+    def _is_ours(self, job_id: str) -> bool:
+        return job_id in self._own or job_id in self._started
 
     def _undoes(self, command: JobCommand) -> bool:
         """A published one goes by a rollback alone, and the consumer lets it stay where a later one builds on it."""
@@ -105,19 +163,30 @@ class Books:
         return self.commands.get(self._by_key.get(key, ""))
 
     def _command(self, command: JobCommand) -> None:
+        naming = self._naming.setdefault((command.kb_id, command.generation), [])
+        if command.job_id not in naming:
+            naming.append(command.job_id)
+        self._index(command)
+        self._on_change(command.kb_id)
+
+    def _index(self, command: JobCommand) -> None:
         self._jobs.setdefault(command.kb_id, {})[command.generation] = command.job_id
         if command.idempotency_key is not None:
             self._by_key.setdefault(command.idempotency_key, command.job_id)
-        self._on_change(command.kb_id)
 
     def _refuse(self, raw: RawRecord, reason: str) -> None:
         key = (raw.key or b"").decode(errors="replace")
-        self.refused.append(Refused(Place(raw.partition, raw.offset), key, reason))
+        self._note_refused(Place(raw.partition, raw.offset), key, reason)
+
+    def _note_refused(self, place: Place, key: str, reason: str) -> None:
+        self.refused.append(Refused(place, key, reason))
         self._on_refused()
 
     def _apply_command(self, raw: RawRecord) -> None:
         if raw.value is None:
             self._refuse(raw, "a tombstone: a job's command is never deleted")
+        elif not self._settled:
+            self._places[(raw.key or b"").decode(errors="replace")] = Place(raw.partition, raw.offset)
         self.commands.apply(raw)
         self._note(raw)
 

@@ -205,6 +205,8 @@ class Desk:
     async def _begin(self, known: KbDefined, origin: Origin) -> JobCommand:
         if known.deleted:
             self.known(known.kb_id)
+        used = max(known.last_generation, self._books.used(known.kb_id))
+        known = msgspec.structs.replace(known, last_generation=used)
         published = self._books.kbs.published(known.kb_id)
         of = self._books.commands.get(published.job_id) if published else None
         events = rules.start(
@@ -236,21 +238,22 @@ class Desk:
         async with self._deciding:
             self._unread = [*self._unread, *await self._writer.settled()]
             await self._books.applied(self._unread)
-            self._unread, self._books.announced = [], ()
+            self._unread = []
+            self._books.announce(())
             yield
 
     async def _write(self, *events: Event, job_partition: int | None = None) -> None:
         outgoing = [
             Outgoing(e, rules.partition_of(e, job_partition=job_partition, partitions=self._partitions)) for e in events
         ]
-        self._books.announced = events
+        self._books.announce(events)
         try:
             self._unread = await self._writer.commit(outgoing)
         except BaseException:  # it is not written, or will be known once it is read
-            self._books.announced = ()
+            self._books.announce(())
             raise
         await self._books.applied(self._unread)
-        self._books.announced = ()
+        self._books.announce(())
 
 
 def request_digest(definition: Definition | None, reason: str | None) -> str:

@@ -13,7 +13,7 @@ from control.desk import Desk
 from control.offsets import OffsetWatch
 from control.problems import Problem, Unavailable
 from control.projection import Projection
-from control.questions import refused_places
+from control.questions import refused_places, started_jobs
 from control.retry import Retrier
 from control.search import Searcher
 from control.snapshots import Snapshots
@@ -110,6 +110,7 @@ class Engine:
         prefix = self.settings.topic_prefix
         await self.projection.start(self.settings.bootstrap_servers, prefix=prefix, log_identity=identity)
         await self.projection.catch_up()
+        self._books.settle(await self.projection.read(started_jobs))
         await self._watch_offsets(partitions)
         self._desk = Desk(
             self._books,

@@ -182,6 +182,12 @@ def refused_places(cursor: DuckDBPyConnection) -> set[Place]:
     return {msgspec.json.decode(value, type=facts.CommandRefused).place for (value,) in rows}
 
 
+def started_jobs(cursor: DuckDBPyConnection) -> set[str]:
+    """Jobs that control told the start of."""
+    query = "SELECT DISTINCT job_id FROM facts WHERE type = 'command_issued' AND state = 'start'"
+    return {job_id for (job_id,) in cursor.execute(query).fetchall()}
+
+
 def vacuumed(cursor: DuckDBPyConnection, kb_id: str, below: int) -> dict[str, Any]:
     """What was deleted for the floor `below`, and when last."""
     query = "SELECT value FROM facts WHERE type = 'vacuumed' AND kb_id = $kb AND rank = $below"

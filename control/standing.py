@@ -9,7 +9,7 @@ from schemas.kb import GenerationState, KbDefined
 
 @dataclass(frozen=True)
 class Standing:
-    """Of one knowledge base, now. `states` holds those that no deletion took, oldest first.
+    """Of one knowledge base, now. `states` holds those of jobs that control started and no deletion took, oldest first.
 
     `undone` and `vacuumed_below` count from when control begins to write the command: the consumer may read it, and
     delete, before control has read it back.
@@ -59,7 +59,11 @@ def standing(books: Books, kb_id: str) -> Standing:
         kb.deleted_through,
         kb.vacuumed_below,
         books.undone(kb_id),
-        tuple(state for state in books.kbs.generations(kb_id) if state.generation > kb.deleted_through),
+        tuple(
+            state
+            for state in books.kbs.generations(kb_id)
+            if state.generation > kb.deleted_through and books.commands.get(state.job_id) is not None
+        ),
     )
 
 

@@ -87,9 +87,9 @@ class Keeper:
         self._changed.set()
 
     def over(self, command: JobCommand) -> bool:
-        """Published or undone: nothing is left to do for it."""
+        """Published or undone, or the generation of another job: nothing is left to do for it."""
         state = self._kbs.generation(command.kb_id, command.generation)
-        return state is not None and state.state != "open"
+        return state is not None and (state.state != "open" or state.job_id != command.job_id)
 
     @property
     def _state(self) -> GenerationState | None:

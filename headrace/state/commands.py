@@ -18,15 +18,17 @@ class Commands:
     """Folds `commands`; `apply` goes to a Follower. An invalid record leaves the last valid command in force.
 
     `on_change(command)` is called for each new valid command, `on_refused(raw, reason)` for each invalid record.
+    `first(command)` says why a job may not begin with this command, or nothing.
     """
 
     def __init__(
         self,
         on_change: Callable[[JobCommand], None] = lambda command: None,
         on_refused: Callable[[RawRecord, str], None] = _passed_over,
+        first: Callable[[JobCommand], str | None] = lambda command: None,
     ) -> None:
         self._newest: dict[str, JobCommand] = {}
-        self._on_change, self._on_refused = on_change, on_refused
+        self._on_change, self._on_refused, self._first = on_change, on_refused, first
 
     def get(self, job_id: str) -> JobCommand | None:
         return self._newest.get(job_id)
@@ -36,6 +38,10 @@ class Commands:
 
     def of_partition(self, partition: int) -> list[JobCommand]:
         return [command for command in self._newest.values() if command.partition == partition]
+
+    def forget(self, job_id: str) -> None:
+        """As if nothing had been commanded of the job."""
+        self._newest.pop(job_id, None)
 
     def apply(self, raw: RawRecord) -> None:
         if raw.value is None:
@@ -48,6 +54,8 @@ class Commands:
         assert isinstance(command, JobCommand)
         current = self._newest.get(command.job_id)
         reason = _misplaced(raw, command) or refusal(current, command)
+        if reason is None and current is None:
+            reason = self._first(command)
         if reason:
             self._on_refused(raw, reason)
         elif command != current:

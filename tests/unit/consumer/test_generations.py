@@ -184,3 +184,14 @@ def _not_indexed(rig: Rig) -> tuple[str, ...]:
     state = rig.generations.state(COMMAND)
     assert state is not None
     return state.not_indexed
+
+
+async def test_another_jobs_generation_is_left_as_it_is(rig: Rig) -> None:
+    """Two jobs may be given one generation by hand: a cancel of the second must not undo the first's."""
+    await rig.generations.open(COMMAND, 3)
+    for desired in ("cancelled", "rolled_back"):
+        other = command(desired, 2, job_id="by-hand")  # type: ignore[arg-type]
+        assert not await rig.generations.undo(other, "by hand")
+    assert not await rig.generations.publish(command(job_id="by-hand"))
+    await rig.generations.recrawl(command(job_id="by-hand"), 9)
+    assert (rig.state, rig.log.states) == ("open", ["open"])

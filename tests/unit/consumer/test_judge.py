@@ -57,6 +57,11 @@ KINDS: list[Callable[[], Event]] = [begin, chunk, page_end, crawl_end]
         ("cancelled and undone", [CANCELLED, generation("undone")], ["superseded"] * 4),
         ("published", [RUNNING, generation("published")], ["superseded", "superseded", "superseded", None]),
         ("failed halfway", [RUNNING, generation("undone")], ["superseded", "superseded", "superseded", None]),
+        (
+            "another job's generation",
+            [RUNNING, msgspec.structs.replace(generation("open"), job_id="other")],
+            ["superseded"] * 4,
+        ),
         ("paused after the end", [PAUSED, generation("published")], ["superseded", "superseded", "superseded", None]),
     ],
 )

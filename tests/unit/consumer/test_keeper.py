@@ -12,7 +12,7 @@ from consumer.stalls import Stalls
 from headrace.errors import DependencyUnwell
 from schemas.events import Event
 from schemas.facts import IndexReport, Stall
-from tests.unit.consumer.made import command
+from tests.unit.consumer.made import command, generation
 
 
 class Log:
@@ -51,6 +51,15 @@ def kept(log: Log) -> tuple[Keeper, Stalls]:
     )  # type: ignore[arg-type]  # fmt: skip
     keeper.window = cast(Any, Window())
     return keeper, stalls
+
+
+async def test_a_job_that_was_given_anothers_generation_by_hand_undoes_nothing() -> None:
+    """It wrote nothing either; its end is told, so that it is over."""
+    log, state = Log(), generation("open")
+    keeper, _ = kept(log)
+    keeper._generations = cast(Any, SimpleNamespace(state=lambda command: state))  # and can't undo
+    await keeper._undo(command("cancelled", 2, job_id="by-hand"))
+    assert log.told() == ["undone"]
 
 
 async def _requeued(command: Any) -> None:

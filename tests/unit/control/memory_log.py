@@ -35,6 +35,7 @@ class MemoryLog(Writer):
         self.books = Books("nowhere", prefix="", on_change=lambda kb_id: None, on_refused=lambda: None)
         self.desk = Desk(self.books, self, self._job_of, partitions=1, openai_available=False)
         self._ends = Counter[str]()
+        self.books.settle(frozenset())
 
     async def settled(self) -> list[Written]:
         return []
