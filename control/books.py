@@ -147,7 +147,8 @@ class Books:
         rivals = [*self._naming.get(place, ()), *written, command.job_id]
         state = self.kbs.generation(*place)
         ours = [job_id for job_id in rivals if self._is_ours(job_id)]
-        return next(iter([*ours, *([state.job_id] if state else []), *rivals]))
+        holders: list[str] = [*ours, *([state.job_id] if state else []), *rivals]
+        return holders[0]
 
     def _is_ours(self, job_id: str) -> bool:
         return job_id in self._own or job_id in self._started

@@ -7,7 +7,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from control.folds import FOLLOWED, Batch, Folder, Partition
-from headrace.kafka.records import RawRecord
+from headrace.kafka.records import RawRecord, headers_of
 
 log = logging.getLogger(__name__)
 
@@ -84,13 +84,15 @@ class LogReader:
         self._consumer.close()
 
     def _raw(self, message: Message) -> RawRecord:
-        """With its headers, wherever it stands: they alone tell a version that this code does not know."""
-        headers: Any = message.headers() or ()
+        """With its headers, wherever it stands: they alone tell a version that this code does not know.
+
+        Without them, where they can't be read, what needs them passes the record over.
+        """
         return RawRecord(
             topic=self._names[message.topic() or ""],
             partition=message.partition() or 0,
             offset=message.offset() or 0,
             key=message.key(),
             value=message.value(),
-            headers=headers,
+            headers=headers_of(message) or (),
         )

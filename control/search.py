@@ -80,7 +80,8 @@ class Searcher:
 
     def _visible(self, kb_id: str, generation: int) -> Any:
         """born <= g and not undone, and retired after g or by an undone generation; nothing from before a deletion."""
-        undone, floor = sorted(self._books.kbs.undone(kb_id)), standing(self._books, kb_id).deleted_through
+        undone, kb = sorted(self._books.kbs.undone(kb_id)), self._books.kbs.get(kb_id)
+        floor = kb.deleted_through if kb else 0
         born, retired = Filter.by_property("born"), Filter.by_property("retired")
         clauses = [born.less_or_equal(generation), born.greater_than(floor)]
         clauses += [born.not_equal(each) for each in undone if floor < each <= generation]

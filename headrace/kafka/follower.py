@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import confluent_kafka
+import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from headrace.kafka.records import RawRecord
+from headrace.kafka.records import RawRecord, headers_of
 from schemas.events import Place
 
 log = logging.getLogger(__name__)
@@ -21,13 +23,18 @@ RECONNECT_S = 1.0
 SAY_EVERY_S = 5.0
 """Between two messages about a wait for Kafka that does not end."""
 POLL_MS = 100
+STEP_S = 5.0
+"""How long the other client may take to give the next record."""
+STEPPED_OVER = 1_000
+"""Records that it reads at once: the batch is behind us then, or the next round goes on in it."""
 
 
 class Follower:
     """Hands every record of its topics to that topic's `apply`, in order per partition, committed ones only.
 
     `apply` must not block or raise; where it raises, `failed` and every wait do. `start`, then `catch_up` whenever
-    what is known must be current; `stop`. Reconnects for ever and keeps its positions.
+    what is known must be current; `stop`. Reconnects for ever and keeps its positions. A record that this client can't
+    even parse (a header's key that is no UTF-8) is stepped over with a line in the log.
     """
 
     def __init__(
@@ -132,12 +139,30 @@ class Follower:
                 await consumer.start()
                 await self._assign(consumer)
                 await self._follow(consumer)
+            except UnicodeDecodeError as exc:
+                await self._step_over(exc)
             except (KafkaError, OSError) as exc:
                 log.warning("following %s: %r; trying again", ", ".join(self._apply), exc)
                 await asyncio.sleep(RECONNECT_S)
             finally:
                 self._consumer = None
                 await consumer.stop()
+
+    async def _step_over(self, exc: UnicodeDecodeError) -> None:
+        """aiokafka gives up the whole batch for one such record: another client reads on, a while, where this one was.
+
+        Which partition it is of isn't said.
+        """
+        log.warning("following %s: a record can't be parsed: %s", ", ".join(self._apply), exc)
+        for tp in self._partitions:
+            read = await asyncio.to_thread(parsed_by_another, self._bootstrap, tp, self._position.get(tp, 0))
+            for record, position in read:
+                if record is None:
+                    log.error("%s %d/%d is stepped over: it can't be parsed", tp.topic, tp.partition, position - 1)
+                else:
+                    raw = msgspec.structs.replace(record, topic=tp.topic.removeprefix(self._prefix))
+                    self._apply[raw.topic](raw)
+                self._position[tp] = position
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> None:
         self._partitions = await partitions_of(consumer, [self._prefix + name for name in self._apply])
@@ -163,6 +188,44 @@ class Follower:
                     raw = raw_record(record, self._prefix)
                     self._apply[raw.topic](raw)
                     self._position[tp] = raw.next_offset  # a connection that breaks now must not show it again
+
+
+def parsed_by_another(bootstrap_servers: str, tp: TopicPartition, first: int) -> list[tuple[RawRecord | None, int]]:
+    """Committed records from offset `first` on as librdkafka reads them, each with the position after it.
+
+    None for one whose headers can't be read. Some 1,000 at most, none where Kafka is away. Blocks for seconds at most.
+    """
+    consumer = confluent_kafka.Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "headrace-follower",  # the client insists on one; nothing is committed, nobody joins
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        },
+        logger=logging.getLogger("librdkafka"),
+    )
+    found: list[tuple[RawRecord | None, int]] = []
+    try:
+        consumer.assign([confluent_kafka.TopicPartition(tp.topic, tp.partition, first)])
+        while len(found) < STEPPED_OVER:
+            message = consumer.poll(STEP_S)
+            if message is None or message.error() is not None:
+                return found
+            offset = message.offset() or 0
+            headers = headers_of(message)
+            if headers is None:
+                found.append((None, offset + 1))
+                continue
+            raw = RawRecord(
+                topic=tp.topic, partition=tp.partition, offset=offset, key=message.key(), value=message.value(),
+                headers=headers, timestamp_ms=message.timestamp()[1],
+            )  # fmt: skip
+            found.append((raw, offset + 1))
+        return found
+    finally:
+        consumer.close()
 
 
 async def _say_every(seconds: float, what: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import duckdb
+import msgspec
 import pytest
 
 from control import retry
@@ -40,9 +41,14 @@ class Log:
     def said(self) -> list[type[Event]]:
         return [type(event) for event in self.told]
 
-    async def publish(self, event: Event, *, partition: int) -> "asyncio.Future[Place]":
-        if isinstance(event, Chunk) and self.said().count(Chunk) == self._away_at:
+    async def publish_copy(
+        self, event: Chunk, record: RawRecord, *, partition: int, **fields: Any
+    ) -> "asyncio.Future[Place]":
+        if self.said().count(Chunk) == self._away_at:
             raise Unavailable("Kafka is away")
+        return await self.publish(msgspec.structs.replace(event, **fields), partition=partition)
+
+    async def publish(self, event: Event, *, partition: int) -> "asyncio.Future[Place]":
         self.told.append(event)
         if isinstance(event, DeadLetterRetried):
             self.tell(event)
