@@ -161,7 +161,7 @@ class Consumer:
             ends=lambda partitions: log_end(self.app, settings.topic("chunks"), partitions),
             commit=lambda offsets: commit_offsets(self.app, settings.topic("chunks"), offsets),
         )
-        self._following: asyncio.Future[None] | None = None
+        self._watching: list[asyncio.Future[None]] = []
         consume(self.app, settings, self._handle)
         self.app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
         self.app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
@@ -173,15 +173,16 @@ class Consumer:
         await self.follower.catch_up()  # before joining: the others keep working meanwhile
         self.window.start()
         self._failed.add_done_callback(lambda done: asyncio.ensure_future(self._crash(done)))
-        self._following = asyncio.ensure_future(self.follower.failed())
-        self._following.add_done_callback(lambda done: asyncio.ensure_future(self._crash(done)))
+        for failed in (self.follower.failed(), self._publisher.failed()):
+            self._watching.append(asyncio.ensure_future(failed))
+            self._watching[-1].add_done_callback(lambda done: asyncio.ensure_future(self._crash(done)))
         self.app.finalize()
         await self.app.start()
 
     async def stop(self) -> None:
         """Ends in bounded time, whatever hangs: what is cut off here is delivered again, and done again."""
-        if self._following:
-            self._following.cancel()
+        for watching in self._watching:
+            watching.cancel()
         if self.app.started:
             await _at_most(STREAM_STOP_S, self.app.stop(), "the stream")
         await self._released()

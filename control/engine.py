@@ -142,6 +142,7 @@ class Engine:
             asyncio.create_task(self._books.failure()),
             asyncio.create_task(self.projection.failure()),
             asyncio.create_task(self.snapshots.failure()),
+            asyncio.create_task(self._publisher.failed()),
             self._reporting,
         ]
         try:

@@ -161,10 +161,14 @@ def _crawl_over(newest: Sequence[facts.CrawlReport]) -> bool:
 
 
 def _open_stalls(rows: Sequence[_Fact]) -> tuple[facts.Stall, ...]:
-    """A consumer that reports on a job tells anew, behind that, what the job still waits for."""
-    reported = max((place for kind, _, place in rows if kind == "index_report"), default=-1)
+    """A service that reports on a job tells anew, behind that, what the job still waits for."""
+    reports = {"consumer": "index_report", "producer": "crawl_report"}
+    reported = {
+        service: max((place for kind, _, place in rows if kind == report), default=-1)
+        for service, report in reports.items()
+    }
     told = [(msgspec.json.decode(value, type=facts.Stall), place) for kind, value, place in rows if kind == "stall"]
-    return tuple(s for s, place in told if not s.ended and (s.service != "consumer" or place > reported))
+    return tuple(stall for stall, place in told if not stall.ended and place > reported[stall.service])
 
 
 def tally(cursor: DuckDBPyConnection, job_id: str, generation: int, committed: int | None) -> Tally:

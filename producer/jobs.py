@@ -25,7 +25,7 @@ CUT_OFF_S: Final = 1.0
 
 class Jobs:
     """`start`, then `assigned` and `revoked` as the group says, then `stop`. `failed` ends with the error of a keeper,
-    or of the reading."""
+    of the reading, or of the publisher."""
 
     def __init__(self, settings: Settings, tools: Tools) -> None:
         self._tools = tools
@@ -39,7 +39,7 @@ class Jobs:
         self._owned: frozenset[int] = frozenset()
         self._keepers: dict[str, tuple[Keeper, asyncio.Task[None]]] = {}
         self._taking_up: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -53,8 +53,9 @@ class Jobs:
 
     def start(self) -> None:
         self._follower.start()
-        self._watching = asyncio.create_task(self._follower.failed())
-        self._watching.add_done_callback(self._note_failure)
+        for failed in (self._follower.failed, self._tools.publisher.failed):
+            self._watching.append(asyncio.create_task(failed()))
+            self._watching[-1].add_done_callback(self._note_failure)
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Takes up the jobs of `partitions` once everything that stands in `commands` and `kbs` now is known."""
@@ -67,8 +68,8 @@ class Jobs:
 
     async def stop(self) -> None:
         await self._release(STOP_GRACE_S)
-        if self._watching is not None:
-            self._watching.cancel()
+        for watching in self._watching:
+            watching.cancel()
         await self._follower.stop()
 
     async def _take_up(self, partitions: frozenset[int]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaError as ClientError
 from confluent_kafka import KafkaException
 
 from headrace.state.commands import Commands
@@ -18,6 +19,7 @@ from producer.tools import Tools
 from schemas.commands import JobCommand
 from schemas.facts import CrawlCounts
 from schemas.kb import GenerationState
+from schemas.pages import EXTRACTOR
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ class Keeper:
         """Each command is answered, then waited on; a crawl is cut off by the next command."""
         while not self._stopping:
             if self._command.desired == "running" and not self._is_finished():
-                await self._run_epoch()
+                await (self._leave_alone() if self._command.extractor > EXTRACTOR else self._run_epoch())
             else:
                 await self._answer()
                 await self._next_command()
@@ -124,6 +126,16 @@ class Keeper:
                 return
             self._changed.clear()
             await self._changed.wait()
+
+    async def _leave_alone(self) -> None:
+        """Until the next command or owner: what this would cut its own way, a refresh would take for cut as asked."""
+        if not self._looked:
+            await self._look()
+        await self._report("crawling", None)
+        reason = f"this producer extracts by version {EXTRACTOR}, the job asks for {self._command.extractor}"
+        log.warning("job %s waits: %s", self._command.job_id, reason)
+        await self._tools.reports.stall(self._command, dependency="version", reason=reason)
+        await self._next_command()
 
     async def _run_epoch(self) -> None:
         """One epoch, until its end, the next command, or a fault; what is on its way to the log has arrived then."""
@@ -210,4 +222,7 @@ class Keeper:
 
 def _fatal(exc: KafkaError | KafkaException) -> bool:
     """The idempotent producer can't go on, and can't be mended from within (librdkafka's fatal errors)."""
-    return isinstance(exc, KafkaException) and bool(exc.args[0].fatal())
+    if not isinstance(exc, KafkaException):
+        return False
+    error = exc.args[0]
+    return bool(error.fatal()) or error.code() == ClientError._FATAL  # which poll() raises, and says no of itself

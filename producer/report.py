@@ -5,7 +5,7 @@ from typing import Literal
 from headrace.kafka.publisher import Publisher
 from schemas.codec import now
 from schemas.commands import JobCommand
-from schemas.facts import CrawlCounts, CrawlReport
+from schemas.facts import CrawlCounts, CrawlReport, Stall
 
 State = Literal["crawling", "holding", "finished", "failed"]
 
@@ -30,5 +30,18 @@ class Reports:
             reason=reason,
             owner=self.owner,
             reported_at=now(),
+        )
+        await self._publisher.send(event, partition=command.partition)
+
+    async def stall(self, command: JobCommand, *, dependency: str, reason: str) -> None:
+        """It is over with the job's next report, by whomever."""
+        event = Stall(
+            job_id=command.job_id,
+            kb_id=command.kb_id,
+            generation=command.generation,
+            service="producer",
+            dependency=dependency,
+            reason=reason,
+            since=now(),
         )
         await self._publisher.send(event, partition=command.partition)

@@ -23,7 +23,8 @@ class JobCommand(Event, frozen=True, kw_only=True):
 
     `base` is the generation that was published at start, or None. A successor has revision + 1.
     `scope_revision` is the revision that last changed what is crawled (`source`, `crawl.respect_robots`): pages and a
-    `crawl_end` of an older one don't count. `extractor` is the version of the extraction at start (`pages.EXTRACTOR`).
+    `crawl_end` of an older one don't count. `extractor` is the version of the extraction at start (`pages.EXTRACTOR`):
+    none of its pages is cut by an older one, and a producer that is older leaves the job alone.
     `collection` is where its objects go, computed once at start; None where the start was before commands named it.
     `approved` is the manifest digest that a person let pass the guard against vanishing.
     Every revision keeps the start's `idempotency_key` and `request_digest` (of its body), so compaction keeps them too.

@@ -39,7 +39,10 @@ BASE_CONFIG: dict[str, Any] = {
 
 
 class Publisher:
-    """`start`, `publish` from the event loop, `drain`, `stop`. A fatal client error fails every future."""
+    """`start`, `publish` from the event loop, `drain`, `stop`.
+
+    A fatal client error (librdkafka's: the idempotent producer can't go on) fails every future, and every later call.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,14 @@ class Publisher:
         self._pending: set[asyncio.Future[Place]] = set()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._fault: KafkaException | None = None
+        self._ended = asyncio.Event()
+
+    async def failed(self) -> None:
+        """Returns never; raises the fatal error."""
+        await self._ended.wait()
+        assert self._fault is not None
+        raise self._fault
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -100,6 +111,9 @@ class Publisher:
         self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers, partition: int
     ) -> "asyncio.Future[Place]":
         await self._room.acquire()
+        if self._fault is not None:
+            self._room.release()
+            raise self._fault
         future: asyncio.Future[Place] = self._loop.create_future()
         self._pending.add(future)
         try:
@@ -133,11 +147,27 @@ class Publisher:
             future.cancel()
 
     def _poll(self) -> None:
+        """In a thread of its own. A fatal error is raised here, and no delivery report comes any more."""
         while not self._closing.is_set():
-            self._producer.poll(0.05)
+            try:
+                self._producer.poll(0.05)
+            except KafkaException as exc:
+                log.error("the Kafka client can't go on: %s", exc)
+                self._loop.call_soon_threadsafe(self._fail, exc)
+                return
             if self._reported:
                 reported, self._reported = self._reported, []
                 self._loop.call_soon_threadsafe(self._settle, reported)
+
+    def _fail(self, fault: KafkaException) -> None:
+        self._fault = fault
+        self._settle(self._reported)
+        for future in self._pending:
+            self._room.release()
+            if not future.done():
+                future.set_exception(fault)
+        self._pending.clear()
+        self._ended.set()
 
     def _settle(self, reported: list[tuple[asyncio.Future[Place], KafkaError | None, Message]]) -> None:
         for future, error, message in reported:

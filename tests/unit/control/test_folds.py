@@ -335,6 +335,15 @@ def report(state: Literal["running", "holding", "undone"]) -> IndexReport:
 
 
 RUNNING = report("running")
+CRAWLING = CrawlReport(
+    **JOB,
+    state="crawling",
+    revision=1,
+    epoch=1,
+    counts=CrawlCounts(),
+    owner="o",
+    reported_at="2026-01-01T00:00:05.000Z",
+)
 
 
 @pytest.mark.parametrize(
@@ -344,6 +353,8 @@ RUNNING = report("running")
         ([stall(), RUNNING], 0),
         ([RUNNING, stall()], 1),
         ([stall("producer"), RUNNING], 1),
+        ([CRAWLING, stall("producer")], 1),
+        ([stall("producer"), stall(), CRAWLING], 1),
         ([RUNNING, msgspec.structs.replace(stall(), ended=True)], 0),
         ([RUNNING, stall(), report("undone")], 0),
         ([RUNNING, stall(), report("holding")], 0),
