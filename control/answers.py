@@ -178,7 +178,7 @@ class PageAnswer(Answer, frozen=True, kw_only=True):
 
 class HostAnswer(Answer, frozen=True, kw_only=True):
     """What a job asked of one host. The outcomes add up to `requests`: succeeded (2xx), not_modified (304), redirected
-    (other 3xx), refused (429 and 503), client_errors (other 4xx), server_errors (other 5xx), unanswered.
+    (other 3xx), refused (429 and 503), client_errors (other 4xx), server_errors (other 5xx), unusable (an error).
 
     mean_ms, p95_ms: of answered requests. waited_ms: in all, for places, delays and back-off. From `robots` on as told
     last: robots is found, none or unreachable, or null where robots.txt was not asked for.
@@ -192,7 +192,7 @@ class HostAnswer(Answer, frozen=True, kw_only=True):
     refused: int
     client_errors: int
     server_errors: int
-    unanswered: int
+    unusable: int
     first_at: str
     last_at: str
     bytes: int
@@ -212,7 +212,7 @@ class HostList(Answer, frozen=True, kw_only=True):
 
 
 class RequestAnswer(Answer, frozen=True, kw_only=True):
-    """`status` is null where there was no usable answer; `error` says why."""
+    """`status` is null where no answer came. `error` says why it did not, or why it was of no use."""
 
     at: str
     method: str

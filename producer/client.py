@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from producer.fetch import Fetcher, FetchError, FetchResult
 from producer.hosts import HostGivenUp, HostShare, Turn
@@ -61,13 +61,15 @@ class Client:
                 try:
                     result = await self._fetcher.fetch(url, etag, last_modified, max_bytes, truncate)
                 except FetchError as error:
-                    entry.ends(error=error.kind)
+                    entry.dropped(error.sent.connections - 1)
+                    entry.ends(status=error.sent.status, error=error.kind, received=error.sent.received)
                     if error.kind in _MAYBE_LOAD:
                         turn.failed()
                     raise
                 except asyncio.CancelledError:
                     entry.ends(error="cut_off")
                     raise
+                entry.dropped(result.connections - 1)
                 entry.ends(status=result.status, received=result.bytes_received)
                 turn.answered(result.status, result.retry_after_s)
                 return result
@@ -82,17 +84,21 @@ class _Entry:
         self._url, self._purpose, self._attempt, self._turn, self._note = url, purpose, attempt, turn, note
         self._at, self._began = now(), time.perf_counter()
 
+    def dropped(self, times: int) -> None:
+        """It was sent before, on connections that dropped without an answer."""
+        for _ in range(times):
+            self._note(self._request(error="connect"))
+
     def ends(self, *, status: int | None = None, error: str | None = None, received: int = 0) -> None:
-        self._note(
-            Request(
-                at=self._at,
-                url=self._url,
-                purpose=self._purpose,
-                status=status,
-                error=error,
-                bytes=received,
-                duration_ms=round((time.perf_counter() - self._began) * 1e3),
-                waited_ms=round(self._turn.waited_s * 1e3),
-                attempt=self._attempt,
-            )
+        duration_ms = round((time.perf_counter() - self._began) * 1e3)
+        self._note(self._request(status=status, error=error, bytes=received, duration_ms=duration_ms))
+
+    def _request(self, **outcome: Any) -> Request:
+        return Request(
+            at=self._at,
+            url=self._url,
+            purpose=self._purpose,
+            waited_ms=round(self._turn.waited_s * 1e3),
+            attempt=self._attempt,
+            **outcome,
         )

@@ -41,14 +41,27 @@ _TRANSIENT = frozenset({"timeout", "too_slow", "connect"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
+class Sent(msgspec.Struct):
+    """What is known of a request, also where no usable answer came of it.
+
+    received: bytes of the body on the wire. connections: how often it was sent; aiohttp asks again by itself, once,
+    where a connection drops before the answer.
+    """
+
+    status: int | None = None
+    received: int = 0
+    connections: int = 0
+
+
 class FetchError(Exception):
-    """The page could not be had. `transient` says whether asking again later may help."""
+    """The page could not be had. `transient` says whether asking again later may help; `sent` what was tried."""
 
     def __init__(self, kind: FetchErrorKind, message: str, transient: bool | None = None) -> None:
         super().__init__(f"{kind}: {message}")
         self.kind: FetchErrorKind = kind
         self.message = message
         self.transient = kind in _TRANSIENT if transient is None else transient
+        self.sent = Sent()
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -80,15 +93,15 @@ class FetchResult(msgspec.Struct, frozen=True):
     cache_control: str | None = None
     redirect_to: str | None = None
     truncated: bool = False
+    connections: int = 1
 
 
 class _Body(msgspec.Struct, frozen=True):
     data: bytes
-    received: int
     truncated: bool
 
 
-_NO_BODY = _Body(b"", 0, False)
+_NO_BODY = _Body(b"", False)
 
 
 class _AddressForbidden(OSError):
@@ -157,6 +170,7 @@ class Fetcher:
             trust_env=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("Accept-Encoding",),
+            trace_configs=[_counting_connections()],
         )
 
     async def stop(self) -> None:
@@ -178,20 +192,26 @@ class Fetcher:
         """
         if self._session is None:
             raise RuntimeError("Fetcher.start has not been awaited")
-        started = time.perf_counter()
+        started, sent = time.perf_counter(), Sent()
         try:
             # `encoded`: the URL is canonical already, and yarl would spell it otherwise.
             async with self._session.get(
-                URL(url, encoded=True), headers=self._headers(etag, last_modified), allow_redirects=False
+                URL(url, encoded=True),
+                headers=self._headers(etag, last_modified),
+                allow_redirects=False,
+                trace_request_ctx=sent,
             ) as response:
+                sent.status = response.status
                 redirect_to = _redirect_target(url, response)
                 body = _NO_BODY
                 if redirect_to is None:
-                    body = await self._read_body(response, max_bytes or self._max_bytes, truncate)
-                return _result(url, response, body, redirect_to, (time.perf_counter() - started) * 1e3)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                    body = await self._read_body(response, max_bytes or self._max_bytes, truncate, sent)
+                return _result(url, response, body, redirect_to, (time.perf_counter() - started) * 1e3, sent)
+        except (FetchError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # This dependency (the site) is unwell or wrong; the program isn't.
-            raise _typed(error) from error
+            typed = error if isinstance(error, FetchError) else _typed(error)
+            typed.sent = sent
+            raise typed from error.__cause__ if typed is error else error
 
     def _headers(self, etag: str | None, last_modified: str | None) -> dict[str, str]:
         headers = {"User-Agent": self._user_agent, "Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"}
@@ -201,22 +221,22 @@ class Fetcher:
             headers["If-Modified-Since"] = last_modified
         return headers
 
-    async def _read_body(self, response: aiohttp.ClientResponse, max_bytes: int, truncate: bool) -> _Body:
+    async def _read_body(self, response: aiohttp.ClientResponse, max_bytes: int, truncate: bool, sent: Sent) -> _Body:
         inflater = Inflater(response.headers.get("Content-Encoding"), max_bytes)
-        started, received = time.monotonic(), 0
+        started = time.monotonic()
         try:
             _refuse_declared_size(response, max_bytes, truncate)
             async for data in response.content.iter_chunked(READ_BYTES):
-                received += len(data)
+                sent.received += len(data)
                 inflater.feed(data)
-                self._check_pace(time.monotonic() - started, received)
+                self._check_pace(time.monotonic() - started, sent.received)
             inflater.finish()
         except BodyTooLarge:
             response.close()
             if truncate:
-                return _Body(inflater.body(), received, True)
+                return _Body(inflater.body(), True)
             raise
-        return _Body(inflater.body(), received, False)
+        return _Body(inflater.body(), False)
 
     def _check_pace(self, elapsed_s: float, received: int) -> None:
         limits = self._timeouts
@@ -239,15 +259,27 @@ def retry_after_seconds(value: str | None, now: datetime | None = None) -> float
     return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
 
 
+def _counting_connections() -> aiohttp.TraceConfig:
+    """Counts in the request's `Sent`."""
+
+    async def count(_session: aiohttp.ClientSession, context: Any, _event: Any) -> None:
+        context.trace_request_ctx.connections += 1
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_start.append(count)
+    config.on_connection_reuseconn.append(count)
+    return config
+
+
 def _result(
-    url: str, response: aiohttp.ClientResponse, body: _Body, redirect_to: str | None, duration_ms: float
+    url: str, response: aiohttp.ClientResponse, body: _Body, redirect_to: str | None, duration_ms: float, sent: Sent
 ) -> FetchResult:
     headers = response.headers
     return FetchResult(
         url=url,
         status=response.status,
         body=body.data,
-        bytes_received=body.received,
+        bytes_received=sent.received,
         duration_ms=duration_ms,
         content_type=headers.get("Content-Type"),
         etag=headers.get("ETag"),
@@ -257,6 +289,7 @@ def _result(
         cache_control=headers.get("Cache-Control"),
         redirect_to=redirect_to,
         truncated=body.truncated,
+        connections=sent.connections,
     )
 
 

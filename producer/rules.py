@@ -23,6 +23,7 @@ MAX_LINE_CHARS: Final = 16_664
 ANY: Final = "*"
 
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
+_SLASH = re.compile("%2f", re.IGNORECASE)
 _ANY_AGENT = re.compile(r"\*(\s|$)")
 _TOKEN = re.compile(r"[a-zA-Z_-]+")
 
@@ -41,7 +42,7 @@ class Rules:
 
     def allow(self, url: str) -> bool:
         """Whether a canonical URL may be fetched; robots.txt itself always may."""
-        return self._paths.can_fetch(url, ANY)
+        return all(self._paths.can_fetch(spelling, ANY) for spelling in _spellings(url))
 
 
 class _Group:
@@ -101,6 +102,16 @@ class _Groups:
         if math.isfinite(seconds) and seconds >= 0:
             for group in self._delayed:
                 group.crawl_delay_s = max(seconds, group.crawl_delay_s or 0.0)
+
+
+def _spellings(url: str) -> set[str]:
+    """In a query `/` and `%2F` mean the same, and 2.2.2 has a rule with one match a URL with the other. In a path they
+    don't, so Protego keeps them apart."""
+    path, mark, query = url.partition("?")
+    if "/" not in query and "%2" not in query:
+        return {url}
+    plain = _SLASH.sub("/", query)
+    return {url, f"{path}{mark}{plain}", f"{path}{mark}{plain.replace('/', '%2F')}"}
 
 
 def _lines(body: bytes) -> list[tuple[str, str]]:

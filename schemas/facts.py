@@ -87,9 +87,9 @@ Purpose = Literal["page", "robots", "sitemap"]
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request to a web site, at the time it was made; each retry and each hop of a redirect is one of its own.
 
-    status: of the answer, None where there was no usable one; then `error` is the kind of failure, `cut_off` where the
-    job was told to halt. bytes: of the body on the wire. waited_ms: for a place at the host, its delay, its back-off.
-    attempt: at this URL, from 1.
+    status: of the answer, None where none came. error: why the answer was of no use, or did not come; `cut_off` where
+    the job was told to halt. bytes: of the body on the wire. waited_ms: for a place, a delay or a back-off to pass.
+    attempt: at this URL, from 1; a connection that drops and is replaced at once makes two requests of one attempt.
     """
 
     at: str

@@ -13,7 +13,7 @@ from headrace.client import API, Json
 
 OUTCOMES = {
     "succeeded": "ok", "not_modified": "same", "redirected": "moved", "refused": "refused", "client_errors": "4xx",
-    "server_errors": "5xx", "unanswered": "silent",
+    "server_errors": "5xx", "unusable": "failed",
 }  # fmt: skip
 """Field of the answer to the word for it."""
 
@@ -27,7 +27,7 @@ def hosts(app: App, kb: str, host: str | None, as_json: bool) -> None:
     """What the newest job of KB asked of each web site, and how it is treated.
 
     \b
-    Outcomes: same is not modified, refused is 429 and 503, silent is no usable answer. Then the mean and the 95th
+    Outcomes: same is not modified, refused is 429 and 503, failed is no usable answer. Then the mean and the 95th
     percentile of an answer's time; how long requests waited in all for their turn; robots.txt, with its Crawl-delay;
     how many requests are made at once now; and until when the host is left alone.
 
@@ -75,10 +75,14 @@ def _requests(rows: list[Json]) -> Table:
     table = Table("at", "for", "outcome", "try", "ms", "waited ms", "bytes", "url", box=None)
     for row in rows:
         table.add_row(
-            moment(row["at"]), row["purpose"], str(row["status"] or row["error"]), str(row["attempt"]),
+            moment(row["at"]), row["purpose"], _outcome(row), str(row["attempt"]),
             f"{row['duration_ms']:,}", f"{row['waited_ms']:,}", f"{row['bytes']:,}", escape(row["url"]),
         )  # fmt: skip
     return table
+
+
+def _outcome(row: Json) -> str:
+    return " ".join(str(each) for each in (row["status"], row["error"]) if each is not None)
 
 
 def _if_ahead(time: str | None) -> str | None:

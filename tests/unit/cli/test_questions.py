@@ -255,7 +255,7 @@ def test_an_excerpt_begins_where_the_answer_is() -> None:
 
 HOST: dict[str, Any] = {
     "host": "docs.example.org:8443", "requests": 1_204, "succeeded": 1_190, "not_modified": 0, "redirected": 4,
-    "refused": 3, "client_errors": 5, "server_errors": 0, "unanswered": 2, "first_at": "2026-01-01T00:00:00.000Z",
+    "refused": 3, "client_errors": 5, "server_errors": 0, "unusable": 2, "first_at": "2026-01-01T00:00:00.000Z",
     "last_at": "2026-01-01T00:01:30.000Z", "bytes": 48_000_000, "mean_ms": 120.4, "p95_ms": 310.0, "waited_ms": 95_000,
     "robots": "found", "crawl_delay_s": 1.5, "concurrency": 3, "closed_until": None,
 }  # fmt: skip
@@ -273,7 +273,7 @@ def test_hosts_as_a_table_and_as_json(run: Run, control: FakeControl) -> None:
     for part in (
         "docs.example.org:8443",
         "1,204",
-        "1,190 ok, 4 moved, 3 refused, 5 4xx, 2 silent",
+        "1,190 ok, 4 moved, 3 refused, 5 4xx, 2 failed",
         "48.0",
         "120 ms",
         "1 min 35 s",

@@ -406,7 +406,8 @@ class TestLedger:
         log = records("events", 1, [
             self.told(0, asked(0, 200), asked(1, 304, bytes=0), asked(2, 301), robots="none"),
             self.told(1, asked(3, 429), asked(4, 503), asked(5, 403), asked(6, 500)),
-            self.told(2, asked(7, None, error="timeout", duration_ms=15_000), robots="found", crawl_delay_s=0.5,
+            self.told(2, asked(7, None, error="timeout", duration_ms=15_000),
+                      asked(8, 200, error="too_large"), robots="found", crawl_delay_s=0.5,
                       closed_until="later"),
         ])  # fmt: skip
         filed.apply(log[:1])
@@ -417,9 +418,9 @@ class TestLedger:
     def test_hosts_by_outcome_with_the_newest_standing(self, filed: Filed) -> None:
         first, second = filed.file.read(lambda cursor: questions.hosts(cursor, "j"))
         assert first == {
-            "host": "a.example", "requests": 8, "succeeded": 1, "not_modified": 1, "redirected": 1, "refused": 2,
-            "client_errors": 1, "server_errors": 1, "unanswered": 1, "first_at": "t00", "last_at": "t07",
-            "bytes": 700, "mean_ms": 30.0, "p95_ms": 57.0, "waited_ms": 80, "robots": "found", "crawl_delay_s": 0.5,
+            "host": "a.example", "requests": 9, "succeeded": 1, "not_modified": 1, "redirected": 1, "refused": 2,
+            "client_errors": 1, "server_errors": 1, "unusable": 2, "first_at": "t00", "last_at": "t08",
+            "bytes": 800, "mean_ms": 36.3, "p95_ms": 73.0, "waited_ms": 90, "robots": "found", "crawl_delay_s": 0.5,
             "concurrency": 4, "closed_until": "later",
         }  # fmt: skip
         assert (second["host"], second["requests"], second["client_errors"], second["robots"]) == (
@@ -439,8 +440,10 @@ class TestLedger:
                 break
             found += rows
             after = rows[-1]["position"], rows[-1]["number"]
-        assert [row["url"] for row in found] == [f"https://a.example/{n}" for n in range(8)]
-        assert [(row["status"], row["error"]) for row in found[-2:]] == [(500, None), (None, "timeout")]
+        assert [row["url"] for row in found] == [f"https://a.example/{n}" for n in range(9)]
+        assert [(row["status"], row["error"]) for row in found[-3:]] == [
+            (500, None), (None, "timeout"), (200, "too_large"),
+        ]  # fmt: skip
         assert found[0] == {
             "position": 0, "number": 0, "at": "t00", "method": "GET", "url": "https://a.example/0", "purpose": "page",
             "status": 200, "error": None, "bytes": 100, "duration_ms": 0, "waited_ms": 10, "attempt": 1,

@@ -1,6 +1,7 @@
 """The ledger of requests: every one in one record, told by the second or by 200."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from schemas.codec import encode
 from schemas.events import Event, Place
 from schemas.facts import HostRequests, Request, RequestsMade
 from tests.fakes.site import FakeSite
-from tests.fakes.site_behaviours import hang, redirect, reset, status
+from tests.fakes.site_behaviours import hang, huge, redirect, reset, status
 from tests.support.waiting import until
 from tests.unit.producer.test_publication import COMMAND
 
@@ -160,16 +161,32 @@ async def test_every_outcome_is_an_entry(asked: Asked) -> None:
     site.behave("/refused", status(429, retry_after="0"))
     site.behave("/hangs", hang())
     site.behave("/reset", reset())
-    got = [
-        await asked.get(path, attempt=2) for path in ("/docs/", "/moved", "/nothing", "/refused", "/hangs", "/reset")
-    ]
+    site.behave("/large", huge(1))
+    site.behave("/nowhere", redirect("ftp://elsewhere.example/"))
+    paths = ("/docs/", "/moved", "/nothing", "/refused", "/hangs", "/large", "/nowhere")
+    got = [await asked.get(path, attempt=2, max_bytes=500_000) for path in paths]
     assert [(entry.status, entry.error) for entry in got] == [
-        (200, None), (301, None), (404, None), (429, None), (None, "timeout"), (None, "connect"),
+        (200, None), (301, None), (404, None), (429, None), (None, "timeout"), (200, "too_large"),
+        (301, "bad_redirect"),
     ]  # fmt: skip
     assert {(entry.method, entry.purpose, entry.attempt) for entry in got} == {("GET", "page", 2)}
     assert got[0].bytes > 500
     assert 300 <= got[4].duration_ms < 3_000
-    assert len(asked.requests) == 6
+    assert got[5].bytes > 500_000, "what came before it was too much"
+    assert len(asked.requests) == len(paths) == asked.site.requests.total()
+
+
+async def test_what_the_http_client_asks_again_by_itself_is_an_entry_too(asked: Asked) -> None:
+    asked.site.behave("/reset", reset())
+    await asked.get("/reset")
+    asked.site.behave("/once", reset(), times=1)
+    asked.site.put("/once", "here")
+    await asked.get("/once")
+    told = Counter(entry.url.removeprefix(asked.site.root) for entry in asked.requests)
+    assert told == asked.site.requests
+    assert [(entry.status, entry.error) for entry in asked.requests if entry.url.endswith("/once")] == [
+        (None, "connect"), (200, None),
+    ]  # fmt: skip
 
 
 async def test_waiting_for_the_host_is_told_apart_from_the_request(asked: Asked) -> None:
