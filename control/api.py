@@ -34,14 +34,18 @@ class Route:
 
 
 _LIMIT = {"limit": "how many at most"}
+_REASON = {"reason": "why; stands in the audit trail"}
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", f"{PREFIX}/kb", handlers.list_kbs, "List knowledge bases", answers.KbList),
     Route("PUT", f"{PREFIX}/kb/{{kb}}", handlers.put_kb, "Define a knowledge base", answers.KbAnswer,
-          body=Definition, body_required=True, problems=(400, 422)),
+          body=Definition, body_required=True, query=_REASON, problems=(400, 409, 422)),
     Route("GET", f"{PREFIX}/kb/{{kb}}", handlers.get_kb, "Read a definition", answers.KbAnswer, problems=(404,)),
     Route("DELETE", f"{PREFIX}/kb/{{kb}}", handlers.delete_kb, "Drop a knowledge base and its objects",
-          answers.Deleted, problems=(404, 409)),
+          answers.Deleted, query=_REASON, problems=(404, 409)),
+    Route("GET", f"{PREFIX}/kb/{{kb}}/events", handlers.kb_events,
+          "The audit trail of the knowledge base itself: who defined, vacuumed, deleted it", answers.EventList,
+          query={"after": "only offsets behind this one", **_LIMIT}, problems=(404,)),
     Route("POST", f"{PREFIX}/kb/{{kb}}/start", handlers.start,
           "Start a job; a body is the definition to start with", answers.Accepted, 202, body=Definition,
           problems=(400, 404, 409, 422), idempotent_by_key=True),

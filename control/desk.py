@@ -19,7 +19,7 @@ from control.writer import Outgoing, Writer, Written
 from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.events import Event
-from schemas.facts import CommandIssued, CommandRefused
+from schemas.facts import CommandIssued, CommandRefused, KbChanged
 from schemas.identity import canonical_json, new_job_id, partition_for
 from schemas.kb import Definition, KbDefined
 
@@ -51,7 +51,7 @@ class Desk:
     def known(self, kb_id: str) -> KbDefined:
         return known_kb(self._books.kbs.get(kb_id), kb_id)
 
-    async def define(self, kb_id: str, definition: Definition, *, by: str) -> KbDefined:
+    async def define(self, kb_id: str, definition: Definition, *, by: str, reason: str | None = None) -> KbDefined:
         rules.resolved(definition, openai_available=self._openai_available)
         async with self._decision():
             self._check_dropped(kb_id)
@@ -59,11 +59,17 @@ class Desk:
             if known and not known.deleted and known.definition == definition:
                 return known
             defined = rules.define(kb_id, known, definition, at=now(), by=by)
-            await self._write(defined)
+            await self._write(defined, rules.kb_audit(defined, "define", reason))
             return defined
 
     async def delete(
-        self, kb_id: str, *, by: str, first: Callable[[], Awaitable[None]], drop: Callable[[], Awaitable[None]]
+        self,
+        kb_id: str,
+        *,
+        by: str,
+        reason: str | None = None,
+        first: Callable[[], Awaitable[None]],
+        drop: Callable[[], Awaitable[None]],
     ) -> None:
         """Marks the KB deleted, then drops its objects.
 
@@ -77,7 +83,7 @@ class Desk:
             deleted = rules.delete(known, await self._jobs(kb_id), at=now(), by=by)
             await first()
             if not known.deleted:
-                await self._write(deleted)
+                await self._write(deleted, rules.kb_audit(deleted, "delete", reason))
             self._dropping[kb_id] += 1
         try:
             await drop()
@@ -97,10 +103,12 @@ class Desk:
                     return first
             self._check_dropped(kb_id)
             origin = Origin(now(), by, reason, idempotency_key, digest)
-            known = self._books.kbs.get(kb_id)
+            known, audits = self._books.kbs.get(kb_id), []
             if definition is not None:
+                new = known is None or known.deleted or known.definition != definition
                 known = rules.define(kb_id, known, definition, at=origin.issued_at, by=by)
-            return await self._begin(known or self.known(kb_id), origin)
+                audits = [rules.kb_audit(known, "define", reason)] if new else []
+            return await self._begin(known or self.known(kb_id), origin, audits)
 
     async def change(self, kb_id: str, action: Action, *, by: str, reason: str | None) -> JobCommand:
         """Pauses, resumes or cancels the KB's newest job. A repetition gives the command that stands."""
@@ -138,7 +146,9 @@ class Desk:
             )
             return changed if isinstance(changed, JobCommand) else await self._issue(changed)
 
-    async def vacuum(self, kb_id: str, *, keep: int, below: int | None, by: str) -> KbDefined:
+    async def vacuum(
+        self, kb_id: str, *, keep: int, below: int | None, by: str, reason: str | None = None
+    ) -> KbDefined:
         """Raises the KB's floor; the consumer deletes what only generations below it showed."""
         async with self._decision():
             known = self.known(kb_id)
@@ -153,7 +163,7 @@ class Desk:
             )
             if vacuumed.vacuumed_below == known.vacuumed_below:
                 return known
-            await self._write(vacuumed)
+            await self._write(vacuumed, rules.kb_audit(vacuumed, "vacuum", reason))
             return vacuumed
 
     def keeps(self, command: JobCommand, wanted: Definition) -> bool:
@@ -202,7 +212,7 @@ class Desk:
         COMMANDS.labels(issued[1].action).inc()
         return issued[0]
 
-    async def _begin(self, known: KbDefined, origin: Origin) -> JobCommand:
+    async def _begin(self, known: KbDefined, origin: Origin, audits: Sequence[KbChanged]) -> JobCommand:
         if known.deleted:
             self.known(known.kb_id)
         used = max(known.last_generation, self._books.used(known.kb_id))
@@ -219,7 +229,7 @@ class Desk:
             openai_available=self._openai_available,
             origin=origin,
         )
-        await self._write(*events, job_partition=events[1].partition)
+        await self._write(*events, *audits, job_partition=events[1].partition)
         COMMANDS.labels("start").inc()
         return events[1]
 

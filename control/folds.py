@@ -336,6 +336,8 @@ def _told(event: Event) -> tuple[str, str, int, str]:
             )
         case facts.Vacuumed():
             return event.kb_id, "vacuumed", event.below, event.vacuumed_at
+        case facts.KbChanged():
+            return "", event.action, 0, event.changed_at
         case facts.JobFinished():
             return "", event.outcome, 0, event.finished_at
         case facts.CommandIssued():

@@ -29,7 +29,8 @@ async def put_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
     definition = await requests.definition(request)
     if definition is None:
         raise Invalid('the body must hold the definition, at least {"source": {"urls": ["https://…"]}}')
-    return _kb(engine, await engine.desk.define(requests.kb_id(request), definition, by=BY))
+    kb_id, reason = requests.kb_id(request), request.query.get("reason")
+    return _kb(engine, await engine.desk.define(kb_id, definition, by=BY, reason=reason))
 
 
 async def get_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
@@ -57,7 +58,8 @@ async def delete_kb(engine: Engine, request: web.Request) -> answers.Deleted:
         for place in places():
             await engine.store.drop_tenant(place)
 
-    await engine.desk.delete(kb_id, by=BY, first=weaviate_is_there, drop=drop)
+    reason = request.query.get("reason")
+    await engine.desk.delete(kb_id, by=BY, reason=reason, first=weaviate_is_there, drop=drop)
     return answers.Deleted(kb_id=kb_id, deleted=True)
 
 
@@ -101,7 +103,7 @@ async def vacuum(engine: Engine, request: web.Request) -> answers.VacuumAnswer:
     asked = await requests.of_type(request, requests.Vacuum)
     if asked.keep is not None and asked.below is not None:
         raise Invalid("give keep or below, not both", code="invalid-body")
-    kb = await engine.desk.vacuum(kb_id, keep=asked.keep or 1, below=asked.below, by=BY)
+    kb = await engine.desk.vacuum(kb_id, keep=asked.keep or 1, below=asked.below, by=BY, reason=asked.reason)
     return answers.VacuumAnswer(kb_id=kb_id, vacuumed_below=kb.vacuumed_below)
 
 
@@ -179,6 +181,16 @@ async def host_requests(engine: Engine, request: web.Request) -> answers.Request
     places = [f"{row.pop('position')}/{row.pop('number')}" for row in rows]
     found = [answers.RequestAnswer(**row) for row in rows]
     return answers.RequestList(requests=found, next_after=places[-1] if len(found) == limit else None)
+
+
+async def kb_events(engine: Engine, request: web.Request) -> answers.EventList:
+    kb_id = requests.kb_id(request)
+    _known_ever(engine, kb_id)
+    after = requests.number(request, "after", low=-1, high=2**62)
+    limit = requests.number(request, "limit", low=1, high=PAGE_LIMIT) or 100
+    rows = await engine.projection.read(lambda cursor: questions.kb_trail(cursor, kb_id, after=after, limit=limit))
+    found = [answers.EventAnswer(**row) for row in rows]
+    return answers.EventList(events=found, next_after=found[-1].offset if len(found) == limit else None)
 
 
 async def search(engine: Engine, request: web.Request) -> answers.SearchAnswer:

@@ -230,6 +230,16 @@ def trail(
     return [{**row, "value": msgspec.Raw(row["value"].encode())} for row in rows]
 
 
+def kb_trail(cursor: DuckDBPyConnection, kb_id: str, *, after: int | None, limit: int) -> list[dict[str, Any]]:
+    """What was done to the knowledge base itself, all in one partition, in the order of offsets."""
+    query = """
+        SELECT position AS "offset", "partition", type, told_at AS "at", value FROM facts
+        WHERE kb_id = $kb AND type IN ('kb_changed', 'vacuumed') AND ($after IS NULL OR position > $after)
+        ORDER BY position LIMIT $limit"""
+    rows = dicts(cursor, query, {"kb": kb_id, "after": after, "limit": limit})
+    return [{**row, "value": msgspec.Raw(row["value"].encode())} for row in rows]
+
+
 _HOSTS = """
 WITH asked AS (
     SELECT host, count(*) AS requests,

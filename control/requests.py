@@ -42,6 +42,7 @@ class Vacuum(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     keep: Annotated[int, msgspec.Meta(ge=1)] | None = None
     below: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    reason: str | None = None
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ from control.problems import Conflict, Invalid, NotFound
 from schemas import kb
 from schemas.commands import Desired, JobCommand, collection_of
 from schemas.events import Event
-from schemas.facts import CommandIssued
+from schemas.facts import CommandIssued, KbChanged
 from schemas.identity import partition_for
 from schemas.kb import Definition, GenerationState, KbDefined
 from schemas.pages import EXTRACTOR
@@ -327,9 +327,20 @@ def audit(
     )
 
 
+def kb_audit(kb: KbDefined, action: Literal["define", "delete", "vacuum"], reason: str | None) -> KbChanged:
+    return KbChanged(
+        kb_id=kb.kb_id,
+        action=action,
+        below=kb.vacuumed_below if action == "vacuum" else None,
+        changed_at=kb.updated_at,
+        changed_by=kb.updated_by,
+        reason=reason,
+    )
+
+
 def partition_of(event: Event, *, job_partition: int | None, partitions: int) -> int:
-    """Where control writes an event: a job's facts go to the job's partition."""
-    if isinstance(event, KbDefined):
+    """Where control writes an event: a job's facts go to the job's partition, a knowledge base's to its own."""
+    if isinstance(event, KbDefined | KbChanged):
         return partition_for(event.kb_id, partitions)
     if job_partition is None:
         raise NotFound("the job has no partition")

@@ -56,8 +56,8 @@ class ControlClient:
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._parts, self._timeout_s = parts, timeout_s
 
-    def define(self, kb: str, definition: Json) -> Json:
-        return self._object("PUT", f"{API}/kb/{quote(kb)}", definition)
+    def define(self, kb: str, definition: Json, reason: str | None = None) -> Json:
+        return self._object("PUT", f"{API}/kb/{quote(kb)}{_because(reason)}", definition)
 
     def kb(self, kb: str) -> Json:
         return self._object("GET", f"{API}/kb/{quote(kb)}")
@@ -65,8 +65,8 @@ class ControlClient:
     def kbs(self) -> list[Json]:
         return _rows(self.call("GET", f"{API}/kb"), "kbs")
 
-    def delete(self, kb: str) -> Json:
-        return self._object("DELETE", f"{API}/kb/{quote(kb)}")
+    def delete(self, kb: str, reason: str | None = None) -> Json:
+        return self._object("DELETE", f"{API}/kb/{quote(kb)}{_because(reason)}")
 
     def start(self, kb: str, definition: Json | None = None, *, idempotency_key: str | None = None) -> Json:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
@@ -201,6 +201,10 @@ class ControlClient:
             ) from exc
         finally:
             connection.close()
+
+
+def _because(reason: str | None) -> str:
+    return "" if reason is None else f"?{urlencode({'reason': reason})}"
 
 
 def _parsed(url: str) -> SplitResult:

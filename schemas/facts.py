@@ -33,6 +33,26 @@ class CommandIssued(_JobFact, frozen=True, kw_only=True):
     idempotency_key: str | None = None
 
 
+class KbChanged(Event, frozen=True, kw_only=True):
+    """Audit of what control did to a knowledge base itself; written in the transaction of its record on `kbs`.
+
+    `below`: the floor that a vacuum raised.
+    """
+
+    TYPE: ClassVar[str] = "kb_changed"
+    TOPIC: ClassVar[str] = "events"
+
+    kb_id: str
+    action: Literal["define", "delete", "vacuum"]
+    below: Int64 | None = None
+    changed_at: str
+    changed_by: str
+    reason: str | None = None
+
+    def key(self) -> str:
+        return self.kb_id
+
+
 class CommandRefused(Event, frozen=True, kw_only=True):
     """A record on `commands` that is no valid successor; it has no effect."""
 

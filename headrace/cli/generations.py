@@ -39,10 +39,13 @@ def generations(app: App, kb: str, as_json: bool) -> None:
 @click.argument("kb")
 @click.option("--keep", type=click.IntRange(1), help="So many published generations stay searchable.  [default: 1]")
 @click.option("--below", type=click.IntRange(1), help="Generations below this one go.")
+@click.option("--reason", help="Why; stands in the audit trail.")
 @click.option("--yes", "-y", is_flag=True, help="Don't ask.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 @pass_app
-def vacuum(app: App, kb: str, keep: int | None, below: int | None, yes: bool, as_json: bool) -> None:
+def vacuum(
+    app: App, kb: str, keep: int | None, below: int | None, reason: str | None, yes: bool, as_json: bool
+) -> None:
     """Delete what only old generations of KB show. They can't be searched or gone back to after that."""
     if keep is not None and below is not None:
         raise click.UsageError("give --keep or --below, not both")
@@ -51,7 +54,7 @@ def vacuum(app: App, kb: str, keep: int | None, below: int | None, yes: bool, as
             f"generations below {below}" if below is not None else f"all but the last {keep or 1} published generations"
         )
         click.confirm(f"Vacuum {what} of {kb} for good?", abort=True, err=True)
-    answer = app.client.command(kb, "vacuum", keep=keep, below=below)
+    answer = app.client.command(kb, "vacuum", reason, keep=keep, below=below)
     if as_json:
         print_json(answer)
     else:

@@ -57,9 +57,10 @@ def show(app: App, name: str) -> None:
 @kb.command()
 @click.argument("name")
 @click.argument("file", type=click.File("r"))
+@click.option("--reason", help="Why; stands in the audit trail.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 @pass_app
-def define(app: App, name: str, file: TextIO, as_json: bool) -> None:
+def define(app: App, name: str, file: TextIO, reason: str | None, as_json: bool) -> None:
     """Define NAME, or define it anew, from a JSON FILE (- reads stdin). Starts nothing.
 
     \b
@@ -67,7 +68,7 @@ def define(app: App, name: str, file: TextIO, as_json: bool) -> None:
       echo '{"source": {"urls": ["https://example.org/docs/"]}}' | headrace kb define docs -
       headrace ingest --kb docs
     """
-    answer = app.client.define(name, _definition(file))
+    answer = app.client.define(name, _definition(file), reason)
     if as_json:
         print_json(answer)
     else:
@@ -76,13 +77,14 @@ def define(app: App, name: str, file: TextIO, as_json: bool) -> None:
 
 @kb.command()
 @click.argument("name")
+@click.option("--reason", help="Why; stands in the audit trail.")
 @click.option("--yes", "-y", is_flag=True, help="Don't ask.")
 @pass_app
-def delete(app: App, name: str, yes: bool) -> None:
+def delete(app: App, name: str, reason: str | None, yes: bool) -> None:
     """Drop NAME and everything that is indexed for it. Its history stays in the log."""
     if not yes:
         click.confirm(f"Delete the knowledge base {name} and all that is indexed for it?", abort=True, err=True)
-    app.client.delete(name)
+    app.client.delete(name, reason)
     app.out.print(f"{name} is deleted.")
 
 

@@ -160,8 +160,8 @@ def test_vacuum(run: Run, control: FakeControl) -> None:
     assert run("vacuum", "docs", "--keep", "2", "--below", "3").exit_code == 2
     assert run("vacuum", "docs", input="n\n").exit_code == 1
     assert control.requests("POST") == []
-    assert "below 2 are vacuumed" in run("vacuum", "docs", "--keep", "2", "--yes").stdout
-    assert control.requests("POST") == [("/api/ingestion/kb/docs/vacuum", {"keep": 2})]
+    assert "below 2 are vacuumed" in run("vacuum", "docs", "--keep", "2", "--reason", "full", "--yes").stdout
+    assert control.requests("POST") == [("/api/ingestion/kb/docs/vacuum", {"keep": 2, "reason": "full"})]
 
 
 @pytest.mark.parametrize(

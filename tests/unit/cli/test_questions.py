@@ -229,8 +229,8 @@ def test_kb_list_show_and_delete(run: Run, control: FakeControl) -> None:
     assert json.loads(run("kb", "show", "docs").stdout)["kb_id"] == "docs"
     assert run("kb", "delete", "docs", input="n\n").exit_code == 1
     assert not control.requests("DELETE")
-    assert run("kb", "delete", "docs", "--yes").exit_code == 0
-    assert control.requests("DELETE")
+    assert run("kb", "delete", "docs", "--yes", "--reason", "moved away").exit_code == 0
+    assert [path for path, _ in control.requests("DELETE")] == ["/api/ingestion/kb/docs?reason=moved+away"]
 
 
 def test_kb_define_from_stdin(run: Run, control: FakeControl) -> None:

@@ -29,6 +29,7 @@ class MemoryLog(Writer):
 
     def __init__(self) -> None:
         self.committed: list[Event] = []
+        self.transactions: list[list[Event]] = []
         self.refused: list[str] = []
         self.active: set[str] = set()
         self.between: Callable[[], Awaitable[None]] = nothing
@@ -41,7 +42,8 @@ class MemoryLog(Writer):
         return []
 
     async def commit(self, outgoing: Sequence[Outgoing]) -> list[Written]:
-        self.committed += [each.event for each in outgoing]
+        self.transactions.append([each.event for each in outgoing])
+        self.committed += self.transactions[-1]
         await self.between()
         return [self.told(each.event) for each in outgoing]
 

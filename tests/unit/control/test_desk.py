@@ -5,13 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from aiohttp.test_utils import TestClient, TestServer
 
 from control.engine import Engine
+from control.folds import Folder
 from control.http import application
 from headrace.settings import Settings
 from headrace.vectors import Tenancy
-from tests.unit.control.memory_log import MemoryLog
+from schemas.facts import KbChanged, Vacuumed
+from schemas.kb import Crawl, KbDefined
+from tests.unit.control.memory_log import DEFINITION, MemoryLog, nothing
+from tests.unit.control.test_folds import records
 from tests.unit.control.test_http import API
 
 
@@ -67,3 +72,48 @@ async def test_a_drop_that_fails_leaves_the_kb_free_to_begin_anew(tmp_path: Path
     failed = await asyncio.gather(log.desk.delete("docs", by="t", first=there, drop=broken), return_exceptions=True)
     assert isinstance(failed[0], RuntimeError) and log.kb().deleted
     assert (await log.started()).generation == 2
+
+
+async def test_what_is_done_to_a_kb_is_told_in_the_same_transaction() -> None:
+    log = MemoryLog()
+    other = msgspec.structs.replace(DEFINITION, crawl=Crawl(delay_s=1))
+    why: dict[str, Any] = {"by": "http", "reason": "because"}
+    await log.desk.define("docs", DEFINITION, **why)
+    await log.desk.define("docs", DEFINITION, **why)  # nothing changes
+    for definition in (DEFINITION, other):  # the second job redefines it
+        log.state(await log.desk.start("docs", definition, idempotency_key=None, **why), "published")
+    await log.desk.vacuum("docs", keep=1, below=None, **why)
+    await log.desk.vacuum("docs", keep=1, below=None, **why)
+    for _ in range(2):
+        await log.desk.delete("docs", first=nothing, drop=nothing, **why)
+    told = [[event for event in events if isinstance(event, KbChanged)] for events in log.transactions]
+    assert [[(each.action, each.below) for each in events] for events in told] == [
+        [("define", None)], [], [("define", None)], [("vacuum", 2)], [("delete", None)],
+    ]  # fmt: skip
+    for events in log.transactions:
+        (record,) = [event for event in events if isinstance(event, KbDefined)]
+        for audit in events:
+            if isinstance(audit, KbChanged):
+                assert (audit.changed_at, audit.changed_by) == (record.updated_at, record.updated_by)
+                assert (audit.key(), audit.reason) == ("docs", "because")
+
+
+async def test_a_kbs_trail_over_http(tmp_path: Path) -> None:
+    engine, log = Engine(replace(Settings.from_env({}), data_dir=tmp_path)), MemoryLog()
+    engine.unready, engine._books, engine._desk = None, log.books, log.desk
+    await log.published()
+    await log.published("other")
+    await log.desk.vacuum("docs", keep=1, below=None, by="http", reason="it is full")
+    told = [event for event in log.committed if event.TOPIC == "events"]
+    told.append(Vacuumed(kb_id="docs", below=1, objects_deleted=7, worker="w", vacuumed_at="t"))
+    file = engine.projection._file
+    await engine.projection.open()
+    await engine.projection._on_file(lambda: file.claim("log"))
+    await engine.projection._on_file(lambda: file.write(Folder({}).fold(records("events", 0, told))))
+    async with TestClient(TestServer(application(engine))) as client:
+        answer = await (await client.get(f"{API}/kb/docs/events?limit=2")).json()
+        rest = await (await client.get(f"{API}/kb/docs/events?after={answer['next_after']}")).json()
+        assert (await client.get(f"{API}/kb/nobody/events")).status == 404
+    shown = [(each["type"], each["value"].get("action")) for each in answer["events"] + rest["events"]]
+    assert shown == [("kb_changed", "define"), ("kb_changed", "vacuum"), ("vacuumed", None)]
+    await engine.stop()
