@@ -28,9 +28,9 @@ class Loss:
 
 
 def loss(before: Manifest, now: Manifest) -> Loss:
-    """By URL. A page that a narrowed scope leaves out has not vanished."""
+    """By URL. A page that a narrowed scope leaves out, or whose content stands at another URL, has not vanished."""
     with_content = {page.url for page in before.records() if page.chunks}
-    left_out = {page.url for page in now.records() if page.chunks or page.state == "out_of_scope"}
+    left_out = {page.url for page in now.records() if page.chunks or page.instead or page.state == "out_of_scope"}
     asked = [page for page in now.records() if page.attempt > 0]
     return Loss(
         before=len(with_content),

@@ -62,6 +62,7 @@ class CrawlAnswer(Answer, frozen=True, kw_only=True):
     pages_skipped: int = 0
     pages_unchanged: int = 0
     bytes_fetched: int = 0
+    left_out: dict[str, int] = {}
     reason: str | None = None
 
 

@@ -160,6 +160,7 @@ def crawl_answer(told: questions.Told) -> answers.CrawlAnswer:
         pages_skipped=counts.pages_skipped,
         pages_unchanged=counts.pages_unchanged,
         bytes_fetched=counts.bytes_fetched,
+        left_out=counts.left_out,
         reason=told.crawl.reason,
     )
 

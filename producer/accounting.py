@@ -2,8 +2,8 @@
 
 They are pages of base, and those that this generation recorded under an older scope. Where the frontier is empty, all
 that hangs together was seen, so what was not has lost its links and is gone. With these exceptions, which are kept with
-their chunks: what a limit cut off (of pages, of depth), and what is only reached from there by the links that are known
-of it.
+their chunks: what a limit cut off (of pages, of depth, a trap), and what is only reached from there by the links that
+are known of it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,25 +13,26 @@ import msgspec
 from producer.base import reachable
 from producer.frontier import Frontier
 from producer.scope import Scope
+from producer.traps import Traps
 from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.pages import PageRecord, PageState
 
 
 def accounts(
-    command: JobCommand, epoch: int, frontier: Frontier, scope: Scope, pages: Mapping[str, PageRecord]
+    command: JobCommand, epoch: int, frontier: Frontier, scope: Scope, traps: Traps, pages: Mapping[str, PageRecord]
 ) -> Iterator[PageRecord]:
     """A record for each of `pages`, none of which the crawl came to."""
     limit = None if frontier.emptied else "not reached within the page limit"
-    deep = {} if limit else _cut_off(frontier, scope, pages)
-    if any(page.links_truncated for page in deep.values()):
-        limit = "perhaps only linked by a page deeper than max_depth"
+    beyond = {} if limit else _cut_off(frontier, scope, pages)
+    if any(page.links_truncated for page in beyond.values()):
+        limit = "perhaps only linked by a page that a limit cut off"
     for url, page in pages.items():
         verdict = scope.verdict(url)
         if not verdict.inside:
             yield accounted(command, epoch, page, "out_of_scope", verdict.reason)
-        elif limit or url in deep:
-            yield _kept(command, epoch, page, limit or "deeper than max_depth")
+        elif limit or url in beyond:
+            yield _kept(command, epoch, page, limit or _cut_off_by(frontier, traps, url))
         else:
             yield accounted(command, epoch, page, "gone", "no page links to it any more")
 
@@ -48,6 +49,7 @@ def accounted(command: JobCommand, epoch: int, base: PageRecord, state: PageStat
         state=state,
         status=None,
         reason=reason,
+        instead=None,
         chunks=base.chunks if kept else (),
         links=base.links if kept else (),
         links_truncated=base.links_truncated and kept,
@@ -76,5 +78,11 @@ def _kept(command: JobCommand, epoch: int, page: PageRecord, reason: str) -> Pag
 
 def _cut_off(frontier: Frontier, scope: Scope, pages: Mapping[str, PageRecord]) -> dict[str, PageRecord]:
     inside = {url: page for url, page in pages.items() if scope.verdict(url).inside}
-    deep = reachable(inside, (url for url in inside if frontier.too_deep(url)))
-    return {url: inside[url] for url in deep}
+    beyond = reachable(inside, (url for url in inside if frontier.too_deep(url) or frontier.left_out(url)))
+    return {url: inside[url] for url in beyond}
+
+
+def _cut_off_by(frontier: Frontier, traps: Traps, url: str) -> str:
+    if frontier.left_out(url):
+        return traps.verdict(url).reason
+    return "deeper than max_depth" if frontier.too_deep(url) else "only linked by pages that a limit cut off"

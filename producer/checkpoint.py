@@ -5,8 +5,10 @@ the job stands in the log like any other; see `Manifest.late`.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -14,8 +16,12 @@ from headrace.kafka.follower import end_offset
 from headrace.settings import Settings
 from headrace.state.manifest import PageFold, fold_pages
 from producer.frontier import Entry, Frontier
+from producer.urls import path_of
 from schemas.identity import manifest_digest
 from schemas.pages import PageRecord
+
+MAX_COPIES: Final = 50
+"""Sites that name their start page as canonical everywhere exist; so do ten versions of a page, and print views."""
 
 
 @dataclass
@@ -51,6 +57,32 @@ class Manifest(PageFold):
         unread = (each.page for each in self.pages.values() if each.page.epoch < epoch and each.offset >= read_to)
         return list({page.url: page for page in (*unread, *self.stale(epoch).values())}.values())
 
+    def bereft(self) -> list[PageRecord]:
+        """Pages that were left out in favour of others which have no content to stand for theirs; of pages that name
+        each other, one. A URL that more than `MAX_COPIES` pages call canonical is not believed to stand for them."""
+        copies = [page for page in self.records() if page.instead is not None]
+        named = Counter(page.instead for page in copies if _is_copy_elsewhere(page))
+        return [
+            page
+            for page in copies
+            if (_is_copy_elsewhere(page) and named[page.instead] > MAX_COPIES) or not self._stood_for(page)
+        ]
+
+    def _stood_for(self, page: PageRecord) -> bool:
+        way: dict[str, PageRecord] = {}
+        at: PageRecord | None = page
+        while at is not None and at.url not in way:
+            way[at.url] = at
+            onward = at.instead or (at.links[0] if at.state == "redirected" and at.links else None)
+            if onward is None:
+                return bool(at.chunks) and page.content_hash in (None, at.content_hash)
+            at = self.pages[onward].page if onward in self.pages else None
+        if at is None:
+            return False
+        urls = list(way)
+        circle = [way[url] for url in urls[urls.index(at.url) :] if way[url].instead is not None]
+        return page is not min(circle, key=lambda each: (each.depth, each.url), default=page)
+
     def digest(self) -> str:
         return manifest_digest(self.named())
 
@@ -81,6 +113,11 @@ class Checkpoint:
         manifests = [Manifest(each, end=end) for each in generations]
         await fold_pages(self._settings, self._kb_id, self._partition, end, manifests)
         return manifests
+
+
+def _is_copy_elsewhere(page: PageRecord) -> bool:
+    """By its own word, and not a variant by its query: of those there may be any number."""
+    return page.instead is not None and page.content_hash is None and path_of(page.instead) != path_of(page.url)
 
 
 def _interned(page: PageRecord) -> PageRecord:

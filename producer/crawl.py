@@ -12,7 +12,8 @@
    digest are of what stands there, not of what is remembered. Pages that an earlier owner recorded after 2, or whose
    chunks it wrote after 1, are visited, whatever the limit (back to 3). This epoch ends without a `crawl_end` where a
    page has no record any more (a tombstone: its chunks were lost), so that another begins; or where a newer owner has
-   recorded pages.
+   recorded pages. Pages that were left out in favour of others (a canonical URL, the same content) which came to
+   nothing are visited as well, for what they are themselves.
 6. `crawl_end`, once.
 A crash after 1, or between two steps up to 5: the next owner's epoch begins, and the records say what is left to do.
 Those of step 4 do not count as visited: step 4 of the next epoch writes them again. After 6, before anyone is told: the
@@ -30,11 +31,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from headrace.state.manifest import BREATH
 from producer.accounting import accounts
 from producer.base import Ground, base_pages, own_pages
 from producer.checkpoint import Checkpoint, Manifest, links_of, mark_visited
 from producer.client import Client
+from producer.duplicates import MIN_TEXT_CHARS, Holders
 from producer.fetch import Fetcher
 from producer.frontier import Entry, Frontier
 from producer.ledger import Ledger, describing
@@ -42,7 +46,8 @@ from producer.publication import Publication
 from producer.scope import ScopeError
 from producer.tally import Tally
 from producer.tools import Tools
-from producer.visit import Visitor
+from producer.traps import Traps
+from producer.visit import Visit, Visitor
 from schemas.chunks import CrawlBegin, CrawlEnd
 from schemas.codec import now
 from schemas.commands import JobCommand
@@ -77,6 +82,7 @@ class Crawl:
         self._pages_partition = partition_for(command.kb_id, tools.pages_partitions)
         self._checkpoint = Checkpoint(tools.settings, command.kb_id, self._pages_partition)
         self._frontier = Frontier(command.definition.source.max_depth, directory=tools.settings.data_dir / "spill")
+        self._traps, self._holders = Traps(), Holders()
         self._tally = Tally(command.generation)
         self._known: dict[str, PageRecord] = {}
         """From before: pages of base, and on top of them those of this generation under an older scope."""
@@ -119,7 +125,7 @@ class Crawl:
 
     @property
     def counts(self) -> CrawlCounts:
-        return self._tally.counts(len(self._frontier) + len(self._in_flight))
+        return self._tally.counts(len(self._frontier) + len(self._in_flight), self._traps.left_out)
 
     def halt(self) -> None:
         """No further request is made; `run` returns None when pages under way are recorded. Cancel it to be quicker."""
@@ -206,10 +212,13 @@ class Crawl:
         self._outdated = {url: page for url, page in outdated.items() if url not in stale}
         for manifest in older:
             self._known.update(base_pages(command, ground, manifest))
+        self._holders.expect(self._known.values())
         self._known.update(own_pages(self._outdated))
         for page in mark_visited(self._frontier, own, self._begun or 0, command.scope_revision):
             self._tally.add(page)
             self._unread |= page.state == "failed"
+            self._traps.count(page.url)
+            self._holders.recorded(page, base=self._known.get(page.url))
         for seed in visitor.scope.seeds:
             self._frontier.add(Entry(seed, 0))
         await self._follow_recorded(visitor, (page for page in own.visited() if page.url not in outdated))
@@ -242,12 +251,24 @@ class Crawl:
                 log.warning("job %s: pages have no record any more; beginning anew", self._command.job_id)
                 return None
             late = manifest.late(publication.epoch, self._read_to)
-            if not late:
+            bereft = [] if late else manifest.bereft()
+            if not late and not bereft:
                 return manifest
-            log.warning("job %s: an earlier owner recorded %d pages late", self._command.job_id, len(late))
+            if late:
+                log.warning("job %s: an earlier owner recorded %d pages late", self._command.job_id, len(late))
             self._read_to = manifest.end
             for page in late:
                 self._frontier.readmit(Entry(page.url, page.depth, page.discovered_from))
+            for page in bereft:
+                self._visit_itself(page)
+
+    def _visit_itself(self, page: PageRecord) -> None:
+        """Again, and not in favour of another; of several with the same content, the first is taken."""
+        self._tally.take_back(page)
+        as_it_is = page.content_hash is None
+        if not as_it_is:
+            self._holders.forget(page.content_hash)
+        self._frontier.readmit(Entry(page.url, page.depth, page.discovered_from, as_it_is=as_it_is))
 
     def _complete(self, manifest: Manifest) -> bool:
         """Whether every page that this epoch knows to have a record has one."""
@@ -282,13 +303,28 @@ class Crawl:
         visit = await visitor.visit(entry)
         if visit.content is not None:
             self._tools.metrics.read(visit.content)
+        visit, known = self._unless_held(visit), self._known.get(entry.url)
         with self._tools.metrics.publish_seconds.time():
-            page = await publication.publish(visit, self._known.get(entry.url))
+            page = await publication.publish(visit, known)
+        self._holders.recorded(page, visit, known)
         self._note(page)
         self._unread |= visit.unread
         if page.state == "kept" and page.links_truncated:
             self._frontier.overflowed = True
         self._add_inside(visitor, links_of(page, visit.links, entry.hops))
+
+    def _unless_held(self, visit: Visit) -> Visit:
+        """Left out where another page holds the same content."""
+        content, url = visit.content, visit.entry.url
+        if content is None or content.text_chars < MIN_TEXT_CHARS:
+            return visit
+        holder = self._holders.claim(content.content_hash, url)
+        if holder is None:
+            return visit
+        reason, same = f"same content as {holder}", content.content_hash
+        return msgspec.structs.replace(
+            visit, state="skipped", reason=reason, instead=holder, content_hash=same, content=None
+        )
 
     def _note(self, page: PageRecord) -> None:
         self._frontier.mark_visited(page.url)
@@ -298,8 +334,12 @@ class Crawl:
 
     def _add_inside(self, visitor: Visitor, entries: Iterable[Entry]) -> None:
         for entry in entries:
-            if visitor.inside(entry.url):
-                self._frontier.add(entry)
+            if not visitor.inside(entry.url) or self._frontier.seen(entry.url):
+                continue
+            if (trap := self._traps.trap(entry.url)) is not None:
+                self._traps.left_out[trap.kind] += self._frontier.leave_out(entry.url)
+            elif self._frontier.add(entry):
+                self._traps.count(entry.url)
 
     def _add_unseen(self, visitor: Visitor) -> bool:
         """Puts what was known before and was not come to into the frontier; whether there is any."""
@@ -310,7 +350,7 @@ class Crawl:
         """Step 4."""
         known = self._known | {url: page for url, page in self._outdated.items() if url not in self._known}
         unseen = {url: page for url, page in known.items() if not self._frontier.visited(url)}
-        records = accounts(self._command, self.epoch, self._frontier, visitor.scope, unseen)
+        records = accounts(self._command, self.epoch, self._frontier, visitor.scope, self._traps, unseen)
         while some := list(itertools.islice(records, ACCOUNTED_AT_ONCE)):
             await asyncio.gather(*map(publication.record, some))
 
@@ -334,7 +374,7 @@ class Crawl:
         )
         await self._tools.publisher.send(event, partition=command.partition)
         log.info("job %s: %d pages, %s", command.job_id, event.pages, failure or f"{event.errors} errors")
-        return Ending(publication.epoch, self._tally.counts(queued=0), failure)
+        return Ending(publication.epoch, self._tally.counts(0, self._traps.left_out), failure)
 
     async def _end_refused(self, publication: Publication, failure: str) -> Ending:
         (manifest,) = await self._checkpoint.read(self._command.generation)

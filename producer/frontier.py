@@ -22,16 +22,20 @@ BLOCK: Final = 2_000
 MAX_HOPS: Final = 10
 """Redirects in a row. RFC 9110, 15.4 leaves the number open; browsers take 20, crawlers 5 to 10."""
 
-_SEEN, _VISITED, _TOO_DEEP = 1, 2, 4
+_SEEN, _VISITED, _TOO_DEEP, _LEFT_OUT = 1, 2, 4, 8
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """A page to visit. `depth`: links from a start URL; a redirect's target keeps its depth and counts `hops`."""
+    """A page to visit. `depth`: links from a start URL; a redirect's target keeps its depth and counts `hops`.
+
+    `as_it_is`: what it names as its canonical URL has come to nothing; its own content counts.
+    """
 
     url: str
     depth: int
     discovered_from: str | None = None
     hops: int = 0
+    as_it_is: bool = False
 
     @property
     def priority(self) -> int:
@@ -134,6 +138,20 @@ class Frontier:
     def too_deep(self, url: str) -> bool:
         """Whether a link to it lay deeper than allowed; it may have been visited by another one."""
         return bool(self._known.get(url) & _TOO_DEEP)
+
+    def leave_out(self, url: str) -> bool:
+        """Marks what a link leads to and no visit will; whether it was not marked so before."""
+        if self._known.get(url) & _LEFT_OUT:
+            return False
+        if len(self._known) >= self._capacity:
+            self.overflowed = True
+            return False
+        self._known.mark(url, _LEFT_OUT)
+        return True
+
+    def left_out(self, url: str) -> bool:
+        """Whether a link to it was left out; it may have been visited by another way."""
+        return bool(self._known.get(url) & _LEFT_OUT)
 
     def all_among(self, urls: Iterable[str]) -> bool:
         """Whether everything visited is among `urls`, which are distinct."""

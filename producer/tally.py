@@ -1,5 +1,6 @@
 """A generation's pages in numbers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.facts import CrawlCounts
@@ -21,18 +22,25 @@ class Tally:
     bytes: int = 0
 
     def add(self, page: PageRecord) -> None:
+        self._count(page, 1)
+
+    def take_back(self, page: PageRecord) -> None:
+        """A page that was added is visited again."""
+        self._count(page, -1)
+
+    def _count(self, page: PageRecord, times: int) -> None:
         erred = is_error(page)
         read = page.state in ("fetched", "unchanged")
-        self.recorded += 1
-        self.crawled += read
-        self.unchanged += page.state == "unchanged"
-        self.failed += erred
-        self.skipped += page.state == "skipped"
-        self.against_limit += read or erred or (page.state == "skipped" and page.status is not None)
-        self.chunks += sum(ref.born == self.generation for ref in page.chunks)
-        self.bytes += page.bytes
+        self.recorded += times
+        self.crawled += times * read
+        self.unchanged += times * (page.state == "unchanged")
+        self.failed += times * erred
+        self.skipped += times * (page.state == "skipped")
+        self.against_limit += times * (read or erred or (page.state == "skipped" and page.status is not None))
+        self.chunks += times * sum(ref.born == self.generation for ref in page.chunks)
+        self.bytes += times * page.bytes
 
-    def counts(self, queued: int) -> CrawlCounts:
+    def counts(self, queued: int, left_out: Mapping[str, int]) -> CrawlCounts:
         return CrawlCounts(
             pages_crawled=self.crawled,
             pages_queued=queued,
@@ -41,4 +49,5 @@ class Tally:
             pages_unchanged=self.unchanged,
             chunks_published=self.chunks,
             bytes_fetched=self.bytes,
+            left_out=dict(left_out),
         )

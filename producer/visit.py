@@ -36,6 +36,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     """What a page came to, before anything of it is published.
 
     `content` is set for a page that was read; `links` are in scope, and all of base's where base's content stays.
+    `instead`: the URL whose content stands for this page's, which is left out; see `PageRecord`.
+    `content_hash` is that of what was left out as the same.
     `unread`: it could not be read, and nothing is known from before: what it links to is anyone's guess.
     """
 
@@ -47,6 +49,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     result: FetchResult | None = None
     content: PageOutput | None = None
     links: tuple[str, ...] = ()
+    instead: str | None = None
+    content_hash: str | None = None
     unread: bool = False
 
 
@@ -141,7 +145,7 @@ class Visitor:
 
     async def _judge(self, entry: Entry, attempt: int, result: FetchResult) -> Visit:
         if result.redirect_to is not None:
-            return self._redirected(entry, attempt, result, result.redirect_to)
+            return self._redirected(entry, attempt, result, result.redirect_to, "redirects")
         known = self._base.get(entry.url)
         if result.status == 304 and known is not None and any(_validators(known)):
             return self._from_base(entry, attempt, "unchanged", known, result=result)
@@ -153,11 +157,11 @@ class Visitor:
             return self._troubled(entry, attempt, _Trouble(f"status {result.status}", result.status))
         return await self._read(entry, attempt, result)
 
-    def _redirected(self, entry: Entry, attempt: int, result: FetchResult, target: str) -> Visit:
+    def _redirected(self, entry: Entry, attempt: int, result: FetchResult, target: str, how: str) -> Visit:
         verdict = self.scope.verdict(target)
         if verdict.inside and entry.hops >= MAX_HOPS:
             return self._troubled(entry, attempt, _Trouble(f"more than {MAX_HOPS} redirects in a row", result.status))
-        reason = f"redirects to {target}" + ("" if verdict.inside else f", which is out of scope: {verdict.reason}")
+        reason = f"{how} to {target}" + ("" if verdict.inside else f", which is out of scope: {verdict.reason}")
         links = (target,) if verdict.inside else ()
         return Visit(entry=entry, attempt=attempt, state="redirected", status=result.status, reason=reason, links=links)
 
@@ -181,17 +185,28 @@ class Visitor:
             return self._troubled(
                 entry, attempt, _Trouble(content.failure, result.status, state="skipped", limited=True)
             )
-        reason = content.failure or ("noindex" if content.noindex else None)
+        if content.refresh_to is not None:
+            return self._redirected(entry, attempt, result, content.refresh_to, "sends its readers on")
+        instead = None if content.failure or content.noindex else self._canonical(entry, content)
+        reason = content.failure or ("noindex" if content.noindex else instead and f"canonical is {instead}")
         return Visit(
             entry=entry,
             attempt=attempt,
             state="skipped" if reason else "fetched",
             status=result.status,
             reason=reason,
+            instead=instead,
             result=msgspec.structs.replace(result, body=b""),
             content=None if reason else content,
-            links=() if content.nofollow else self._in_scope(content.links),
+            links=tuple(filter(None, (instead,))) if content.nofollow else self._in_scope(content.links),
         )
+
+    def _canonical(self, entry: Entry, content: PageOutput) -> str | None:
+        """The other page in scope that this one is a copy of, as it says."""
+        target = content.canonical_url
+        if target is None or target == entry.url or entry.as_it_is:
+            return None
+        return target if self.inside(target) else None
 
     def _troubled(self, entry: Entry, attempt: int, trouble: _Trouble) -> Visit:
         known = self._base.get(entry.url)

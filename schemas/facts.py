@@ -73,6 +73,7 @@ class CrawlCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     pages_crawled: content was read (fetched or unchanged). pages_failed: an error, with or without a base to keep.
     chunks_published: chunks of recorded pages that this generation wrote, not those kept from base.
+    left_out: URLs that were linked and are not visited, by kind of trap; of this epoch.
     """
 
     pages_crawled: Int64 = 0
@@ -82,6 +83,7 @@ class CrawlCounts(msgspec.Struct, frozen=True, kw_only=True):
     pages_unchanged: Int64 = 0
     chunks_published: Int64 = 0
     bytes_fetched: Int64 = 0
+    left_out: dict[str, Int64] = {}
 
 
 class CrawlReport(_JobFact, frozen=True, kw_only=True):
