@@ -160,7 +160,7 @@ def crawl_answer(told: questions.Told) -> answers.CrawlAnswer:
         pages_skipped=counts.pages_skipped,
         pages_unchanged=counts.pages_unchanged,
         bytes_fetched=counts.bytes_fetched,
-        left_out=counts.left_out,
+        left_out={each.kind: each.urls for each in counts.left_out},
         reason=told.crawl.reason,
     )
 

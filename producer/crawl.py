@@ -4,6 +4,7 @@
 2. The KB's partition of `pages` is read to its end: pages of this generation with a record are not visited again, their
    links make the frontier; pages of base are known with their chunks and validators (`base`), and so are pages that
    this generation recorded under an older scope, which are visited again where the scope of now finds them.
+   What sitemaps name is added by each owner anew.
 3. Pages are visited and published (`publication`) until the frontier is empty or the page limit is reached. Where a
    page could not be read and nothing is known of what it links to, pages of base that were not come to may hang below
    it: they are asked for themselves.
@@ -60,6 +61,8 @@ log = logging.getLogger(__name__)
 PAGES_IN_FLIGHT: Final = 32
 """Pages of one job between frontier and record: keeps two cores busy at 100 ms a request, and bounds what is done
 twice after a crash, and memory to 32 bodies of 10 MB at worst."""
+ENOUGH: Final = 2
+"""Times as many URLs as there may be pages are read from sitemaps: some will be redirects or copies."""
 REPORT_S: Final = 1.0
 ACCOUNTED_AT_ONCE: Final = 500
 """Records of base handed over before their delivery reports are waited for: about 5 MB."""
@@ -89,7 +92,9 @@ class Crawl:
         self._outdated: dict[str, PageRecord] = {}
         self._in_flight: dict[asyncio.Task[None], Entry] = {}
         self._unread = False
-        """Whether a page's links are not known, neither from now nor from before."""
+        """Whether a page's links are not known, neither from now nor from before, or what a sitemap names."""
+        self._unnamed = False
+        """Whether a sitemap could not be read to its end: the frontier does not count as emptied."""
         self._publication: Publication | None = None
         self._visitor: Visitor | None = None
         self._ledger: Ledger | None = None
@@ -156,6 +161,7 @@ class Crawl:
         self._ledger.start()
         try:
             await visitor.start()
+            await self._read_sitemaps(visitor)
             manifest = await self._crawl(visitor, publication)
         finally:
             self.cut_off = any(not task.done() for task in self._in_flight)
@@ -163,6 +169,19 @@ class Crawl:
             await visitor.stop()
             await self._ledger.stop()
         return await self._end(publication, manifest, manifest.failure()) if manifest else None
+
+    async def _read_sitemaps(self, visitor: Visitor) -> None:
+        """Into the frontier, before all links. No trap is looked for in what the site itself names."""
+        source = self._command.definition.source
+        if not source.sitemaps:
+            return
+        async for found in visitor.sitemaps(ENOUGH * source.max_pages):
+            if self._halting:
+                return
+            for url in found.urls:
+                self._frontier.add(Entry(url, 1, found.sitemap, named=True))
+            self._unread |= found.unread
+            self._unnamed |= found.unread
 
     async def look(self) -> None:
         """Instead of `run`: makes `counts` and `epoch` those of the log, for a job that is not to go on now."""
@@ -366,7 +385,7 @@ class Crawl:
             pages_partition=self._pages_partition,
             pages_end_offset=manifest.end,
             digest=await asyncio.to_thread(manifest.digest),
-            frontier_emptied=self._frontier.emptied,
+            frontier_emptied=self._frontier.emptied and not self._unnamed,
             errors=manifest.errors,
             scope_revision=command.scope_revision,
             failure=failure,

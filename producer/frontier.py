@@ -28,7 +28,7 @@ _SEEN, _VISITED, _TOO_DEEP, _LEFT_OUT = 1, 2, 4, 8
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """A page to visit. `depth`: links from a start URL; a redirect's target keeps its depth and counts `hops`.
 
-    `as_it_is`: what it names as its canonical URL has come to nothing; its own content counts.
+    `as_it_is`: what it names as its canonical URL has come to nothing; its own content counts. `named`: by a sitemap.
     """
 
     url: str
@@ -36,11 +36,12 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     discovered_from: str | None = None
     hops: int = 0
     as_it_is: bool = False
+    named: bool = False
 
     @property
     def priority(self) -> int:
-        """Lower ones are visited first."""
-        return self.depth
+        """Lower ones are visited first: what the site itself names, then what is near."""
+        return 0 if self.named else self.depth
 
 
 class Frontier:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from schemas.facts import CrawlCounts
+from schemas.facts import CrawlCounts, LeftOut
 from schemas.pages import PageRecord, is_error
 
 
@@ -49,5 +49,5 @@ class Tally:
             pages_unchanged=self.unchanged,
             chunks_published=self.chunks,
             bytes_fetched=self.bytes,
-            left_out=dict(left_out),
+            left_out=tuple(LeftOut(kind=kind, urls=urls) for kind, urls in left_out.items() if urls),
         )

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +15,7 @@ from producer.fetch import FetchError, FetchResult
 from producer.frontier import MAX_HOPS, Entry
 from producer.robots import RobotsCache
 from producer.scope import Scope
+from producer.sitemaps import Found, Sitemaps
 from producer.work import ContentPool, PageInput, PageOutput
 from schemas.kb import Chunking, Definition
 from schemas.pages import PageRecord, PageState
@@ -96,6 +97,11 @@ class Visitor:
     async def stop(self) -> None:
         await self._robots.forsake(self._client)
         await self._client.stop()
+
+    def sitemaps(self, enough: int) -> AsyncIterator[Found]:
+        """What the sitemaps of the start URLs' hosts name within the scope; `enough` URLs will do."""
+        robots = self._robots if self._respects_robots else None
+        return Sitemaps(self._client, robots, self.inside, enough).read(self.scope.seeds)
 
     async def visit(self, entry: Entry) -> Visit:
         """Never raises for what the site does; ends after three attempts, or eight that the host refuses."""

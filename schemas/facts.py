@@ -68,12 +68,19 @@ class CommandRefused(Event, frozen=True, kw_only=True):
         return self.record_key
 
 
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """URLs that were linked and are not visited, of one kind of trap."""
+
+    kind: str
+    urls: Int64
+
+
 class CrawlCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Pages by what became of them in this generation so far, over all its epochs.
 
     pages_crawled: content was read (fetched or unchanged). pages_failed: an error, with or without a base to keep.
     chunks_published: chunks of recorded pages that this generation wrote, not those kept from base.
-    left_out: URLs that were linked and are not visited, by kind of trap; of this epoch.
+    left_out: as this epoch has found so far.
     """
 
     pages_crawled: Int64 = 0
@@ -83,7 +90,7 @@ class CrawlCounts(msgspec.Struct, frozen=True, kw_only=True):
     pages_unchanged: Int64 = 0
     chunks_published: Int64 = 0
     bytes_fetched: Int64 = 0
-    left_out: dict[str, Int64] = {}
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class CrawlReport(_JobFact, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ class InvalidDefinition(ValueError):
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """Where pages come from. `include` and `exclude` are URL path globs."""
+    """Where pages come from. `include` and `exclude` are URL path globs; `sitemaps` whether the site's are read."""
 
     type: Literal["web"] = "web"
     urls: tuple[str, ...]
@@ -29,6 +29,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     max_pages: Int64 = 10_000
     max_depth: Int64 | None = None
     allow_addresses: tuple[str, ...] = ()
+    sitemaps: bool = True
 
 
 class Crawl(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from headrace.client import ACTIVE, Json
 @click.option("--exclude", multiple=True, metavar="GLOB", help="No URL paths that fit. Repeatable.")
 @click.option("--max-pages", type=click.IntRange(1), help="Stop after so many pages.  [default: 10000]")
 @click.option("--max-depth", type=click.IntRange(0), help="Follow links so far from the start.  [default: no limit]")
+@click.option("--no-sitemaps", is_flag=True, help="Find pages by links alone.")
 @click.option(
     "--delay", "delay_s", type=click.FloatRange(0), help="Seconds between two requests to a host.  [default: 0]"
 )
@@ -59,6 +60,7 @@ def definition_of(
     exclude: tuple[str, ...],
     max_pages: int | None,
     max_depth: int | None,
+    no_sitemaps: bool,
     delay_s: float | None,
     embedding: str | None,
     allow_addresses: tuple[str, ...],
@@ -78,6 +80,7 @@ def definition_of(
         "max_pages": max_pages,
         "max_depth": max_depth,
         "allow_addresses": list(allow_addresses),
+        "sitemaps": False if no_sitemaps else None,
     }
     definition: Json = {"source": {field: value for field, value in source.items() if value not in (None, [])}}
     if delay_s is not None:

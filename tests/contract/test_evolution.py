@@ -56,7 +56,7 @@ class TestOlderShapes:
         topic = next(event.TOPIC for event in EVENT_TYPES if ce_type(path).startswith(f"headrace.{event.TYPE}.v"))
         event = decode(topic, [("ce_type", ce_type(path).encode())], path.read_bytes())
         if event.ce_type() == ce_type(path):
-            assert json.loads(path.read_bytes()).items() <= json.loads(encode(event)).items()
+            assert holds(json.loads(encode(event)), json.loads(path.read_bytes()))
 
     @pytest.mark.parametrize("path", [path for path in OLDER if ce_type(path) in CURRENT], ids=lambda path: path.name)
     def test_todays_schema_accepts_it(self, path: Path) -> None:
@@ -73,6 +73,15 @@ class TestOlderShapes:
         """Else it shows nothing, and is to be deleted."""
         older = (ROOT / "json" / "older" / path.name).read_text()
         assert older != generate.json_schema(CURRENT[ce_type(path)]) if ce_type(path) in CURRENT else True
+
+
+def holds(value: Any, older: Any) -> bool:
+    """Whether all that stands in `older` stands in `value`, to which fields may have joined anywhere."""
+    if isinstance(older, dict):
+        return isinstance(value, dict) and all(name in value and holds(value[name], older[name]) for name in older)
+    if isinstance(older, list):
+        return isinstance(value, list) and len(value) == len(older) and all(map(holds, value, older))
+    return bool(value == older)
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=9)

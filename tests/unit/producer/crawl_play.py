@@ -15,7 +15,7 @@ from producer.metrics import Metrics
 from producer.report import Reports
 from producer.tools import Tools
 from producer.work import ContentPool, PageInput, PageOutput, process_page
-from schemas.chunks import Chunk
+from schemas.chunks import Chunk, CrawlEnd
 from schemas.commands import JobCommand
 from schemas.events import Event, Place
 from schemas.kb import Definition, Source, resolve
@@ -103,6 +103,10 @@ class Play:
         """Of the newest generation, by path and query."""
         records = self.log.manifest(self.generation).records()
         return {"/" + page.url.split("/", 3)[3]: page for page in records}
+
+    @property
+    def end(self) -> CrawlEnd:
+        return [event for event in self.log.events if isinstance(event, CrawlEnd)][-1]
 
     @property
     def states(self) -> dict[str, str]:

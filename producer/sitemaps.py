@@ -1,0 +1,146 @@
+"""The sitemaps of a crawl's hosts: those that robots.txt names, and `/sitemap.xml`; indices of them as well.
+
+They are asked for as pages are: by the same client, by robots.txt, the address rules and the host's pace. What they say
+of the time of a change decides the order within a file, newest first, so that a limit of pages cuts off the oldest; it
+never saves a request: dates of sitemaps are often wrong, and validators are not.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from producer.client import Client
+from producer.content.sitemap import MAX_BYTES, Named, NotASitemap, SitemapFile, read_sitemap
+from producer.fetch import FetchError, FetchResult
+from producer.robots import RobotsCache
+from producer.urls import UrlError, canonical, host_key, origin
+
+log = logging.getLogger(__name__)
+
+MAX_FILES: Final = 500
+MAX_LEVELS: Final = 3
+"""Indices in indices. The protocol knows one level; some sites have two."""
+MAX_REDIRECTS: Final = 5
+BACK_OFF_S: Final = (1.0, 4.0)
+_NOT_FOR_US: Final = frozenset({"address_forbidden", "bad_redirect"})
+_UNWELL: Final = frozenset({408, 425, 429})
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What one sitemap names. `unread`: there may be more, which could not be read now, or is beyond a limit."""
+
+    sitemap: str
+    urls: tuple[str, ...] = ()
+    unread: bool = False
+
+
+class _Unread(Exception):
+    """The file can't be had now; the message says why."""
+
+
+class _Absent(Exception):
+    """There is no such file, or it is not for us."""
+
+
+class Sitemaps:
+    """`read` once; `inside` judges canonical URLs, and whatever it refuses is left out.
+
+    `robots` is None where it isn't respected, and then its sitemaps aren't known. `enough`: URLs after which no further
+    file is read.
+    """
+
+    def __init__(
+        self, client: Client, robots: RobotsCache | None, inside: Callable[[str], bool], enough: int = 10_000_000
+    ) -> None:
+        self._client, self._robots, self._inside, self._enough = client, robots, inside, enough
+
+    async def read(self, seeds: Iterable[str]) -> AsyncIterator[Found]:
+        """One file after the other. Never raises for what the site does."""
+        sites = dict.fromkeys(map(origin, seeds))
+        waiting: deque[tuple[str, int]] = deque()
+        for site in sites:
+            waiting.extend((url, 1) for url in await self._first(site))
+        seen, files, count = {url for url, _ in waiting}, 0, 0
+        while waiting:
+            url, level = waiting.popleft()
+            files += 1
+            if files > MAX_FILES or count >= self._enough:
+                log.warning("%d sitemaps are left unread, from %s on", len(waiting) + 1, url)
+                yield Found(url, unread=True)
+                return
+            found, further = await self._read(url)
+            count += len(found.urls)
+            yield msgspec.structs.replace(found, unread=found.unread or bool(further and level >= MAX_LEVELS))
+            fresh = [each.url for each in further if each.url not in seen and level < MAX_LEVELS]
+            seen.update(fresh)
+            waiting.extend((each, level + 1) for each in fresh)
+
+    async def _first(self, site: str) -> list[str]:
+        named: list[str] = []
+        if self._robots is not None:
+            file = await self._robots.file(site + "/", self._client)
+            named = file.sitemaps()
+        urls: dict[str, None] = {}
+        for each in (*named, "/sitemap.xml"):
+            try:
+                urls[canonical(each, site + "/")] = None
+            except UrlError:
+                continue
+        return list(urls)
+
+    async def _read(self, url: str) -> tuple[Found, list[Named]]:
+        try:
+            result = await self._fetch(url)
+            file = await asyncio.to_thread(read_sitemap, result.body, result.url)
+        except _Unread as exc:
+            log.warning("the sitemap %s can't be read now: %s", url, exc)
+            return Found(url, unread=True), []
+        except (_Absent, NotASitemap) as exc:
+            log.info("no sitemap at %s: %s", url, exc)
+            return Found(url), []
+        return self._judged(url, result.url, file)
+
+    def _judged(self, url: str, place: str, file: SitemapFile) -> tuple[Found, list[Named]]:
+        """Sitemaps of an index must be of its own host; pages only be in scope, since that is the stricter rule."""
+        urls = tuple(named.url for named in file.pages if self._inside(named.url))
+        log.info("sitemap %s: %d pages, %d of them in scope, %d sitemaps", url, len(file.pages), len(urls),
+                 len(file.sitemaps))  # fmt: skip
+        further = [named for named in file.sitemaps if host_key(named.url) == host_key(place)]
+        return Found(url, urls, unread=not file.whole), further
+
+    async def _fetch(self, url: str) -> FetchResult:
+        for _ in range(MAX_REDIRECTS + 1):
+            result = await self._ask(url)
+            if result.redirect_to is None:
+                return result
+            url = result.redirect_to
+        raise _Absent("it redirects too often")
+
+    async def _ask(self, url: str) -> FetchResult:
+        """An answer that is a file or a redirect. Tries three times."""
+        if self._robots is not None:
+            verdict = await self._robots.verdict(url, self._client)
+            if not verdict.allowed:
+                raise _Unread(verdict.reason) if verdict.unreadable else _Absent(verdict.reason)
+            self._client.share.set_crawl_delay(url, verdict.crawl_delay_s)
+        for attempt, pause_s in enumerate((*BACK_OFF_S, None), start=1):
+            try:
+                result = await self._client.get(url, "sitemap", attempt=attempt, max_bytes=MAX_BYTES, truncate=True)
+            except FetchError as error:
+                trouble: Exception = _Absent(str(error)) if error.kind in _NOT_FOR_US else _Unread(str(error))
+                if not error.transient or error.kind == "timeout":
+                    raise trouble from error  # a host that hangs would hold up the crawl's beginning three times
+            else:
+                if result.redirect_to is not None or 200 <= result.status < 300:
+                    return result
+                trouble = _Unread(f"status {result.status}")
+                if result.status < 500 and result.status not in _UNWELL:
+                    raise _Absent(f"status {result.status}")
+            if pause_s is None:
+                raise trouble
+            await asyncio.sleep(pause_s)
+        raise AssertionError("unreachable")

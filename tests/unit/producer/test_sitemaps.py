@@ -1,0 +1,295 @@
+"""Sitemap files, and crawls that go by them."""
+
+import gzip
+from collections.abc import AsyncIterator
+
+import pytest
+
+from producer.content import sitemap
+from producer.content.sitemap import NotASitemap, read_sitemap, seconds_of
+from producer.frontier import Entry, Frontier
+from tests.fakes.site import FakeSite
+from tests.fakes.site_behaviours import redirect, reset, status
+from tests.unit.producer.crawl_play import Play, article
+
+URL = "https://h.example/sitemap.xml"
+NS = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
+
+
+def urlset(*entries: str) -> str:
+    return f'<?xml version="1.0" encoding="UTF-8"?><urlset {NS}>{"".join(entries)}</urlset>'
+
+
+def entry(url: str, lastmod: str = "") -> str:
+    return f"<url><loc>{url}</loc>{f'<lastmod>{lastmod}</lastmod>' if lastmod else ''}</url>"
+
+
+def index(*urls: str) -> str:
+    return f"<sitemapindex {NS}>{''.join(f'<sitemap><loc>{url}</loc></sitemap>' for url in urls)}</sitemapindex>"
+
+
+def pages(body: str | bytes) -> list[str]:
+    data = body.encode() if isinstance(body, str) else body
+    return [named.url.removeprefix("https://h.example") for named in read_sitemap(data, URL).pages]
+
+
+class TestFile:
+    def test_newest_first_then_in_the_files_order(self) -> None:
+        dates = ("", "2024-05", "2026-01-02T10:00:00+02:00", "2026-01-02T09:00:00Z", "yesterday")
+        body = urlset(*(entry(f"/{n}", date) for n, date in enumerate(dates)))
+        assert pages(body) == ["/3", "/2", "/1", "/0", "/4"]
+
+    def test_urls_are_canonical_once_and_http(self) -> None:
+        urls = (
+            "  https://h.example/a#x\n",
+            "https://H.example/a?utm_source=x",
+            "mailto:a@h.example",
+            "",
+            "/b?x=1&amp;y",
+        )
+        assert pages(urlset(*map(entry, urls))) == ["/a", "/b?x=1&y"]
+
+    def test_images_are_no_pages_and_other_languages_are(self) -> None:
+        more = (
+            '<image:image xmlns:image="http://www.google.com/schemas/sitemap-image/1.1"><image:loc>/i.png</image:loc>'
+            '</image:image><xhtml:link xmlns:xhtml="http://www.w3.org/1999/xhtml" rel="alternate" hreflang="de" '
+            'href="/de/a"/>'
+        )
+        assert sorted(pages(urlset(f"<url>{more}<loc>/a</loc></url>"))) == ["/a", "/de/a"]
+
+    def test_an_index(self) -> None:
+        file = read_sitemap(index("https://h.example/s1.xml", "/s2.xml.gz").encode(), URL)
+        assert [named.url for named in file.sitemaps] == ["https://h.example/s1.xml", "https://h.example/s2.xml.gz"]
+        assert (file.pages, file.whole) == ([], True)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            "<rss><channel><link>/</link><item><title>A</title><link>/a</link><pubDate>Tue, 01 Sep 2026 00:00:00 GMT"
+            "</pubDate></item><item><guid>https://h.example/b</guid></item><item><guid>tag:7</guid></item></channel></rss>",
+            '<feed xmlns="http://www.w3.org/2005/Atom"><link href="/"/><entry><link rel="self" href="/x"/>'
+            '<link href="/a"/><updated>2026-09-01T00:00:00Z</updated></entry><entry><link rel="alternate" href="/b"/>'
+            "</entry></feed>",
+            '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns="http://purl.org/rss/1.0/">'
+            "<item><link>/a</link></item><item><link>/b</link></item></rdf:RDF>",
+            "https://h.example/a\nhttps://h.example/b\n\n",
+            "\ufeffhttps://h.example/a\r\nhttps://h.example/b",
+        ],
+        ids=["rss", "atom", "rdf", "text", "text with a mark"],
+    )
+    def test_feeds_and_text(self, body: str) -> None:
+        assert pages(body) == ["/a", "/b"]
+        assert pages(gzip.compress(body.encode())) == ["/a", "/b"]
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "iso-8859-1"])
+    def test_declared_encodings(self, encoding: str) -> None:
+        body = urlset(entry("https://h.example/ü")).replace("UTF-8", encoding)
+        assert pages(body.encode(encoding)) == ["/%C3%BC"]
+
+    @pytest.mark.parametrize(
+        ("body", "why"),
+        [
+            ("<!DOCTYPE html><html><body>Not found</body></html>", "declares a document type"),
+            ("<html><body>Not found</body></html>", "XML of the type html"),
+            (
+                '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><urlset><url><loc>/&b;</loc></url></urlset>',
+                "type",
+            ),
+            ('<!DOCTYPE urlset SYSTEM "file:///etc/passwd"><urlset/>', "declares a document type"),
+            ("<p>broken", "XML of the type p"),
+            ("<", "can't be read"),
+            ("Not found", "neither XML nor a list"),
+            ("", "neither XML nor a list"),
+            ("\x00\x01\x02", "neither XML nor a list"),
+        ],
+    )
+    def test_what_is_none(self, body: str, why: str) -> None:
+        with pytest.raises(NotASitemap, match=why):
+            read_sitemap(body.encode(), URL)
+
+    def test_an_undeclared_entity_ends_the_file_there(self) -> None:
+        file = read_sitemap(urlset(entry("/a"), entry("/&xxe;"), entry("/b")).encode(), URL)
+        assert ([named.url for named in file.pages], file.whole) == (["https://h.example/a"], False)
+
+    def test_what_is_cut_off_counts_up_to_there(self) -> None:
+        body = urlset(entry("/a"), entry("/b")).encode()
+        assert read_sitemap(body, URL).whole
+        file = read_sitemap(body[:-30], URL)
+        assert ([named.url[-2:] for named in file.pages], file.whole) == (["/a"], False)
+        squeezed = gzip.compress(body, 0)
+        assert not read_sitemap(squeezed[:-20], URL).whole
+
+    def test_limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sitemap, "MAX_URLS", 10)
+        many = urlset(*(entry(f"/{n}") for n in range(11)))
+        assert not read_sitemap(many.encode(), URL).whole
+        assert len(pages(many)) == 10
+        assert not read_sitemap("\n".join(f"https://h.example/{n}" for n in range(11)).encode(), URL).whole
+        assert not read_sitemap(("<urlset>" + "<a>" * 60).encode(), URL).whole
+        monkeypatch.setattr(sitemap, "MAX_BYTES", 100_000)
+        bomb = gzip.compress(urlset(entry("/a")).encode() + b" " * 10_000_000)
+        assert not read_sitemap(bomb, URL).whole
+        assert pages(urlset(f"<url><loc>/{'a' * 50_000}</loc></url>", entry("/b"))) == ["/b"]
+
+    @pytest.mark.parametrize(
+        ("moment", "expected"),
+        [
+            ("1970-01-02", 86_400), ("1970-02", 31 * 86_400), ("1971", 365 * 86_400), ("1970-01-01T00:01Z", 60),
+            ("1970-01-01T01:00:00.5+01:00", 0.5), ("Thu, 01 Jan 1970 00:00:10 GMT", 10), ("1970-13-01", 0), ("", 0),
+            ("soon", 0), ("0000-00-00", 0),
+        ],
+    )  # fmt: skip
+    def test_moments(self, moment: str, expected: float) -> None:
+        assert seconds_of(moment) == expected
+
+
+def test_what_sitemaps_name_comes_before_links() -> None:
+    frontier = Frontier()
+    for each in (Entry("deep", 2), Entry("near", 1), Entry("named", 1, named=True), Entry("start", 0)):
+        frontier.add(each)
+    order = [frontier.pop() for _ in range(4)]
+    assert [each.url for each in order if each] == ["named", "start", "near", "deep"]
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[FakeSite]:
+    async with FakeSite(pages=0) as site:
+        site.put("/docs/", article("start"))
+        yield site
+
+
+@pytest.fixture
+def play(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> Play:
+    monkeypatch.setattr("producer.sitemaps.BACK_OFF_S", (0.01, 0.01))
+    return Play(monkeypatch, site.url)
+
+
+def puts(site: FakeSite, *paths: str) -> None:
+    for path in paths:
+        site.put(path, article(f"the page {path}"))
+
+
+async def test_pages_that_only_a_sitemap_names_are_visited(site: FakeSite, play: Play) -> None:
+    puts(site, "/docs/hidden", "/docs/named", "/other/x")
+    site.robots = f"Sitemap: {site.root}/maps/index.xml\n"
+    site.put("/maps/index.xml", index("/maps/a.xml.gz", "http://elsewhere.example/b.xml"))
+    site.put(
+        "/maps/a.xml.gz", gzip.compress(urlset(entry("/docs/hidden"), entry("/other/x")).encode()), "application/gzip"
+    )
+    site.put("/sitemap.xml", urlset(entry("/docs/named")), "application/xml")
+    ending = await play.crawl()
+    assert play.states == {"/docs/": "fetched", "/docs/hidden": "fetched", "/docs/named": "fetched"}
+    hidden = play.pages["/docs/hidden"]
+    assert (hidden.discovered_from, hidden.depth) == (f"{site.root}/maps/a.xml.gz", 1)
+    assert site.requests["/other/x"] == 0
+    assert play.end.frontier_emptied
+    assert ending.counts.pages_crawled == 3
+
+
+async def test_sitemaps_can_be_left_alone(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    play = Play(monkeypatch, site.url, sitemaps=False)
+    puts(site, "/docs/named")
+    site.put("/sitemap.xml", urlset(entry("/docs/named")))
+    await play.crawl()
+    assert list(play.states) == ["/docs/"]
+    assert site.requests["/sitemap.xml"] == 0
+
+
+async def test_robots_txt_holds_for_sitemaps_too(site: FakeSite, play: Play) -> None:
+    puts(site, "/docs/named")
+    site.robots = "User-agent: *\nDisallow: /sitemap.xml\n"
+    site.put("/sitemap.xml", urlset(entry("/docs/named")))
+    await play.crawl()
+    assert site.requests["/sitemap.xml"] == 0
+    assert play.end.frontier_emptied
+
+
+async def test_a_sitemap_is_found_over_redirects_and_on_the_second_try(site: FakeSite, play: Play) -> None:
+    puts(site, "/docs/named")
+    site.behave("/sitemap.xml", redirect("/maps/real.xml"))
+    site.behave("/maps/real.xml", status(503), times=1)
+    site.put("/maps/real.xml", urlset(entry("/docs/named")))
+    await play.crawl()
+    assert play.states["/docs/named"] == "fetched"
+
+
+@pytest.mark.parametrize("answer", [status(404), status(403), redirect("/sitemap.xml")])
+async def test_a_site_without_a_sitemap_is_crawled_to_its_end(site: FakeSite, play: Play, answer: object) -> None:
+    site.behave("/sitemap.xml", answer)  # type: ignore[arg-type]
+    await play.crawl()
+    assert play.end.frontier_emptied
+
+
+@pytest.mark.parametrize("answer", [status(500), status(429), reset(), "broken"])
+async def test_a_sitemap_that_can_not_be_read_now_takes_no_page_away(
+    site: FakeSite, play: Play, answer: object
+) -> None:
+    puts(site, "/docs/a", "/docs/b", "/docs/c")
+    site.put("/sitemap.xml", urlset(*map(entry, ("/docs/a", "/docs/b", "/docs/c"))))
+    await play.crawl()
+    before = play.pages["/docs/a"].chunks
+    if answer == "broken":
+        site.put("/sitemap.xml", urlset(entry("/docs/a"), "<url><loc>", entry("/docs/b")))
+    else:
+        site.behave("/sitemap.xml", answer)  # type: ignore[arg-type]
+    site.remove("/docs/b")
+    site.behave("/docs/c", status(500))
+    await play.refresh()
+    assert play.states == {"/docs/": "unchanged", "/docs/a": "unchanged", "/docs/b": "gone", "/docs/c": "kept"}
+    assert play.pages["/docs/a"].chunks == before
+    assert not play.end.frontier_emptied
+
+
+async def test_what_no_sitemap_names_any_more_is_gone(site: FakeSite, play: Play) -> None:
+    puts(site, "/docs/a", "/docs/b")
+    site.put("/sitemap.xml", urlset(entry("/docs/a"), entry("/docs/b")))
+    await play.crawl()
+    site.put("/sitemap.xml", urlset(entry("/docs/a")))
+    await play.refresh()
+    assert play.states == {"/docs/": "unchanged", "/docs/a": "unchanged", "/docs/b": "gone"}
+
+
+async def test_the_next_epoch_reads_them_again(site: FakeSite, play: Play) -> None:
+    puts(site, "/docs/a", "/docs/b")
+    site.put("/sitemap.xml", urlset(entry("/docs/a"), entry("/docs/b")))
+    await play.crawl()
+    play.forget(["/docs/b"])
+    site.forget()
+    await play.crawl()
+    assert play.states == {"/docs/": "fetched", "/docs/a": "fetched", "/docs/b": "fetched"}
+    assert (site.requests["/docs/a"], site.requests["/docs/b"], site.requests["/sitemap.xml"]) == (0, 1, 1)
+
+
+async def test_under_a_limit_of_pages_the_newest_of_the_sitemap_come_first(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = Play(monkeypatch, site.url, max_pages=3)
+    site.put("/docs/", article("start", "linked"))
+    puts(site, "/docs/linked", *(f"/docs/{n}" for n in range(5)))
+    site.put("/sitemap.xml", urlset(*(entry(f"/docs/{n}", f"2026-01-0{n + 1}") for n in range(5))))
+    crawl = play.new()
+    await crawl.run()
+    assert set(play.pages) == {"/docs/4", "/docs/3", "/docs/"}
+
+
+async def test_files_are_bounded_in_number_and_levels(
+    site: FakeSite, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producer.sitemaps.MAX_FILES", 20)
+    for number in range(100):
+        site.put(f"/sitemap{number or ''}.xml", index(f"/sitemap{number + 1}.xml"))
+    await play.crawl()
+    assert [path for path in site.requests if "sitemap" in path] == ["/sitemap.xml", "/sitemap1.xml", "/sitemap2.xml"]
+    assert not play.end.frontier_emptied
+    site.put("/sitemap.xml", index(*(f"/many{number}.xml" for number in range(100))))
+    site.forget()
+    await play.refresh()
+    assert sum("many" in path for path in site.requests) == 19
+    assert not play.end.frontier_emptied
+
+
+async def test_an_index_that_names_itself_ends(site: FakeSite, play: Play) -> None:
+    site.put("/sitemap.xml", index("/sitemap.xml", "/other.xml"))
+    site.put("/other.xml", index("/sitemap.xml"))
+    await play.crawl()
+    assert (site.requests["/sitemap.xml"], site.requests["/other.xml"]) == (1, 1)
