@@ -107,7 +107,7 @@ def test_counts_pages_by_what_became_of_them() -> None:
         page("e", "skipped", status=200), page("f", "skipped"), page("g", "redirected"), page("h", "gone"),
     ):  # fmt: skip
         tally.add(each)
-    counts = tally.counts(queued=4)
+    counts = tally.counts(4, {"a trap": 3, "none": 0})
     assert (counts.pages_crawled, counts.pages_unchanged, counts.pages_failed, counts.pages_skipped) == (2, 1, 2, 2)
     assert (counts.pages_queued, counts.chunks_published, counts.bytes_fetched) == (4, 2, 10)
     assert tally.against_limit == 5, "redirects, missing pages and refusals by robots.txt leave room for others"
