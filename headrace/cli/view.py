@@ -91,6 +91,9 @@ def trouble(status: Json) -> list[str]:
         lines.append(f"{failed_pages} pages failed; which and why: headrace jobs {kb} --pages failed")
     if failed_chunks:
         lines.append(f"{failed_chunks} chunks are in the dead letters; which and why: headrace dead-letters {kb}")
+    if left_out := (status.get("crawl") or {}).get("left_out"):
+        kinds = ", ".join(f"{kind} ({urls:,})" for kind, urls in sorted(left_out.items()))
+        lines.append(f"links that lead into traps are not followed: {kinds}")
     return lines
 
 

@@ -40,6 +40,10 @@ def test_without_any_kb_the_way_on_is_shown(run: Run) -> None:
     ("changes", "says"),
     [
         ({"status": "paused", "reason": "shutdown"}, "go on with: headrace resume docs"),
+        (
+            {"crawl": {"left_out": {"pages of dates": 1200, "a view to print": 3}}},
+            "links that lead into traps are not followed: a view to print (3), pages of dates (1,200)",
+        ),
         ({"lost": {"records": 1200, "pages": 3}}, "1,200 records were lost from the log; 3 pages fetched again"),
         ({"status": "needs_review", "reason": "much"}, "headrace approve docs, or drop it: headrace cancel docs"),
         ({"status": "failed", "reason": "no page could be fetched"}, "reason: no page could be fetched"),
