@@ -353,7 +353,7 @@ class Crawl:
 
     def _add_inside(self, visitor: Visitor, entries: Iterable[Entry]) -> None:
         for entry in entries:
-            if not visitor.inside(entry.url) or self._frontier.seen(entry.url):
+            if self._frontier.settled(entry.url) or not visitor.inside(entry.url):
                 continue
             if (trap := self._traps.trap(entry.url)) is not None:
                 self._traps.left_out[trap.kind] += self._frontier.leave_out(entry.url)

@@ -133,6 +133,10 @@ class Frontier:
         """Whether `add` would not take it, however short the way to it."""
         return bool(self._known.get(url) & _SEEN)
 
+    def settled(self, url: str) -> bool:
+        """Whether it was added or left out before."""
+        return bool(self._known.get(url) & (_SEEN | _LEFT_OUT))
+
     def visited(self, url: str) -> bool:
         return bool(self._known.get(url) & _VISITED)
 

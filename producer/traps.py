@@ -5,7 +5,6 @@ views to print, the machinery of wikis. Others only by how many of a kind there 
 query, pages of dates, the same segments in another order. The limits lie far above what documentation has.
 """
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from producer.scope import Verdict
-from producer.urls import host_key, path_of
+from producer.urls import host_key
 
 MAX_SEGMENTS: Final = 20
 """As in Heritrix. The deepest paths of documentation, Java's packages by version, have 12."""
@@ -54,6 +53,10 @@ _VIEWS: Final[tuple[tuple[str, frozenset[str], re.Pattern[str]], ...]] = tuple(
         ("a comment's form", "replytocom", r"\d+"),
     )
 )
+_VIEW_NAME = re.compile(
+    rf"(?:^|&)(?:{'|'.join(sorted(name for _, names, _ in _VIEWS for name in names))}|c)(?:=|&|$)|%", re.I
+)
+"""None of them stands in most queries."""
 _SERVER_LISTING = re.compile(r"C=[NMSD](?:[;&]O=[AD])?")
 """Apache's and nginx's directory listings."""
 
@@ -63,6 +66,7 @@ _DATE = re.compile(
     rf"|(?<=[?&])(?:year|month|day|week|yr|mon|date)=\d{{1,4}}(?=&|$)"
 )
 """A year alone is as often a version or a number of pages."""
+_PERHAPS_DATE = re.compile(r"[^0-9A-Za-z](?:19|20|21)\d\d|[?&](?:year|month|day|week|yr|mon|date)=")
 _PAGING = frozenset("page p pg paged start offset from first skip limitstart cursor".split())
 
 
@@ -95,8 +99,7 @@ def trap_in(url: str) -> Trap | None:
         return Trap("too deep a path", f"a path of {len(segments)} segments, more than {MAX_SEGMENTS}")
     if len(set(segments)) < len(segments) and (trap := _repetition(segments)) is not None:
         return trap
-    query = url.partition("?")[2]
-    return _view(query) if query else None
+    return _view(url.partition("?")[2]) if "?" in url else None
 
 
 class Traps:
@@ -107,7 +110,8 @@ class Traps:
 
     def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - immutable
         self._limits = limits
-        self._counters: dict[bytes, int] = {}
+        self._counters: dict[int, int] = {}
+        self._last: tuple[str, tuple[_Kind, ...]] = ("", ())
         self.left_out: Counter[str] = Counter()
         """URLs by kind of trap; kept by who asks for verdicts."""
 
@@ -115,9 +119,9 @@ class Traps:
         """Why the URL is not let in, or None."""
         if (found := trap_in(url)) is not None:
             return found
-        for key, limit, what in self._kinds(url):
-            if self._counters.get(_hash(key), 0) >= limit:
-                return Trap(what, f"{limit} {what} are known already: {key.partition(' ')[2][:200]}")
+        for kind in self._kinds(url):
+            if self._counters.get(kind.key, 0) >= kind.limit:
+                return Trap(kind.what, f"{kind.limit} {kind.what} are known already: {kind.shared[:200]}")
         return None
 
     def verdict(self, url: str) -> Verdict:
@@ -126,35 +130,49 @@ class Traps:
         return Verdict(True, "no trap") if found is None else Verdict(False, found.reason)
 
     def count(self, url: str) -> None:
-        for key, _, _ in self._kinds(url):
-            hashed = _hash(key)
-            if hashed not in self._counters and len(self._counters) >= _MAX_COUNTERS:
-                self._counters = {k: n for k, n in self._counters.items() if n > 1}
-            if hashed in self._counters or len(self._counters) < _MAX_COUNTERS:
-                self._counters[hashed] = self._counters.get(hashed, 0) + 1
+        for kind in self._kinds(url):
+            if kind.key not in self._counters and len(self._counters) >= _MAX_COUNTERS:
+                self._counters = {key: times for key, times in self._counters.items() if times > 1}
+            if kind.key in self._counters or len(self._counters) < _MAX_COUNTERS:
+                self._counters[kind.key] = self._counters.get(kind.key, 0) + 1
 
-    def _kinds(self, url: str) -> Iterator[tuple[str, int, str]]:
-        """What the URL is counted by: a key, how many may share it, and what they are."""
-        limits, (place, _, query) = self._limits, url.partition("?")
-        if query:
-            names = {part.partition("=")[0].lower() for part in query.split("&")}
-            if len(names) > 1:
-                yield f"many {place}", limits.of_parameters, "variants of a path by its query"
-            elif names & _PAGING:
-                yield f"paging {place}", limits.of_paging, "pages of a list"
-            else:
-                yield f"one {place}", limits.of_one_parameter, "variants of a path by its query"
-        undated = _DATE.sub("#", url)
-        if undated != url:
-            yield f"dates {undated}", limits.of_dates, "pages of dates"
-        segments = _segments(url)
-        if len(set(segments)) < len(segments):
-            parts = "/".join(sorted(set(segments)))
-            yield f"segments {host_key(url)}/{parts}?{query}", limits.of_segments, "paths of the same segments"
+    def _kinds(self, url: str) -> "tuple[_Kind, ...]":
+        """What the URL is counted by. Judged and counted is mostly the same one."""
+        if self._last[0] != url:
+            self._last = (url, tuple(_kinds(url, self._limits)))
+        return self._last[1]
+
+
+class _Kind(msgspec.Struct, frozen=True, gc=False):
+    """`limit` URLs may have `shared` in common; `key` stands for that and for `what` they are."""
+
+    key: int
+    limit: int
+    what: str
+    shared: str
+
+
+def _kinds(url: str, limits: Limits) -> Iterator[_Kind]:
+    place, _, query = url.partition("?")
+    if query:
+        names = {part.partition("=")[0].lower() for part in query.split("&")}
+        if len(names) > 1:
+            yield _Kind(hash(("many", place)), limits.of_parameters, "variants of a path by its query", place)
+        elif names & _PAGING:
+            yield _Kind(hash(("paging", place)), limits.of_paging, "pages of a list", place)
+        else:
+            yield _Kind(hash(("one", place)), limits.of_one_parameter, "variants of a path by its query", place)
+    if _PERHAPS_DATE.search(url) is not None and (undated := _DATE.sub("#", url)) != url:
+        yield _Kind(hash(("dates", undated)), limits.of_dates, "pages of dates", undated)
+    segments = _segments(url)
+    if len(set(segments)) < len(segments):
+        shared = f"{host_key(url)}/{'/'.join(sorted(set(segments)))}"
+        yield _Kind(hash(("segments", shared, query)), limits.of_segments, "paths of the same segments", shared)
 
 
 def _segments(url: str) -> list[str]:
-    return [segment for segment in path_of(url).split("/") if segment]
+    segments = url.partition("?")[0].split("/")[3:]
+    return [segment for segment in segments if segment] if "" in segments else segments
 
 
 def _repetition(segments: list[str]) -> Trap | None:
@@ -170,6 +188,8 @@ def _repetition(segments: list[str]) -> Trap | None:
 
 
 def _view(query: str) -> Trap | None:
+    if _VIEW_NAME.search(query) is None:
+        return None
     if _SERVER_LISTING.fullmatch(query):
         return Trap("another order of a list", f"another order of a list: {query}")
     for part in query.split("&"):
@@ -178,7 +198,3 @@ def _view(query: str) -> Trap | None:
             if name in names and values.fullmatch(value):
                 return Trap(kind, f"{kind}: {part[:80]}")
     return None
-
-
-def _hash(key: str) -> bytes:
-    return hashlib.blake2b(key.encode(), digest_size=12).digest()
