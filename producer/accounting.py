@@ -84,5 +84,6 @@ def _cut_off(frontier: Frontier, scope: Scope, pages: Mapping[str, PageRecord]) 
 
 def _cut_off_by(frontier: Frontier, traps: Traps, url: str) -> str:
     if frontier.left_out(url):
-        return traps.verdict(url).reason
+        verdict = traps.verdict(url)
+        return "only linked by pages that repeat others" if verdict.inside else verdict.reason
     return "deeper than max_depth" if frontier.too_deep(url) else "only linked by pages that a limit cut off"

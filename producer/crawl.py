@@ -47,7 +47,7 @@ from producer.publication import Publication
 from producer.scope import ScopeError
 from producer.tally import Tally
 from producer.tools import Tools
-from producer.traps import Traps
+from producer.traps import MAX_COPIES_IN_A_ROW, Traps
 from producer.visit import Visit, Visitor
 from schemas.chunks import CrawlBegin, CrawlEnd
 from schemas.codec import now
@@ -86,6 +86,8 @@ class Crawl:
         self._checkpoint = Checkpoint(tools.settings, command.kb_id, self._pages_partition)
         self._frontier = Frontier(command.definition.source.max_depth, directory=tools.settings.data_dir / "spill")
         self._traps, self._holders = Traps(), Holders()
+        self._copies: dict[str, int] = {}
+        """Of pages with the same content as others: how many in a row led there, itself among them."""
         self._tally = Tally(command.generation)
         self._known: dict[str, PageRecord] = {}
         """From before: pages of base, and on top of them those of this generation under an older scope."""
@@ -249,7 +251,7 @@ class Crawl:
                 await asyncio.sleep(0)  # heartbeats must go on over a million links
             links = [link for link in page.links if not self._frontier.seen(link)]
             self._add_inside(visitor, [Entry(page.url, page.depth, page.discovered_from)])
-            self._add_inside(visitor, links_of(page, links))
+            self._follow(visitor, page, links)
 
     async def _crawl(self, visitor: Visitor, publication: Publication) -> Manifest | None:
         """Steps 3 to 5."""
@@ -330,7 +332,7 @@ class Crawl:
         self._unread |= visit.unread
         if page.state == "kept" and page.links_truncated:
             self._frontier.overflowed = True
-        self._add_inside(visitor, links_of(page, visit.links, entry.hops))
+        self._follow(visitor, page, visit.links, entry.hops)
 
     def _unless_held(self, visit: Visit) -> Visit:
         """Left out where another page holds the same content."""
@@ -350,6 +352,16 @@ class Crawl:
         self._tally.add(page)
         self._tools.metrics.recorded(page)
         self._recorded += 1
+
+    def _follow(self, visitor: Visitor, page: PageRecord, links: Iterable[str], hops: int = 0) -> None:
+        if page.instead is not None and page.content_hash is not None:
+            self._copies[page.url] = self._copies.get(page.discovered_from or "", 0) + 1
+        if self._copies.get(page.url, 0) < MAX_COPIES_IN_A_ROW:
+            self._add_inside(visitor, links_of(page, links, hops))
+            return
+        for link in links:
+            if not self._frontier.settled(link) and visitor.inside(link):
+                self._traps.left_out["copies in a row"] += self._frontier.leave_out(link)
 
     def _add_inside(self, visitor: Visitor, entries: Iterable[Entry]) -> None:
         for entry in entries:

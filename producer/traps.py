@@ -22,6 +22,8 @@ MAX_TIMES: Final = 3
 """One segment in a path: `/2024/1/1/1/` and `/boost/libs/boost/boost/` exist."""
 MAX_ROUNDS: Final = 2
 """The same two or more segments one after the other: `/a/b/a/b/`."""
+MAX_COPIES_IN_A_ROW: Final = 5
+"""Pages with the content of others, each found on the one before: the next ones will be no better."""
 _MAX_COUNTERS: Final = 50_000
 """About 5 MB. When they are more, those that stand at one are forgotten: in a trap, many URLs share one."""
 

@@ -138,6 +138,9 @@ async def site() -> AsyncIterator[FakeSite]:
         yield site
 
 
+TOKENS = [1, 8, 57, 400, 2801, 19608, 137257]
+
+
 class TrapSite(FakeSite):
     """A calendar without an end, and a page whose relative links lead ever deeper."""
 
@@ -147,6 +150,8 @@ class TrapSite(FakeSite):
             month = int(found[1]) * 12 + int(found[2]) - 1
             around = [f"/docs/calendar/{m // 12}/{m % 12 + 1:02}/" for m in (month - 1, month + 1)]
             return _html(article(f"the month {found[1]} {found[2]}", *around))
+        if path.startswith("/docs/token-"):
+            return _html(article("the one text of this shop", f"/docs/token-{int(path.rpartition('-')[2]) * 7 + 1}"))
         if path.startswith("/docs/rel/"):
             return _html(article(f"what lies at {path}", "rel/", "deep/", "down/"))
         return await super()._respond(request)
@@ -169,6 +174,23 @@ async def test_a_crawl_into_traps_ends_by_itself(site: TrapSite, monkeypatch: py
     assert left_out["another order of a list"] == 1
     assert left_out["pages of dates"] >= 1
     assert left_out["a repeating path"] + left_out["paths of the same segments"] >= 1
+
+
+async def test_the_same_page_under_ever_new_names_ends_and_versions_with_one_start_page_do_not(
+    site: TrapSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = Play(monkeypatch, site.url)
+    site.put("/docs/", article("start", "token-1", *(f"v{n}/" for n in range(20))))
+    for version in range(20):
+        site.put(f"/docs/v{version}/", article("all versions begin so", "page"))
+        site.put(f"/docs/v{version}/page", article(f"what version {version} says"))
+    ending = await play.crawl()
+    assert [path for path in play.pages if "token" in path] == [f"/docs/token-{n}" for n in TOKENS[:6]]
+    assert [play.states[f"/docs/v{version}/page"] for version in range(20)] == ["fetched"] * 20
+    assert ending.counts.left_out == (LeftOut(kind="copies in a row", urls=1),)
+    before = set(play.pages)
+    ending = await play.crawl()
+    assert (set(play.pages), ending.counts.left_out) == (before, (LeftOut(kind="copies in a row", urls=1),))
 
 
 async def test_pages_of_base_that_a_trap_leaves_out_are_kept(site: TrapSite, monkeypatch: pytest.MonkeyPatch) -> None:
