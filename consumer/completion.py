@@ -235,7 +235,8 @@ class Completion:
         if self._judge.cancelled(command.job_id):
             return "superseded"  # the keeper undoes it, and tells so
         log.warning("job %s failed: %s", command.job_id, reason)
-        await self._generations.undo(command, reason)
+        if not await self._generations.undo(command, reason):
+            return "superseded"  # published, or opened by a newer owner meanwhile: its objects stay
         place = place_of(command)
         await self._stalls.retry(lambda: self._store.undo(place, [command.generation]), [command])
         event = JobFinished(
