@@ -1,4 +1,7 @@
-"""Writes `schemas/json/<type>.v<n>.json` from the event types: `python -m schemas.generate [--check]`."""
+"""Writes `schemas/json/<type>.v<n>.json` from the event types: `python -m schemas.generate [--check]`.
+
+What joined is added to `schemas/released.json`; a type that takes back what stands there is refused.
+"""
 
 import json
 import sys
@@ -6,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from schemas import shapes
 from schemas.codec import EVENT_TYPES
 from schemas.events import Event
 
@@ -26,10 +30,39 @@ def json_schema(event: type[Event]) -> str:
 def stale() -> list[Path]:
     """Schema files that differ from today's types."""
     wanted = {FOLDER / f"{event.TYPE}.v{event.VERSION}.json": json_schema(event) for event in EVENT_TYPES}
+    wanted[shapes.RELEASED] = _released()
     return [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
 
 
+def taken_back() -> list[str]:
+    """What today's types lack of what was released."""
+    known = shapes.released()
+    return [
+        f"{event.ce_type()}: {what}; let it be, or raise the version"
+        for event in EVENT_TYPES
+        if _name(event) in known
+        for what in shapes.broken(known[_name(event)], _shape(event))
+    ]
+
+
+def _released() -> str:
+    every = shapes.released() | {_name(event): _shape(event) for event in EVENT_TYPES}
+    return json.dumps(every, indent=1, sort_keys=True) + "\n"
+
+
+def _shape(event: type[Event]) -> shapes.Shape:
+    return shapes.shape(json.loads(json_schema(event)))
+
+
+def _name(event: type[Event]) -> str:
+    return f"{event.TYPE}.v{event.VERSION}"
+
+
 def main() -> int:
+    for broken in taken_back():
+        print(broken)
+    if taken_back():
+        return 1
     changed = stale()
     if "--check" in sys.argv[1:]:
         for path in changed:
@@ -38,6 +71,7 @@ def main() -> int:
     FOLDER.mkdir(exist_ok=True)
     for event in EVENT_TYPES:
         (FOLDER / f"{event.TYPE}.v{event.VERSION}.json").write_text(json_schema(event))
+    shapes.RELEASED.write_text(_released())
     print(f"{len(EVENT_TYPES)} schemas, {len(changed)} changed")
     return 0
 

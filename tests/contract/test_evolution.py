@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 import schemas
-from schemas import codec, generate
+from schemas import codec, generate, shapes
 from schemas.codec import EVENT_TYPES, NewerWriter, UndecodableRecord, decode, encode
 from schemas.events import Event, Place
 from schemas.parked import RequeuedThrough
@@ -82,6 +82,48 @@ def holds(value: Any, older: Any) -> bool:
     if isinstance(older, list):
         return isinstance(value, list) and len(value) == len(older) and all(map(holds, value, older))
     return bool(value == older)
+
+
+class TestReleased:
+    """Whoever changes a type and forgets its older shape is told all the same."""
+
+    def test_no_type_takes_back_what_was_released(self) -> None:
+        assert generate.taken_back() == []
+        assert {f"{event.TYPE}.v{event.VERSION}" for event in EVENT_TYPES} <= shapes.released().keys()
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            ({"x": "integer"}, []),
+            ({"x": "object", "x.y": "required string", "x.z[]": "string"}, []),
+            ({"state=paused": "word"}, []),
+            ({"x": "required integer"}, ["x joined without a default"]),
+            ({"source.x": "required string"}, ["source.x joined without a default"]),
+            ({"name": None}, ["name was required string, is gone"]),
+            ({"name": None, "title": "required string"}, ["name was", "title joined"]),
+            ({"name": "string"}, ["name was required string, is string"]),
+            ({"size": "integer|null"}, ["size was integer, is integer|null"]),
+            ({"size": "required integer"}, ["size was integer, is required integer"]),
+            ({"state=running": None}, ["state=running was word, is gone"]),
+        ],
+    )
+    def test_what_is_taken_back(self, change: dict[str, str | None], told: list[str]) -> None:
+        released = {
+            "name": "required string", "size": "integer", "state": "string", "state=running": "word",
+            "source": "required object", "source.urls": "required array", "source.urls[]": "string",
+        }  # fmt: skip
+        today = {path: what for path, what in (released | change).items() if what is not None}
+        found = shapes.broken(released, today)
+        assert [each.startswith(start) for each, start in zip(found, told, strict=True)] == [True] * len(told)
+
+    def test_a_shape_holds_every_field_and_word(self) -> None:
+        schema = json.loads(generate.json_schema(CURRENT["headrace.job_command.v1"]))
+        found = shapes.shape(schema)
+        assert found["job_id"] == "required string" and found["base"] == "integer|null"
+        assert found["desired=paused"] == "word" and found["definition"] == "required object"
+        assert found["definition.source.urls[]"] == "string"
+        assert found["definition.embedding.provider"] == "null|string"
+        assert found["definition.embedding.provider=local"] == "word"
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=9)
