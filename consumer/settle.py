@@ -83,6 +83,8 @@ class SettleStage:
                 self._look(batch)
                 await step(batch)
         except GaveUp as exc:
+            if self._live(batch):
+                raise  # this program is wrong: nobody else does what is left of it
             log.warning("a batch from chunks %d/%d on is left: %s", *_first(batch), exc)
 
     def _look(self, batch: Batch) -> None:
