@@ -2,22 +2,24 @@
 
 import re
 from collections.abc import Sequence
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 from urllib.parse import unquote
 
+import msgspec
 from lxml import etree
 
 from producer.content.charset import decode
 from producer.content.document import Block, Document, NotExtractable, content_hash
 from producer.content.links import Directives, base_of, canonical_of, directives_of, links_of, refresh_of, resolved
 from producer.content.listing import json_listing, xml_listing
-from producer.content.mainpart import main_part, title_outside
+from producer.content.mainpart import GUESSES, main_part, title_outside
 from producer.content.markdown import markdown_html
 from producer.content.metadata import NO_METADATA, Metadata, html_metadata
 from producer.content.pdf import read_pdf
 from producer.content.plaintext import plain_blocks
 from producer.content.render import blocks_of, first_heading
 from producer.content.sniffing import kind_of
+from producer.content.template import Sketch, sketch_of
 from producer.content.trimming import trim
 from producer.urls import path_of
 
@@ -34,7 +36,23 @@ _COUNT = etree.XPath("count(//*)")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
-def extract(url: str, body: bytes, content_type: str | None = None, x_robots_tag: str | None = None) -> Document:
+class Site(msgspec.Struct, frozen=True):
+    """What is known of the pages around: the path of their content; while that is `undecided`, a page is sketched."""
+
+    template: str | None = None
+    undecided: bool = False
+
+
+UNKNOWN: Final = Site()
+
+
+def extract(
+    url: str,
+    body: bytes,
+    content_type: str | None = None,
+    x_robots_tag: str | None = None,
+    site: Site = UNKNOWN,
+) -> Document:
     """Text, structure and links of a page.
 
     `url` is canonical, `content_type` and `x_robots_tag` are header values. An HTML page without text gives a
@@ -50,7 +68,7 @@ def extract(url: str, body: bytes, content_type: str | None = None, x_robots_tag
     text = _CONTROL.sub("", decode(body, content_type, kind if kind in ("html", "xml") else "nothing"))
     match kind:
         case "html":
-            return _from_html(url, text, x_robots_tag)
+            return _from_html(url, text, x_robots_tag, site)
         case "markdown":
             metadata, html = markdown_html(text)
             return _from_markdown(url, html, metadata, directives)
@@ -79,7 +97,7 @@ def _refuse_costly(text: str) -> None:
         raise NotExtractable(f"a tag with more than {MAX_ATTRIBUTES} attributes", limited=True)
 
 
-def _from_html(url: str, text: str, x_robots_tag: str | None) -> Document:
+def _from_html(url: str, text: str, x_robots_tag: str | None, site: Site) -> Document:
     _refuse_costly(text)
     root = _parse(text)
     if root is None:
@@ -91,7 +109,8 @@ def _from_html(url: str, text: str, x_robots_tag: str | None) -> Document:
     directives = directives_of(root, x_robots_tag)
     links, canonical, refresh = links_of(root, base, url), canonical_of(root, base), refresh_of(root, base, url)
     metadata = html_metadata(root, _title(root))
-    part, method = main_part(root, count)
+    part, method = main_part(root, count, site.template)
+    sketch = sketch_of(root) if site.undecided and method in GUESSES else None
     heading = title_outside(root, part, metadata.title)
     trim(part)
     blocks = blocks_of(part, by_id=method in ("whole", "body"))
@@ -106,6 +125,8 @@ def _from_html(url: str, text: str, x_robots_tag: str | None) -> Document:
         metadata=metadata,
         canonical_url=canonical,
         refresh_to=refresh,
+        template=site.template if method == "template" else None,
+        sketch=sketch,
     )
 
 
@@ -138,6 +159,8 @@ def _document(
     metadata: Metadata = NO_METADATA,
     canonical_url: str | None = None,
     refresh_to: str | None = None,
+    template: str | None = None,
+    sketch: Sketch | None = None,
 ) -> Document:
     return Document(
         title=title[:MAX_TITLE_CHARS],
@@ -152,6 +175,8 @@ def _document(
         noindex=directives.noindex,
         nofollow=directives.nofollow,
         method=method,
+        template=template,
+        sketch=sketch,
     )
 
 

@@ -153,6 +153,7 @@ class Publication:
             etag=known.etag if known else result.etag if result else None,
             last_modified=known.last_modified if known else result.last_modified if result else None,
             content_hash=content.content_hash if content else known.content_hash if known else visit.content_hash,
+            template=known.template if known else visit.template,
             bytes=result.bytes_received if result else 0,
             duration_ms=round(result.duration_ms) if result else 0,
             chunks=plan.refs,

@@ -16,6 +16,7 @@ from producer.frontier import MAX_HOPS, Entry
 from producer.robots import RobotsCache
 from producer.scope import Scope
 from producer.sitemaps import Found, Sitemaps
+from producer.templates import Templates
 from producer.work import ContentPool, PageInput, PageOutput
 from schemas.kb import Chunking, Definition
 from schemas.pages import PageRecord, PageState
@@ -38,7 +39,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
 
     `content` is set for a page that was read; `links` are in scope, and all of base's where base's content stays.
     `instead`: the URL whose content stands for this page's, which is left out; see `PageRecord`.
-    `content_hash` is that of what was left out as the same.
+    `content_hash` is that of what was left out as the same; `template` is what the page was read with.
     `unread`: it could not be read, and nothing is known from before: what it links to is anyone's guess.
     """
 
@@ -52,6 +53,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[str, ...] = ()
     instead: str | None = None
     content_hash: str | None = None
+    template: str | None = None
     unread: bool = False
 
 
@@ -85,6 +87,7 @@ class Visitor:
         self.scope = Scope.from_source(source.urls, source.include, source.exclude)
         self._chunking: Chunking = definition.chunking
         self._pool, self._base = pool, base
+        self._templates = Templates()
         self.waiting: set[asyncio.Task[Any] | None] = set()
         """Tasks in `visit` that have no request under way: cancelling them costs nothing."""
         self._client, self._robots = client, robots
@@ -172,17 +175,8 @@ class Visitor:
         return Visit(entry=entry, attempt=attempt, state="redirected", status=result.status, reason=reason, links=links)
 
     async def _read(self, entry: Entry, attempt: int, result: FetchResult) -> Visit:
-        page = PageInput(
-            entry.url,
-            result.body,
-            result.content_type,
-            result.x_robots_tag,
-            self._chunking.max_tokens or 256,
-            self._chunking.overlap_tokens,
-            self._chunking.strategy,
-        )
         try:
-            content = await self._pool.process(page)
+            content = await self._content(entry.url, result)
         except Exception as exc:
             # A fault of ours that this page brings out: it costs the page, not the crawl.
             log.exception("reading %s failed", entry.url)
@@ -204,6 +198,7 @@ class Visitor:
             instead=instead,
             result=msgspec.structs.replace(result, body=b""),
             content=None if reason else content,
+            template=content.template,
             links=tuple(filter(None, (instead,))) if content.nofollow else self._in_scope(content.links),
         )
 
@@ -213,6 +208,25 @@ class Visitor:
         if target is None or target == entry.url or entry.as_it_is:
             return None
         return target if self.inside(target) else None
+
+    async def _content(self, url: str, result: FetchResult) -> PageOutput:
+        """As base read the page; where it has changed, as its host's other pages are read now."""
+        known = self._base.get(url)
+        page = PageInput(
+            url,
+            result.body,
+            result.content_type,
+            result.x_robots_tag,
+            self._chunking.max_tokens or 256,
+            self._chunking.overlap_tokens,
+            self._chunking.strategy,
+            self._templates.site(url, known),
+        )
+        content = await self._pool.process(page)
+        self._templates.note(url, page.site, content)
+        if (better := self._templates.better(url, page.site, content, known)) is None:
+            return content
+        return await self._pool.process(msgspec.structs.replace(page, site=better))
 
     def _troubled(self, entry: Entry, attempt: int, trouble: _Trouble) -> Visit:
         known = self._base.get(entry.url)

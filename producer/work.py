@@ -24,7 +24,8 @@ import msgspec
 
 from producer.chunker import ChunkText, chunk
 from producer.content.document import Document, NotExtractable
-from producer.extract import extract
+from producer.content.template import Sketch
+from producer.extract import UNKNOWN, Site, extract
 
 PAGE_LIMIT_S: Final = 20.0
 """Time for one page. The slowest real page seen, 1 MB of HTML, takes 0.2 s; the rest is for a busy machine."""
@@ -46,6 +47,7 @@ class PageInput(msgspec.Struct, frozen=True):
     max_tokens: int = 512
     overlap_tokens: int = 50
     strategy: str = "structure"
+    site: Site = UNKNOWN
 
 
 class PageOutput(msgspec.Struct, frozen=True):
@@ -53,6 +55,7 @@ class PageOutput(msgspec.Struct, frozen=True):
     `limited` when that is a limit of ours, and not what the page is.
 
     `content_hash`: sha256 hex; empty on failure. `links` as in `Document`. `text_chars`: the text's length.
+    `template`, `sketch` as in `Document`.
     """
 
     url: str
@@ -66,6 +69,8 @@ class PageOutput(msgspec.Struct, frozen=True):
     nofollow: bool = False
     content_hash: str = ""
     method: str = ""
+    template: str | None = None
+    sketch: Sketch | None = None
     text_chars: int = 0
     links: tuple[str, ...] = ()
     chunks: tuple[ChunkText, ...] = ()
@@ -84,7 +89,7 @@ def process_page(page: PageInput) -> PageOutput:
     started = time.perf_counter()
     try:
         with _time_limit(PAGE_LIMIT_S), _memory_limit(PAGE_MEMORY_BYTES):
-            document = extract(page.url, page.body, page.content_type, page.x_robots_tag)
+            document = extract(page.url, page.body, page.content_type, page.x_robots_tag, page.site)
             extracted = time.perf_counter()
             chunks = chunk(document, page.url, page.max_tokens, page.overlap_tokens, page.strategy)
     except NotExtractable as error:
@@ -110,6 +115,8 @@ def _output(url: str, document: Document, chunks: list[ChunkText], spent_s: tupl
         nofollow=document.nofollow,
         content_hash=document.content_hash,
         method=document.method,
+        template=document.template,
+        sketch=document.sketch,
         text_chars=sum(len(block.text) for block in document.blocks),
         links=tuple(document.links),
         chunks=tuple(chunks),

@@ -33,6 +33,8 @@ class PageRecord(Event, frozen=True, kw_only=True):
     `language`, `canonical_url`, `description` and `published_on` are what the page says of itself; the last is an ISO
     8601 date, `2026-11-24`, of publication, or of the last change where the page tells no other.
 
+    `template` is the path of the element that was read as the content, where it was learnt from the site's other pages.
+
     `instead` is the URL whose content stands for a skipped page's: its canonical one, or one with the same content.
 
     A tombstone forgets the page: its chunks were lost before they were indexed, and it is fetched again.
@@ -61,6 +63,7 @@ class PageRecord(Event, frozen=True, kw_only=True):
     etag: str | None = None
     last_modified: str | None = None
     content_hash: str | None = None
+    template: str | None = None
     bytes: Int64 = 0
     duration_ms: Int64 = 0
     chunks: tuple[ChunkRef, ...] = ()

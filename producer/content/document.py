@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from producer.content.template import Sketch
+
 
 class BlockKind(StrEnum):
     """`term` is what a definition defines (`dt`); it belongs to what follows it, as a heading does."""
@@ -44,7 +46,8 @@ class Document(msgspec.Struct, frozen=True):
     `noindex`. `canonical_url` may be the page's own, `refresh_to` is another's.
     `content_hash`: sha256 hex of title and text, so that a page whose frame alone changed counts as unchanged.
     `published_on`: an ISO 8601 date.
-    `method` says how the main content was found.
+    `method` says how the main content was found, `template` by which path if by one; `sketch` is there for others to
+    learn a template from.
     """
 
     title: str
@@ -59,6 +62,8 @@ class Document(msgspec.Struct, frozen=True):
     noindex: bool = False
     nofollow: bool = False
     method: str = "plain"
+    template: str | None = None
+    sketch: Sketch | None = None
 
     @property
     def text(self) -> str:

@@ -1,7 +1,9 @@
 """Finds the element that holds a page's main content.
 
 In order: the page's own semantics (`main`, `role=main`, `article`, the containers of documentation generators);
-the whole body of a page that has no frame around its content; readability-lxml for the rest.
+the element
+that holds the content on the site's other pages (`template`); the whole body of a page that has no frame around its
+content; readability-lxml for the rest.
 """
 
 import logging
@@ -13,9 +15,12 @@ from lxml import etree
 from readability.readability import Document as Readability
 
 from producer.content import chrome
+from producer.content.template import element_at
 
 Element: TypeAlias = etree._Element
 
+GUESSES = frozenset(("whole", "readability", "body"))
+"""Methods for pages that do not say themselves what their main part is, where nothing was learnt from others."""
 MIN_MAIN_CHARS = 200
 MIN_MAIN_SHARE = 0.1
 """A main part with less text than this, on a page with ten times as much, is a shell that something else fills."""
@@ -52,13 +57,18 @@ MAX_TITLES = 5
 _SEMANTIC_FRAME = etree.XPath("boolean(//nav | //aside | //header | //footer)")
 
 
-def main_part(root: Element, element_count: int) -> tuple[Element, str]:
-    """(element, method): `main`, `article`, `generator`, `whole`, `readability`, or `body` where nothing fits."""
+def main_part(root: Element, element_count: int, template: str | None = None) -> tuple[Element, str]:
+    """(element, method): `main`, `article`, `generator`, `template`, `whole`, `readability`, or `body` if nothing fits.
+
+    `template`: see `producer.content.template`; for a page that does not say itself what its main part is.
+    """
     body = _body(root)
     for method, find in _FINDERS:
         found = _covering(find(root))
         if found is not None and _is_substantial(found, body):
             return _narrowed(found), method
+    if template is not None and (found := element_at(root, template)) is not None and _is_substantial(found, body):
+        return found, "template"
     if _is_frameless(root, body):
         return body, "whole"
     if element_count <= MAX_READABILITY_ELEMENTS and (article := _readable(root)) is not None:

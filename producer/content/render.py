@@ -71,7 +71,7 @@ class _Renderer:
         if node is not self._root and is_dropped(node, self._by_id):
             return False
         tag = node.tag
-        if node in self._titles or (tag in ("span", "sup") and self._takes_footnote_label(node)):
+        if (self._titles and node in self._titles) or (tag in ("span", "sup") and self._takes_footnote_label(node)):
             return False
         if tag in _BLOCKS:
             return self._enter_block(node, tag)

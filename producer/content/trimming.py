@@ -21,17 +21,14 @@ _CONTENTS_WORDS = frozenset(
     "contents|table of contents|index|on this page|in this article|in this page|page contents|toc".split("|")
 )
 _LOCAL = re.compile("#.")
-_LOCAL_LISTS = etree.XPath('.//*[self::ul or self::ol or self::dl][.//a[starts-with(@href, "#")]]')
 _PLACES = etree.XPath("//@id | //@name")
 _LINKS = etree.XPath(".//a[@href]")
 _TEXT_CHARS = etree.XPath("string-length(normalize-space(.))")
-_TABLISTS = etree.XPath('.//*[@role="tablist"]')
 _TABS = etree.XPath('.//*[@role="tab"]')
 _PANELS = etree.XPath('.//*[@role="tabpanel"]')
-_TABBED_SETS = etree.XPath('.//div[contains(concat(" ", @class, " "), " tabbed-set ")]')
 _TABBED_LABELS = etree.XPath('./div[@class="tabbed-labels"]/label')
 _TABBED_BLOCKS = etree.XPath('./div[@class="tabbed-content"]/div')
-_MAN2HTML = etree.XPath('.//a[contains(@href, "man2html")][not(following::p | following::h2)]')
+_LAST_LINK = etree.XPath("(.//a[@href])[last()]")
 
 
 def trim(part: Element) -> None:
@@ -43,17 +40,26 @@ def trim(part: Element) -> None:
 
 def _unfold_tabs(part: Element) -> None:
     """Every tab's content stays, under its label, whichever is in front when the page loads."""
-    for tablist in _found(_TABLISTS, part):
-        tabs, parent = _found(_TABS, tablist), tablist.getparent()
-        panels = _found(_PANELS, parent) if parent is not None else []
-        if len(tabs) == len(panels) > 0:
-            _label(panels, tabs)
-            _cut(tablist)
-    for tabbed in _found(_TABBED_SETS, part):
-        labels, panels = _found(_TABBED_LABELS, tabbed), _found(_TABBED_BLOCKS, tabbed)
-        if len(labels) == len(panels) > 0:
-            _label(panels, labels)
-            _cut(cast(Element, labels[0].getparent()))
+    marked = [node for node in part.iter("div", "ul") if node.get("role") == "tablist" or "data-tabs" in node.attrib]
+    for node in marked:
+        _unfold_tablist(node) if node.get("role") == "tablist" else _unfold_tabbed_set(node)
+
+
+def _unfold_tablist(tablist: Element) -> None:
+    """As ARIA has it: Docusaurus, Starlight, sphinx-tabs."""
+    tabs, parent = _found(_TABS, tablist), tablist.getparent()
+    panels = _found(_PANELS, parent) if parent is not None else []
+    if len(tabs) == len(panels) > 0:
+        _label(panels, tabs)
+        _cut(tablist)
+
+
+def _unfold_tabbed_set(tabbed: Element) -> None:
+    """MkDocs' content tabs."""
+    labels, panels = _found(_TABBED_LABELS, tabbed), _found(_TABBED_BLOCKS, tabbed)
+    if len(labels) == len(panels) > 0:
+        _label(panels, labels)
+        _cut(cast(Element, labels[0].getparent()))
 
 
 def _label(panels: Iterable[Element], labels: Iterable[Element]) -> None:
@@ -69,7 +75,8 @@ def _label(panels: Iterable[Element], labels: Iterable[Element]) -> None:
 def _drop_local_contents(part: Element) -> None:
     """Lists of links to places on the same page, with the heading above that says so."""
     judged: set[Element] = set()
-    for entries in _found(_LOCAL_LISTS, part)[:MAX_LISTS]:
+    lists = [entries for entries in part.iter("ul", "ol", "dl") if _begins_local(entries)]
+    for entries in lists[:MAX_LISTS]:
         if not judged.isdisjoint(entries.iterancestors()):
             continue
         judged.add(entries)
@@ -78,6 +85,12 @@ def _drop_local_contents(part: Element) -> None:
         if (heading := _heading_before(entries)) is not None:
             _cut(heading)
         _cut(entries)
+
+
+def _begins_local(entries: Element) -> bool:
+    """Cheap: most lists have no link, or one that leads on."""
+    first = entries.find(".//a[@href]")
+    return first is not None and _LOCAL.match(first.get("href") or "") is not None
 
 
 def _is_local(entries: Element) -> bool:
@@ -106,7 +119,11 @@ def _with_text(elements: Iterable[Element]) -> Iterator[Element]:
 
 def _drop_signature(part: Element) -> None:
     """man2html's last line has no element of its own: a rule, and words and links behind it."""
-    for link in _found(_MAN2HTML, part):
+    if part.tag != "body":
+        return
+    for link in _found(_LAST_LINK, part):
+        if "man2html" not in (link.get("href") or ""):
+            continue
         rule = next(link.itersiblings("hr", preceding=True), None)
         if rule is not None:
             for element in list(rule.itersiblings()):

@@ -150,7 +150,7 @@ def test_code_keeps_its_lines_and_language_and_nothing_else(body: str, expected:
     [
         ("<div class=tabs-container><ul role=tablist><li role=tab>npm</li><li role=tab>yarn</li></ul>"
          "<div><div role=tabpanel><p>a</p></div><div role=tabpanel hidden><p>b</p></div></div></div>"),
-        ("<div class='tabbed-set tabbed-alternate'><input type=radio><input type=radio><div "
+        ("<div class='tabbed-set tabbed-alternate' data-tabs='1:2'><input type=radio><input type=radio><div "
          "class=tabbed-labels><label>npm</label>"
          "<label>yarn</label></div><div class=tabbed-content><div class=tabbed-block><p>a</p></div>"
          "<div class=tabbed-block><p>b</p></div></div></div>"),
