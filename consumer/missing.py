@@ -3,8 +3,9 @@
 Where the log still holds a chunk's original, it is copied to the end of the log, with a copy of `crawl_end` behind it
 that counts the rounds. Where it does not (the log's start has moved), its page is sent back to the producer:
 
-1. Tombstones of the pages that name such chunks are delivered on `pages`. Crash after: the `crawl_end` comes again; it
-   names an end before the tombstones, so the same pages are found.
+1. Tombstones of the pages that name such chunks are delivered on `pages`; none where the newest state says that another
+   owner has dealt with this `crawl_end` meanwhile. Crash after: the `crawl_end` comes again; it names an end before the
+   tombstones, so the same pages are found.
 2. The generation's state asks for a crawl that begins behind the end of the job's partition, read after 1. An epoch
    that began before may have recorded those pages already, and its `crawl_end` names an end before the tombstones: it
    begins anew too. Crash after: the `crawl_end` comes again, and is superseded by that state.
@@ -18,6 +19,7 @@ from collections.abc import AsyncIterator
 
 from consumer.generations import Generations
 from consumer.item import Item, item_of
+from consumer.judge import Judge
 from consumer.manifest import Manifest
 from consumer.parking import Parking
 from headrace.kafka.follower import end_offset, stream_span
@@ -40,9 +42,11 @@ COPIES_AT_ONCE = 500
 
 
 class Missing:
-    def __init__(self, settings: Settings, publisher: Publisher, parking: Parking, generations: Generations) -> None:
+    def __init__(
+        self, settings: Settings, publisher: Publisher, parking: Parking, generations: Generations, judge: Judge
+    ) -> None:
         self._settings, self._publisher, self._parking = settings, publisher, parking
-        self._generations = generations
+        self._generations, self._judge = generations, judge
 
     async def again(
         self, command: JobCommand, item: Item, manifest: Manifest, missing: frozenset[str]
@@ -55,7 +59,9 @@ class Missing:
         copied = await self._copy(command, item, missing)
         lost = (missing & manifest.own()) - copied
         if lost and self._crawls(command) < ROUNDS:
-            await self._send_back(command, manifest.naming(lost))
+            await self._judge.refresh()
+            if not self._judge.over(item) and not self._judge.ended(command):
+                await self._send_back(command, manifest.naming(lost))
             return "superseded"
         if copied:
             await self._parking.copy(item.raw, end, proof_round=end.proof_round + 1)

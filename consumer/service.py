@@ -120,7 +120,7 @@ class Consumer:
             stalls=stalls,
             generations=generations,
             prover=Prover(settings, self._store, stalls, generations),
-            missing=Missing(settings, self._publisher, parking, generations),
+            missing=Missing(settings, self._publisher, parking, generations, self._judge),
             parking=parking,
             parked=parked,
             reports=self._reports,

@@ -356,6 +356,7 @@ class DeadLetterAnswer(Answer, frozen=True, kw_only=True):
     """`place` is where it stands on `dead-letters`, `origin` where its record was first written on `chunks`.
 
     waiting: nothing was tried since. retried: a copy stands on the log again. healed: its chunk was indexed since.
+    void: its job failed, or was cancelled or rolled back.
     """
 
     place: PlaceAnswer
@@ -365,7 +366,7 @@ class DeadLetterAnswer(Answer, frozen=True, kw_only=True):
     chunk_id: str | None
     stage: str
     reason: str
-    state: Literal["waiting", "retried", "healed"]
+    state: Literal["waiting", "retried", "healed", "void"]
     dead_lettered_at: str
     retried_at: str | None
 

@@ -101,7 +101,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{PREFIX}/dead-letters", letter_handlers.dead_letters,
           "Records that failed by themselves, by place", answers.DeadLetterList,
           query={"kb": "only of this knowledge base", "job": "only of this job",
-                 "state": "waiting, retried or healed", "reason": "only where the reason contains this",
+                 "state": "waiting, retried, healed or void", "reason": "only where the reason contains this",
                  "after": "only behind this place, partition/offset", **_LIMIT}, problems=(404, 422)),
     Route("GET", f"{PREFIX}/dead-letters/{{partition}}/{{offset}}", letter_handlers.dead_letter,
           "One dead letter: the record as it came, and why it failed", answers.DeadLetterRecord, problems=(404, 422)),

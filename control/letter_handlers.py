@@ -22,7 +22,7 @@ BY = "http"
 
 
 async def dead_letters(engine: Engine, request: web.Request) -> answers.DeadLetterList:
-    state = requests.choice(request, "state", ("waiting", "retried", "healed"))
+    state = requests.choice(request, "state", ("waiting", "retried", "healed", "void"))
     limit = requests.number(request, "limit", low=1, high=LIMIT) or 100
     given = request.query.get("after")
     after = None if given is None else requests.place(given, "after")

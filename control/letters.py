@@ -11,8 +11,9 @@ from duckdb import DuckDBPyConnection
 
 from schemas.events import Place
 
-State = Literal["waiting", "retried", "healed"]
-"""retried: a copy stands on the log again. healed: the chunk was indexed since. A copy that fails is a new letter."""
+State = Literal["waiting", "retried", "healed", "void"]
+"""retried: a copy stands on the log again. healed: the chunk was indexed since. A copy that fails is a new letter.
+void: its job failed, or was cancelled or rolled back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +58,15 @@ healed AS (
     SELECT DISTINCT n."partition", n.place FROM newest n JOIN outcomes o
         ON o.job_id = n.job_id AND o.chunk_id = coalesce(try_cast(n.chunk_id AS UUID), md5(n.chunk_id)::UUID)
     WHERE o.result IN ('indexed', 'duplicate')),
+undone AS (
+    SELECT DISTINCT job_id, true AS undone FROM facts
+    WHERE (type, state) IN (('index_report', 'undone'), ('job_finished', 'failed'))),
 letter AS (
     SELECT n.*, r.retried_at,
-        CASE WHEN h.place IS NOT NULL THEN 'healed' WHEN r.place IS NOT NULL THEN 'retried' ELSE 'waiting' END AS fate
-    FROM newest n LEFT JOIN retried r USING ("partition", place) LEFT JOIN healed h USING ("partition", place))
+        CASE WHEN u.undone THEN 'void' WHEN h.place IS NOT NULL THEN 'healed' WHEN r.place IS NOT NULL THEN 'retried'
+            ELSE 'waiting' END AS fate
+    FROM newest n LEFT JOIN retried r USING ("partition", place) LEFT JOIN healed h USING ("partition", place)
+        LEFT JOIN undone u USING (job_id))
 SELECT "partition", place, subject, job_id, chunk_id, stage, reason, fate, told_at, retried_at FROM letter
 WHERE ($jobs IS NULL OR list_contains($jobs::VARCHAR[], job_id)) AND ($state IS NULL OR fate = $state)
     AND (NOT $untold OR retried_at IS NULL)

@@ -120,7 +120,7 @@ class Retrier:
             letter = waiting[Place(raw.partition, raw.offset)]
             judged = await self._judged(letter, raw, takes)
             if isinstance(judged, NotRetried):
-                done.passed_over.append(judged if letter.state == "waiting" else _had(letter))
+                done.passed_over.append(judged if letter.state in ("waiting", "void") else _had(letter))
                 continue
             chunk, command = judged
             record = msgspec.structs.replace(raw, headers=without_reasons(raw.headers))

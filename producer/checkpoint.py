@@ -53,9 +53,11 @@ class Manifest(PageFold):
         return {page.url: page for page in self.records() if page.scope_revision < scope_revision}
 
     def late(self, epoch: int, read_to: int) -> list[PageRecord]:
-        """Pages that this owner must visit itself: stale, or recorded by another since it read the checkpoint."""
+        """Pages that this owner must visit itself: stale, recorded by another since it read the checkpoint, or hidden,
+        so that the record that counts is the last."""
         unread = (each.page for each in self.pages.values() if each.page.epoch < epoch and each.offset >= read_to)
-        return list({page.url: page for page in (*unread, *self.stale(epoch).values())}.values())
+        hidden = (self.pages[url].page for url in self.hidden)
+        return list({page.url: page for page in (*unread, *self.stale(epoch).values(), *hidden)}.values())
 
     def bereft(self) -> list[PageRecord]:
         """Pages that were left out in favour of others which have no content to stand for theirs; of pages that name

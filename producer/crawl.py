@@ -11,7 +11,8 @@
 4. Pages of base or an older scope that were not come to get their record: gone, kept, or out of scope (`accounting`).
 5. All records of 3 and 4 have their delivery report. The partition is read once more to its end at that time: count and
    digest are of what stands there, not of what is remembered. Pages that an earlier owner recorded after 2, or whose
-   chunks it wrote after 1, are visited, whatever the limit (back to 3). This epoch ends without a `crawl_end` where a
+   chunks it wrote after 1, or whose record its late one would hide from compaction, are visited, whatever the limit
+   (back to 3). This epoch ends without a `crawl_end` where a
    page has no record any more (a tombstone: its chunks were lost), so that another begins; or where a newer owner has
    recorded pages. Pages that were left out in favour of others (a canonical URL, the same content) which came to
    nothing are visited as well, for what they are themselves.

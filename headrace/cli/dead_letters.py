@@ -50,7 +50,7 @@ def dead_letters() -> None:
 
 @dead_letters.command("list")
 @click.argument("kb", required=False)
-@click.option("--state", type=click.Choice(["waiting", "retried", "healed"]), help="Only such ones.")
+@click.option("--state", type=click.Choice(["waiting", "retried", "healed", "void"]), help="Only such ones.")
 @click.option("--reason", help="Only those whose reason contains this.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, a list.")
 @pass_app

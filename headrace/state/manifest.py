@@ -35,20 +35,25 @@ class Logged(msgspec.Struct, frozen=True):
 @dataclass
 class PageFold:
     """The pages of one generation, by URL. `newer`: what this reader is too old for of records that are passed over,
-    by URL."""
+    by URL. `hidden`: URLs whose last record is of an owner that was replaced: compaction will keep that one alone."""
 
     generation: int
     pages: dict[str, Logged] = field(default_factory=dict)
     newer: dict[str, str] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
 
     def fold(self, offset: int, page: PageRecord) -> None:
         known = self.pages.get(page.url)
         if known is None or page.epoch >= known.page.epoch:
             self.pages[page.url] = Logged(offset, page)
+            self.hidden.discard(page.url)
+        else:
+            self.hidden.add(page.url)
 
     def forget(self, url: str) -> None:
         self.pages.pop(url, None)
         self.newer.pop(url, None)
+        self.hidden.discard(url)
 
     def records(self) -> list[PageRecord]:
         return [each.page for each in self.pages.values()]

@@ -7,6 +7,7 @@ import pytest
 
 from consumer.completion import Completion
 from consumer.generations import Generations
+from consumer.missing import Missing
 from consumer.parking import Parking
 from consumer.proof import Prover
 from consumer.reports import Reports
@@ -19,6 +20,7 @@ from schemas.facts import DeadLettered, JobFinished, ReviewNeeded, Vacuumed
 from schemas.kb import NEVER
 from tests.fakes.openai_server import OpenAIServer
 from tests.integration.consumer.play import everything, finished, ids, reported
+from tests.integration.consumer.test_consumer_faults import tell_state
 from tests.integration.consumer.test_proof import keep, place_of, refresh, results, reviews, rows, states
 from tests.integration.consumer.test_proof_faults import forget_log, last_chunk, retry, tombstones, vacuum_below
 from tests.support.inside import CutOff
@@ -318,6 +320,40 @@ async def test_sending_back_what_another_epoch_has_recorded_by_then(
     told = await read_all(settings, JobFinished)
     assert [(fact.pages, fact.extras_deleted) for fact in told] == [(2, 0), (2, 0)]
     assert set(await rows(store, job)) == everything(job)
+
+
+@pytest.mark.parametrize("state", ["published", "recrawled"])
+async def test_a_page_is_not_sent_back_by_a_worker_that_slept(
+    settings: Settings, publisher: Publisher, store: VectorStore, openai: OpenAIServer, kb: str, cut: CutOff,
+    monkeypatch: pytest.MonkeyPatch, state: str,
+) -> None:  # fmt: skip
+    """Its tombstones would delete what a newer epoch has recorded, perhaps of a published generation by now."""
+    job = PlayedJob(settings, publisher, kb)
+    await job.command("running")
+    await job.begin()
+    lost = await job.page("http://site/0", ["one"])
+    async with cut.running():
+        await caught_up(settings)
+    await store.delete_ids(place_of(job), [chunk.chunk_id for chunk in lost])
+    await forget_log(settings, job, job.epoch + 3)
+    await job.end()
+    copy = Missing._copy
+
+    async def sleeps(it: Missing, *args: Any) -> frozenset[str]:
+        copied = await copy(it, *args)
+        changes = {} if state == "published" else {"recrawl": job.epoch + 9, "recrawls": 1}
+        await tell_state(settings, publisher, job, "published" if not changes else "open", None, **changes)
+        return copied
+
+    monkeypatch.setattr(Missing, "_copy", sleeps)
+    async with cut.running():
+        assert await until(lambda: results(settings, job, "crawl_end")) == ["superseded"]
+        await caught_up(settings)
+    assert not await tombstones(settings, job)
+    assert [each.state for each in await states(settings, job)] == [
+        "open",
+        "published" if state == "published" else "open",
+    ]
 
 
 @pytest.mark.parametrize(

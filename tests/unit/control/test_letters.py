@@ -2,18 +2,22 @@
 
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control import changes
 from control.letters import Wanted, letters
 from schemas.events import Event, Place
-from schemas.facts import DeadLettered, DeadLetterRetried, Outcome, Outcomes
+from schemas.facts import DeadLettered, DeadLetterRetried, IndexReport, JobFinished, Outcome, Outcomes
 from schemas.pages import ChunkRef, PageRecord
 from tests.unit.control.test_folds import JOB, Filed, records
 
 steps = st.lists(
-    st.tuples(st.sampled_from(["dead", "told again", "retried", "indexed", "superseded"]), st.integers(0, 2)),
+    st.tuples(
+        st.sampled_from(["dead", "dead", "told again", "retried", "indexed", "superseded", "another's end", "over"]),
+        st.integers(0, 2),
+    ),
     max_size=12,
 )
 
@@ -26,6 +30,7 @@ class Model:
         self.newest: dict[int, int] = {}
         self.retried: set[int] = set()
         self.indexed: set[int] = set()
+        self.over = False
         self._letters = 0
 
     def step(self, what: str, record: int) -> None:
@@ -40,13 +45,18 @@ class Model:
         elif what in ("indexed", "superseded"):
             self.indexed |= {record} if what == "indexed" else set()
             self.events.append(_outcome(record, what))
+        elif what == "another's end":
+            self.events += [_finished("completed"), msgspec.structs.replace(_finished("failed"), job_id="another")]
+        elif what == "over":
+            self.over = True
+            self.events.append([_UNDONE, _finished("failed")][record % 2])
 
     def expected(self) -> dict[int, tuple[int, str]]:
         """By record, its newest dead letter and that one's state."""
-        return {
-            record: (n, "healed" if record in self.indexed else "retried" if n in self.retried else "waiting")
-            for record, n in self.newest.items()
-        }
+        return {record: (n, "void" if self.over else self._state(record, n)) for record, n in self.newest.items()}
+
+    def _state(self, record: int, letter: int) -> str:
+        return "healed" if record in self.indexed else "retried" if letter in self.retried else "waiting"
 
 
 def _dead(record: int, letter: int) -> DeadLettered:
@@ -67,6 +77,13 @@ def _outcome(record: int, result: Any) -> Outcomes:
     return Outcomes(**JOB, partition=1, group_generation=1, worker="w", entries=(entry,), decided_at="t")
 
 
+def _finished(outcome: Any) -> JobFinished:
+    return JobFinished(**JOB, outcome=outcome, finished_at="t")
+
+
+_UNDONE = IndexReport(**JOB, state="undone", revision=2, group_generation=1, worker="w", reported_at="t")
+
+
 @settings(max_examples=30, deadline=None)
 @given(steps, st.integers(1, 5))
 def test_a_record_is_what_its_newest_letter_is(taken: list[tuple[str, int]], batch: int) -> None:
@@ -78,7 +95,7 @@ def test_a_record_is_what_its_newest_letter_is(taken: list[tuple[str, int]], bat
         filed.apply(told[start : start + batch])
     found = filed.file.read(lambda cursor: letters(cursor, Wanted()))
     assert {each.origin.offset: (each.place.offset, each.state) for each in found} == model.expected()
-    for state in ("waiting", "retried", "healed"):
+    for state in ("waiting", "retried", "healed", "void"):
         some = filed.file.read(lambda cursor, s=state: letters(cursor, Wanted(state=s)))  # type: ignore[misc]
         assert some == [each for each in found if each.state == state]
     untold = filed.file.read(lambda cursor: letters(cursor, Wanted(untold=True)))

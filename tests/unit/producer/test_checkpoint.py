@@ -46,6 +46,13 @@ def test_records_of_an_earlier_owner_are_late_when_they_came_after_the_checkpoin
     assert [each.url for each in folded.late(9, read_to=1)] == ["late"]
 
 
+def test_a_page_whose_last_record_is_an_earlier_owners_is_late() -> None:
+    """Compaction would keep that record alone."""
+    hidden = [page("hidden", epoch=9), page("hidden", epoch=5)]
+    assert [each.epoch for each in manifest(*hidden).late(9, read_to=9)] == [9]
+    assert not manifest(*hidden, page("hidden", epoch=9)).late(9, read_to=9)
+
+
 def test_a_page_written_after_a_newer_owner_had_begun_is_stale() -> None:
     folded = manifest(
         page("in time", page_end_offset=6),
