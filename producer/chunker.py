@@ -1,52 +1,69 @@
-"""A document to chunks: by tokens, on the borders of its structure.
+"""A document to chunks, within so many tokens of the embedding model.
 
-How `structure` cuts, in this order:
+`structure` goes by the document's own borders:
 
 1. A heading starts a section. A section stays whole when it fits.
 2. Neighbouring small sections share a chunk (`_may_join`); its heading path is what their paths have in common.
 3. A section over the limit is cut between blocks, into pieces of about equal size; a heading or term stays with what
-   follows it, a code block or table with room in one chunk is not cut.
+   follows it, a code block with room in one chunk is not cut, nor is a table.
 4. A block over the limit is cut between lines, then sentences, then words, then tokens, never inside a character.
-5. Pieces of one section begin with the end of the piece before (`overlap_tokens`), where that fits.
 
-The limit holds for what is embedded: title and heading path count too. Joined without overlap, chunks give the
+`sentences` and `tokens` take the document as one piece and cut it into chunks of about equal size, as full as they may
+be: between sentences, list items and rows, or anywhere between words. Code and rows stay whole where they fit.
+
+In all three:
+
+* Pieces of one section (of the document, in the latter two) begin with the end of the piece before
+  (`overlap_tokens`), where that fits; one that goes on with a table begins with the table's first rows instead.
+* A runt joins the neighbour that has room for it, or takes from the piece before.
+
+The limit holds for what is embedded: title and heading path count too. Joined without what they repeat, chunks give the
 document's text back, whitespace apart. The same input gives the same chunks.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Final, get_args
 
 import msgspec
 
 from producer.content.document import Block, BlockKind, Document
-from producer.splitting import Unit, units_of
-from producer.tokens import count, count_short, cut, head, tail
+from producer.splitting import SEPARATOR, Splitter, Unit
+from producer.tokens import Name, Tokens, head, tail, tokens_for
 from schemas.identity import embedding_input
+from schemas.kb import Strategy
 
-MIN_MAX_TOKENS = 32
-STRATEGIES = ("structure",)
-RUNT_SHARE = 4
+MIN_MAX_TOKENS: Final = 32
+STRATEGIES: Final[tuple[str, ...]] = get_args(Strategy)
+RUNT_SHARE: Final = 4
 """A section under a quarter of the limit is a runt: too little context to be found by."""
-PREFIX_SHARE = 4
+PREFIX_SHARE: Final = 4
 """Title and heading path get at most a quarter of the limit each; longer ones are shortened from outside in."""
-_SEPARATOR = "\n\n"
-_KEPT_WITH_NEXT = (BlockKind.HEADING, BlockKind.TERM)
+
+Path = tuple[str, ...]
 
 
 class ChunkText(msgspec.Struct, frozen=True):
     """One chunk. `tokens` counts `embedding_input(title, heading_path, text)`; `ordinal` is its place on the page.
 
-    `title` is the document's, shortened when it would fill the chunk.
+    `title` is the document's, shortened when it would fill the chunk. `repeated`: so many characters at the text's
+    beginning stand in the chunk before, or in the table's first rows.
     """
 
     text: str
     title: str
-    heading_path: tuple[str, ...]
+    heading_path: Path
     ordinal: int
     tokens: int
+    repeated: int = 0
 
 
 def chunk(
-    document: Document, url: str, max_tokens: int = 512, overlap_tokens: int = 50, strategy: str = "structure"
+    document: Document,
+    url: str,
+    max_tokens: int = 512,
+    overlap_tokens: int = 50,
+    strategy: Strategy = "structure",
+    tokenizer: Name = "cl100k",
 ) -> list[ChunkText]:
     """Cut a document. Raises ValueError for limits that make no sense or an unknown strategy.
 
@@ -59,14 +76,16 @@ def chunk(
             f"max_tokens must be at least {MIN_MAX_TOKENS}, overlap_tokens between 0 and half of it: "
             f"{max_tokens}, {overlap_tokens} for {url}"
         )
-    title = head(document.title, max_tokens // PREFIX_SHARE)
-    return _Cutter(title, max_tokens, overlap_tokens).cut(document.blocks)
+    tokens = tokens_for(tokenizer)
+    title = head(tokens, document.title, max_tokens // PREFIX_SHARE)
+    return _Cutter(tokens, title, max_tokens, overlap_tokens, strategy).cut(document.blocks)
 
 
 class _Section(msgspec.Struct):
-    """Blocks from one heading to the next, or several such that share a chunk. `size`: tokens, separators included."""
+    """Blocks from one heading to the next, or several such that share a chunk. `path`: None before the first heading.
+    `size`: tokens, separators included."""
 
-    path: tuple[str, ...]
+    path: Path | None
     level: int
     blocks: list[Block]
     counts: list[int]
@@ -80,20 +99,131 @@ class _Section(msgspec.Struct):
         return all(block.kind is BlockKind.HEADING for block in self.blocks)
 
 
+class _Piece(msgspec.Struct):
+    """What becomes a chunk. `goes_on`: it continues the section of the piece before. `room`: tokens of its text."""
+
+    path: Path
+    units: list[Unit]
+    room: int
+    goes_on: bool = False
+
+    @property
+    def size(self) -> int:
+        return sum(unit.tokens for unit in self.units)
+
+    @property
+    def text(self) -> str:
+        return "".join(unit.text + unit.glue for unit in self.units).strip("\n").rstrip()
+
+
 class _Cutter:
-    def __init__(self, title: str, max_tokens: int, overlap_tokens: int) -> None:
+    def __init__(self, tokens: Tokens, title: str, max_tokens: int, overlap_tokens: int, strategy: Strategy) -> None:
+        self._tokens, self._strategy = tokens, strategy
         self._title, self._max, self._overlap = title, max_tokens, overlap_tokens
+        self._runt = max_tokens // RUNT_SHARE
         self._chunks: list[ChunkText] = []
 
     def cut(self, blocks: Sequence[Block]) -> list[ChunkText]:
-        for section in self._joined(_sections(blocks)):
-            path = self._fitting_path(section.path)
-            room = self._max - count_short(_prefix(self._title, path))
-            if section.size <= room:
-                self._add(path, _SEPARATOR.join(block.text for block in section.blocks), _exact(section))
-            else:
-                self._cut_section(path, section, room)
+        sections = self._sections(blocks)
+        found = self._by_structure(sections) if self._strategy == "structure" else self._as_one(list(sections))
+        before: _Piece | None = None
+        for piece in self._without_runts(list(found)):
+            self._add(piece, before if piece.goes_on else None)
+            before = piece
         return self._chunks
+
+    def _by_structure(self, sections: Iterator[_Section]) -> Iterator[_Piece]:
+        for section in self._joined(sections):
+            path = self._fitting_path(section.path)
+            room = self._room(path)
+            if section.size <= room:
+                yield _Piece(path, self._units([section], room), room)
+            else:
+                yield from self._pieces([section], room)
+
+    def _as_one(self, sections: list[_Section]) -> Iterator[_Piece]:
+        """With room for the longest path there is, and for the beginnings of all: a piece may have any of them."""
+        whole = {section.path or () for section in sections}
+        paths = {path[:length] for path in whole for length in range(len(path) + 1)}
+        room = min((self._room(self._fitting_path(path)) for path in paths), default=self._max)
+        yield from self._pieces(sections, room)
+
+    def _pieces(self, sections: list[_Section], room: int) -> Iterator[_Piece]:
+        """Of about equal size, each within `room`."""
+        for number, held in enumerate(self._packed(self._units(sections, room), room)):
+            yield _Piece(self._fitting_path(_common_of(held)), held, room, goes_on=number > 0)
+
+    def _units(self, sections: list[_Section], room: int) -> list[Unit]:
+        splitter = Splitter(self._tokens, self._strategy, room)
+        return [
+            unit
+            for section in sections
+            for block, size in zip(section.blocks, section.counts, strict=True)
+            for unit in splitter.units(block, size, section.path)
+        ]
+
+    def _packed(self, units: Sequence[Unit], room: int) -> Iterator[list[Unit]]:
+        """Each piece is as near to an even share of what is left as its units let it be, if that makes no piece more.
+        One that is to repeat the first rows of a table counts with those."""
+        repeated = max((self._tokens.count_short(unit.header) for unit in units), default=0)
+        net = max(room - max(self._overlap, repeated), 1)
+        left = sum(unit.tokens for unit in units)
+        share = _even_share(left, net)
+        held: list[Unit] = []
+        size = 0
+        for unit in units:
+            far = 2 * size + unit.tokens > 2 * share and _pieces_of(left - size, net) < _pieces_of(left, net)
+            if held and (size + unit.tokens > room or (far and held[-1].may_end)):
+                carried = _carried(held)
+                done = held[: len(held) - len(carried)]
+                yield done
+                left -= sum(one.tokens for one in done)
+                share = _even_share(left, net)
+                held, size = carried, sum(one.tokens for one in carried)
+                if held and size + unit.tokens > room:
+                    yield held
+                    left -= size
+                    share = _even_share(left, net)
+                    held, size = [], 0
+            if not held:
+                size = self._tokens.count_short(unit.header)
+            held.append(unit)
+            size += unit.tokens
+        if held:
+            yield held
+
+    def _without_runts(self, pieces: list[_Piece]) -> list[_Piece]:
+        """Each runt in one with a neighbour that has room, or made larger at the cost of the piece before."""
+        out: list[_Piece] = []
+        for index, piece in enumerate(pieces):
+            if out and (piece.size < self._runt or out[-1].size < self._runt):
+                if (joined := self._united(out[-1], piece)) is not None:
+                    out[-1] = joined
+                    continue
+                if piece.goes_on and piece.size < self._runt and not self._can_follow(piece, pieces[index + 1 :]):
+                    self._take_from(out[-1], piece)
+            out.append(piece)
+        return out
+
+    def _can_follow(self, piece: _Piece, later: Sequence[_Piece]) -> bool:
+        return bool(later) and self._united(piece, later[0]) is not None
+
+    def _united(self, one: _Piece, other: _Piece) -> _Piece | None:
+        """Both in one chunk, if it has room."""
+        units = one.units + other.units
+        path = self._fitting_path(_common_of(units))
+        room = self._room(path)
+        return _Piece(path, units, room, one.goes_on) if one.size + other.size <= room else None
+
+    def _take_from(self, before: _Piece, piece: _Piece) -> None:
+        """Units from the end of the piece before until this one is no runt, as long as that one does not become one."""
+        while piece.size < self._runt and len(before.units) > 1:
+            moved = before.units[-1]
+            if before.size - moved.tokens < self._runt or piece.size + moved.tokens > piece.room:
+                return
+            if not before.units[-2].may_end and len(before.units) > 2:
+                return
+            piece.units.insert(0, before.units.pop())
 
     def _joined(self, sections: Iterator[_Section]) -> Iterator[_Section]:
         """Small neighbours in one; see `_may_join`."""
@@ -115,99 +245,108 @@ class _Cutter:
         """
         if current.is_bare and following.level > current.level:
             return True
-        runt = self._max // RUNT_SHARE
         path = self._fitting_path(_join(current, following).path)
-        if current.size + following.size > self._max - count_short(_prefix(self._title, path)):
+        if current.size + following.size > self._room(path):
             return False
         if following.level < current.level:
-            return current.size < runt and following.size < runt
-        return current.size < runt or following.size < runt
+            return current.size < self._runt and following.size < self._runt
+        return current.size < self._runt or following.size < self._runt
 
-    def _fitting_path(self, path: tuple[str, ...]) -> tuple[str, ...]:
+    def _fitting_path(self, path: Path | None) -> Path:
         """The path within its share: outer headings go first, then the end of the innermost."""
+        path = path or ()
         limit = self._max // PREFIX_SHARE
-        while path and count_short(" > ".join(path)) > limit:
-            path = path[1:] if len(path) > 1 else (head(path[0], limit - 1),)
-            if len(path) == 1 and count_short(path[0]) > limit:
+        while path and self._tokens.count_short(" > ".join(path)) > limit:
+            path = path[1:] if len(path) > 1 else (head(self._tokens, path[0], limit - 1),)
+            if len(path) == 1 and self._tokens.count_short(path[0]) > limit:
                 return ()
         return path
 
-    def _cut_section(self, path: tuple[str, ...], section: _Section, room: int) -> None:
-        """Pieces of about equal size, each within `room`."""
-        pieces = -(-section.size // max(room - self._overlap, 1))
-        target = -(-section.size // pieces)
-        units = [
-            unit
-            for block, tokens in zip(section.blocks, section.counts, strict=True)
-            for unit in units_of(block, tokens, room, max(room - self._overlap, room // 2))
-        ]
-        held: list[Unit] = []
-        size, before = 0, ""
-        for unit in units:
-            if held and (size + unit.tokens > room or (size >= target and held[-1].may_end)):
-                carried = _carried(held)
-                before = self._close(path, before, held[: len(held) - len(carried)], room)
-                held, size = carried, sum(one.tokens for one in carried)
-                if size + unit.tokens > room:
-                    before = self._close(path, before, held, room)
-                    held, size = [], 0
-            held.append(unit)
-            size += unit.tokens
-        self._close(path, before, held, room)
+    def _room(self, path: Path) -> int:
+        return self._max - self._tokens.count_short(embedding_input(self._title, path, ""))
 
-    def _close(self, path: tuple[str, ...], before: str, units: Sequence[Unit], room: int) -> str:
-        """Add a chunk of these units, with the overlap where it fits; returns the text that the next may repeat."""
-        text = _text_of(units)
+    def _add(self, piece: _Piece, before: _Piece | None) -> None:
+        """A chunk, with what it repeats where that fits."""
+        text = piece.text
         if not text:
-            return before
-        overlap = tail(before, self._overlap) if before else ""
-        if overlap and count(overlap + _SEPARATOR + text) <= room:
-            self._add(path, overlap + _SEPARATOR + text, None)
+            return
+        repeated = self._repeated(piece, before)
+        if repeated and (tokens := self._count(piece.path, repeated + text)) <= self._max:
+            self._close(piece.path, repeated + text, tokens, len(repeated))
+        elif (tokens := self._exact(piece) or self._count(piece.path, text)) <= self._max:
+            self._close(piece.path, text, tokens)
         else:
-            self._add_within(path, text, room)
-        return text
+            self._add_halves(piece)
 
-    def _add_within(self, path: tuple[str, ...], text: str, room: int) -> None:
+    def _add_halves(self, piece: _Piece) -> None:
         """Sums of parts can be a token or two below the whole: cut again where that crosses the limit."""
-        if count(text) <= room:
-            self._add(path, text, None)
+        middle = len(piece.units) // 2
+        if middle:
+            self._add(_Piece(piece.path, piece.units[:middle], piece.room), None)
+            self._add(_Piece(piece.path, piece.units[middle:], piece.room), None)
             return
-        for piece in cut(text, max(room * 3 // 4, 4)):
-            self._add(path, piece.strip("\n").rstrip(), None)
+        for part in self._tokens.cut(piece.text, max(piece.room * 3 // 4, 4)):
+            if part := part.strip("\n").rstrip():
+                self._close(piece.path, part, self._count(piece.path, part))
 
-    def _add(self, path: tuple[str, ...], text: str, text_tokens: int | None) -> None:
-        if not text.strip():
-            return
-        prefix = _prefix(self._title, path)
-        if text_tokens is None or not prefix:
-            tokens = count(prefix + text)
-        else:
-            tokens = count_short(prefix) + text_tokens
-        self._chunks.append(ChunkText(text, self._title, path, len(self._chunks), tokens))
+    def _close(self, path: Path, text: str, tokens: int, repeated: int = 0) -> None:
+        self._chunks.append(ChunkText(text, self._title, path, len(self._chunks), tokens, repeated))
+
+    def _exact(self, piece: _Piece) -> int | None:
+        """Tokens of whole blocks with title and path, without counting them again: the sum, less the last separator.
+
+        Blocks end in a visible character and begin with one, so the tokenizer's pattern always parts them after the
+        separator, and the sum is exact. The last separator may share a token with punctuation before it, so the last
+        word is counted with and without.
+        """
+        if not all(unit.whole for unit in piece.units):
+            return None
+        last = piece.units[-1].text
+        word = last[max(last.rfind(" "), last.rfind("\n")) + 1 :]
+        if len(word) < len(last) and last[len(last) - len(word) - 1] == " ":
+            word = " " + word
+        count = self._tokens.count_short
+        prefix = count(embedding_input(self._title, piece.path, ""))
+        return prefix + piece.size - count(word + SEPARATOR) + count(word)
+
+    def _repeated(self, piece: _Piece, before: _Piece | None) -> str:
+        if header := piece.units[0].header:
+            return header
+        overlap = tail(self._tokens, before.text, self._overlap) if before is not None else ""
+        return overlap + SEPARATOR if overlap else ""
+
+    def _count(self, path: Path, text: str) -> int:
+        return self._tokens.count(embedding_input(self._title, path, text))
+
+    def _sections(self, blocks: Sequence[Block]) -> Iterator[_Section]:
+        headings: list[tuple[int, str]] = []
+        current = _Section(None, 0, [], [])
+        for block in blocks:
+            if block.kind is BlockKind.HEADING:
+                if current.blocks:
+                    yield current
+                headings = [outer for outer in headings if outer[0] < block.level]
+                headings.append((block.level, block.heading))
+                current = _Section(tuple(words for _, words in headings), block.level, [], [])
+            current.blocks.append(block)
+            current.counts.append(self._tokens.count(block.text + SEPARATOR))
+        if current.blocks:
+            yield current
 
 
-def _prefix(title: str, heading_path: Sequence[str]) -> str:
-    return embedding_input(title, heading_path, "")
+def _pieces_of(tokens: int, room: int) -> int:
+    return -(-tokens // room)
 
 
-def _sections(blocks: Sequence[Block]) -> Iterator[_Section]:
-    headings: list[tuple[int, str]] = []
-    current = _Section((), 0, [], [])
-    for block in blocks:
-        if block.kind is BlockKind.HEADING:
-            if current.blocks:
-                yield current
-            headings = [outer for outer in headings if outer[0] < block.level]
-            headings.append((block.level, block.heading))
-            current = _Section(tuple(words for _, words in headings), block.level, [], [])
-        current.blocks.append(block)
-        current.counts.append(count(block.text + _SEPARATOR))
-    if current.blocks:
-        yield current
+def _even_share(tokens: int, room: int) -> int:
+    return -(-tokens // max(_pieces_of(tokens, room), 1))
 
 
 def _join(current: _Section, following: _Section) -> _Section:
-    path = following.path if current.is_bare else _common(current.path, following.path)
+    if current.is_bare or current.path is None:
+        path = following.path
+    else:
+        path = _common(current.path, following.path or ())
     return _Section(
         path,
         min(current.level, following.level) if current.level else following.level,
@@ -216,12 +355,21 @@ def _join(current: _Section, following: _Section) -> _Section:
     )
 
 
-def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
-    """The shared beginning of two paths; text before the first heading takes the path of what follows it."""
-    if not one:
-        return other
+def _common(one: Path, other: Path) -> Path:
+    """The shared beginning of two paths."""
     length = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     return one[:length]
+
+
+def _common_of(units: Sequence[Unit]) -> Path:
+    """Text before the first heading takes the path of what follows it."""
+    path: Path | None = None
+    for unit in units:
+        if path is None:
+            path = unit.path
+        elif unit.path is not None and unit.path is not path:
+            path = _common(path, unit.path)
+    return path or ()
 
 
 def _carried(held: Sequence[Unit]) -> list[Unit]:
@@ -230,21 +378,3 @@ def _carried(held: Sequence[Unit]) -> list[Unit]:
     while index > 0 and not held[index - 1].may_end:
         index -= 1
     return list(held[index:]) if index else []
-
-
-def _text_of(units: Sequence[Unit]) -> str:
-    return "".join(unit.text + unit.glue for unit in units).strip("\n").rstrip()
-
-
-def _exact(section: _Section) -> int:
-    """Tokens of the joined blocks: the sum, less the last separator.
-
-    Blocks end in a visible character and begin with one, so the tokenizer's pattern always parts them after the
-    separator, and the sum is exact. The last separator may share a token with punctuation before it, so the last
-    word is counted with and without.
-    """
-    last = section.blocks[-1].text
-    word = last[max(last.rfind(" "), last.rfind("\n")) + 1 :]
-    if len(word) < len(last) and last[len(last) - len(word) - 1] == " ":
-        word = " " + word
-    return section.size - count_short(word + _SEPARATOR) + count_short(word)

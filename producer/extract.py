@@ -108,7 +108,7 @@ def _from_html(url: str, text: str, x_robots_tag: str | None, site: Site) -> Doc
     base = base_of(root, url)
     directives = directives_of(root, x_robots_tag)
     links, canonical, refresh = links_of(root, base, url), canonical_of(root, base), refresh_of(root, base, url)
-    metadata = html_metadata(root, _title(root))
+    metadata = html_metadata(root, _title(root), text)
     part, method = main_part(root, count, site.template)
     sketch = sketch_of(root) if site.undecided and method in GUESSES else None
     heading = title_outside(root, part, metadata.title)

@@ -1,74 +1,126 @@
-"""Cuts one block that is over the limit into units: between lines, then sentences, then words, then tokens."""
+"""Cuts blocks into units, which are what chunks are made of: as coarse as the strategy lets them be.
+
+A block of code and a row of a table are one unit wherever they fit in a chunk. What is over the limit is cut between
+lines, then sentences, then words, then tokens.
+"""
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import msgspec
 
 from producer.content.document import Block, BlockKind
-from producer.tokens import count, cut
+from producer.tokens import Tokens
+from schemas.kb import Strategy
 
-SLACK_TOKENS = 2
+SLACK_TOKENS: Final = 2
 """What the sum of a unit's parts may lie below its own count, for separators that merge with their neighbours."""
+STRIDE_TOKENS: Final = 8
+"""Of prose that is cut by tokens alone: how near to the limit a chunk is filled."""
+HEADER_SHARE: Final = 4
+SEPARATOR: Final = "\n\n"
 
 _LINES = re.compile(r"[^\n]*\n+|[^\n]+")
 _SENTENCES = re.compile(r".+?(?:[.!?](?=\s)\s*|[。！？]|$)", re.DOTALL)
+_RULE = re.compile(r"\|(?:\s*:?-+:?\s*\|)+")
+_PROSE = (BlockKind.PARAGRAPH, BlockKind.QUOTE, BlockKind.LIST)
+_KEPT_WITH_NEXT = (BlockKind.HEADING, BlockKind.TERM)
+
+Split = Callable[[str], list[str]]
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """A part of a section that isn't cut further. `glue` follows it in the text; `tokens` includes the glue.
+    """A part of a page that isn't cut further. `glue` follows it in the text; `tokens` includes the glue.
 
-    `may_end`: whether a chunk may end after it; not so for headings and terms.
+    `may_end`: whether a chunk may end after it; not so for headings, terms and a table's first rows. `path`: of the
+    headings above it; None before the first. `header`: the first rows of the table that it goes on with, which a chunk
+    that begins here repeats. `whole`: it is a block, and `tokens` exactly its own and its separator's.
     """
 
     text: str
     glue: str
     tokens: int
     may_end: bool
+    path: tuple[str, ...] | None
+    header: str = ""
+    whole: bool = False
 
 
-def units_of(block: Block, tokens: int, whole: int, piece: int) -> Iterator[Unit]:
-    """One unit when the block's `tokens` fit in `whole`, else units of at most about `piece` tokens."""
-    may_end = block.kind not in (BlockKind.HEADING, BlockKind.TERM)
-    if tokens <= whole:
-        yield Unit(block.text, "\n\n", tokens, may_end)
-        return
-    parts = list(split(block.text, max(piece - SLACK_TOKENS, 4)))
-    for index, (text, size) in enumerate(parts):
-        last = index == len(parts) - 1
-        yield Unit(text, "\n\n" if last else "", size + last, may_end or not last)
+class Splitter:
+    """`room`: tokens of a chunk's text; units are within it."""
 
+    def __init__(self, tokens: Tokens, strategy: Strategy, room: int) -> None:
+        self._tokens, self._strategy, self._room = tokens, strategy, room
 
-def split(text: str, max_tokens: int) -> Iterator[tuple[str, int]]:
-    """(piece, tokens): consecutive pieces that give the text back, as full as `max_tokens` allows."""
-    yield from _packed(text, max_tokens, (_lines, _sentences))
+    def units(self, block: Block, size: int, path: tuple[str, ...] | None) -> Iterator[Unit]:
+        """`size`: the block's tokens, with its separator."""
+        may_end = block.kind not in _KEPT_WITH_NEXT
+        if size <= self._room and not self._is_parted(block.kind):
+            yield Unit(block.text, SEPARATOR, size, may_end, path, whole=True)
+            return
+        header, before = self._header(block), 0
+        parts = list(self._parts(block))
+        for index, (text, tokens) in enumerate(parts):
+            last = index == len(parts) - 1
+            in_header = before < len(header)
+            ends = not in_header and (may_end or not last)
+            yield Unit(text, SEPARATOR if last else "", tokens + last, ends, path, "" if in_header else header)
+            before += len(text)
 
+    def _header(self, block: Block) -> str:
+        """What chunks that go on with a table repeat; nothing of one whose first rows fill a quarter of a chunk."""
+        header = first_rows(block.text) if block.kind is BlockKind.TABLE else ""
+        return header if self._tokens.count(header) <= self._room // HEADER_SHARE else ""
 
-def _packed(text: str, max_tokens: int, finer: tuple[Callable[[str], list[str]], ...]) -> Iterator[tuple[str, int]]:
-    if not finer:
-        yield from ((piece, count(piece)) for piece in cut(text, max_tokens))
-        return
-    held: list[str] = []
-    size = 0
-    for part in finer[0](text):
-        tokens = count(part)
-        if held and size + tokens > max_tokens:
-            yield "".join(held), size
-            held, size = [], 0
-        if tokens > max_tokens:
-            yield from _packed(part, max_tokens, finer[1:])
+    def _is_parted(self, kind: BlockKind) -> bool:
+        """Whether the strategy parts such blocks even where they fit."""
+        match self._strategy:
+            case "structure":
+                return False
+            case "sentences" | "tokens":
+                return kind in _PROSE or kind is BlockKind.TABLE
+
+    def _parts(self, block: Block) -> Iterator[tuple[str, int]]:
+        """(text, tokens): consecutive, they give the block's text back."""
+        largest = max(self._room - SLACK_TOKENS, 4)
+        if self._strategy == "tokens" and block.kind in _PROSE:
+            for piece in self._tokens.cut(block.text, min(STRIDE_TOKENS, largest)):
+                yield piece, self._tokens.count(piece)
         else:
-            held.append(part)
-            size += tokens
-    if held:
-        yield "".join(held), size
+            running = block.kind in (BlockKind.PARAGRAPH, BlockKind.QUOTE)
+            yield from self._finer(block.text, largest, (sentences, lines) if running else (lines, sentences))
+
+    def _finer(self, text: str, largest: int, ways: tuple[Split, ...]) -> Iterator[tuple[str, int]]:
+        if not ways:
+            yield from ((piece, self._tokens.count(piece)) for piece in self._tokens.cut(text, largest))
+            return
+        space = ""
+        for part in ways[0](text):
+            # A space counts with the word that follows it.
+            size = self._tokens.count(space + part.rstrip(" "))
+            if size > largest:
+                yield from self._finer(part, largest, ways[1:])
+            else:
+                yield part, size
+            space = " " if part.endswith(" ") else ""
 
 
-def _lines(text: str) -> list[str]:
-    """Lines with the line breaks that follow them."""
+def lines(text: str) -> list[str]:
+    """With the line breaks that follow them."""
     return _LINES.findall(text)
 
 
-def _sentences(text: str) -> list[str]:
-    """Sentences with the space that follows them."""
+def sentences(text: str) -> list[str]:
+    """With the space that follows them."""
     return _SENTENCES.findall(text)
+
+
+def first_rows(table: str) -> str:
+    """Caption, header row and rule, with their line breaks; empty where there are none."""
+    above = ""
+    for line in lines(table)[:4]:
+        above += line
+        if _RULE.fullmatch(line.strip()):
+            return above
+    return ""

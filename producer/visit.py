@@ -17,6 +17,7 @@ from producer.robots import RobotsCache
 from producer.scope import Scope
 from producer.sitemaps import Found, Sitemaps
 from producer.templates import Templates
+from producer.tokens import tokenizer_of
 from producer.work import ContentPool, PageInput, PageOutput
 from schemas.kb import Chunking, Definition
 from schemas.pages import PageRecord, PageState
@@ -86,6 +87,7 @@ class Visitor:
         source = definition.source
         self.scope = Scope.from_source(source.urls, source.include, source.exclude)
         self._chunking: Chunking = definition.chunking
+        self._tokenizer = tokenizer_of(definition.embedding.model)
         self._pool, self._base = pool, base
         self._templates = Templates()
         self.waiting: set[asyncio.Task[Any] | None] = set()
@@ -220,6 +222,7 @@ class Visitor:
             self._chunking.max_tokens or 256,
             self._chunking.overlap_tokens,
             self._chunking.strategy,
+            self._tokenizer,
             self._templates.site(url, known),
         )
         content = await self._pool.process(page)

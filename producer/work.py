@@ -26,6 +26,8 @@ from producer.chunker import ChunkText, chunk
 from producer.content.document import Document, NotExtractable
 from producer.content.template import Sketch
 from producer.extract import UNKNOWN, Site, extract
+from producer.tokens import Name as TokenizerName
+from schemas.kb import Strategy
 
 PAGE_LIMIT_S: Final = 20.0
 """Time for one page. The slowest real page seen, 1 MB of HTML, takes 0.2 s; the rest is for a busy machine."""
@@ -46,7 +48,8 @@ class PageInput(msgspec.Struct, frozen=True):
     x_robots_tag: str | None = None
     max_tokens: int = 512
     overlap_tokens: int = 50
-    strategy: str = "structure"
+    strategy: Strategy = "structure"
+    tokenizer: TokenizerName = "cl100k"
     site: Site = UNKNOWN
 
 
@@ -91,7 +94,7 @@ def process_page(page: PageInput) -> PageOutput:
         with _time_limit(PAGE_LIMIT_S), _memory_limit(PAGE_MEMORY_BYTES):
             document = extract(page.url, page.body, page.content_type, page.x_robots_tag, page.site)
             extracted = time.perf_counter()
-            chunks = chunk(document, page.url, page.max_tokens, page.overlap_tokens, page.strategy)
+            chunks = chunk(document, page.url, page.max_tokens, page.overlap_tokens, page.strategy, page.tokenizer)
     except NotExtractable as error:
         return PageOutput(page.url, failure=error.reason, limited=error.limited, links=error.links)
     except _PageTimeout:

@@ -15,6 +15,9 @@ NEVER = 2**31 - 1
 """`retired` of a chunk that no generation has retired: range filters need a number, not a null."""
 
 
+Strategy = Literal["structure", "tokens", "sentences"]
+
+
 class InvalidDefinition(ValueError):
     """The definition can't be used; the message names the field and what to write instead."""
 
@@ -39,9 +42,10 @@ class Crawl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chunking(msgspec.Struct, frozen=True, kw_only=True):
-    """`max_tokens` counts cl100k tokens; None is 256 with a local model (it reads no further), else 512."""
+    """`max_tokens` counts what the embedding model counts in, cl100k where that isn't known; None is 256 with a local
+    model (it reads no further), else 512. What `strategy` cuts by is told in producer/chunker.py."""
 
-    strategy: Literal["structure"] = "structure"
+    strategy: Strategy = "structure"
     max_tokens: Int64 | None = None
     overlap_tokens: Int64 = 50
 

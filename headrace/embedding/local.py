@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 on this machine: int8 ONNX, 384 dimensions, English-leaning, no network once it is in the cache.
 
 Reads 256 word pieces of a text: longer inputs are slower and, measured, found no better, but the rest stays unseen,
-which is why chunks are cut at 256 tokens for it.
+which is why chunks are cut at 256 of them for it.
 """
 
 import asyncio
@@ -18,7 +18,8 @@ from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
 from schemas.kb import Embedding
 
-MAX_WORD_PIECES = 256
+MAX_WORD_PIECES = 256 + 2
+"""With the marks of beginning and end, so that a chunk of 256 is read whole."""
 BATCH = 8
 """Texts of like length in one run of the model: more costs memory (32 x 512 tokens is over 2 GB) and gains nothing."""
 

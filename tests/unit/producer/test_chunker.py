@@ -1,16 +1,19 @@
 """Chunking: properties that hold for any document, and how structure decides."""
 
 from itertools import pairwise
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from producer import tokens
-from producer.chunker import chunk
+from producer.chunker import PREFIX_SHARE, RUNT_SHARE, STRATEGIES, chunk
 from producer.content.document import Block, BlockKind, Document
 from schemas.identity import embedding_input
 
+SLACK = 8
+"""Tokens of separators, and of what a heading path takes."""
 WORDS = "the gate wheel mill water, runs (slowly) f(x)=1; Größe 日本語 🦀🦀 naïve 0x7f --- ``` ... !!! a_b_c".split()
 
 
@@ -45,29 +48,128 @@ documents = st.builds(
 )
 
 
-@given(documents, st.integers(32, 200))
-def test_joined_chunks_give_the_text_back(doc: Document, limit: int) -> None:
-    found = chunk(doc, "u", limit, 0)
-    assert squeezed("".join(c.text for c in found)) == squeezed(doc.text)
+short_headings = st.builds(heading, st.integers(1, 4), st.sampled_from(["Gate", "Wheel", "Mill race", "Water"]))
+codes = st.builds(lambda n: Block(BlockKind.CODE, "```\n" + f"call({n}, a)\n" * n + "```"), st.integers(1, 40))
+tables = st.builds(
+    lambda n, header: Block(BlockKind.TABLE, "\n".join([*header, *(f"| row {n} | value {row} |" for row in range(n))])),
+    st.integers(1, 60),
+    st.sampled_from([(), ("| name | value |", "| --- | --- |"), ("Caption", "", "| name | value |", "| --- | --- |")]),
+)
+proses = st.builds(prose, st.integers(1, 300), st.sampled_from([BlockKind.PARAGRAPH, BlockKind.QUOTE, BlockKind.LIST]))
+manuals = st.lists(short_headings | proses | codes | tables, max_size=12).map(lambda found: document(*found))
+strategies = st.sampled_from(STRATEGIES)
+tokenizers = st.sampled_from(get_args(tokens.Name))
 
 
-@given(documents, st.integers(32, 200), st.integers(0, 16))
-def test_no_chunk_is_over_the_limit_and_the_count_is_exact(doc: Document, limit: int, overlap: int) -> None:
-    for one in chunk(doc, "u", limit, overlap):
-        assert one.tokens == tokens.count(embedding_input(one.title, one.heading_path, one.text)) <= limit
-        assert one.text.strip()
+@given(documents | manuals, st.integers(32, 200), st.integers(0, 16), strategies, tokenizers)
+def test_what_holds_of_all_chunks(doc: Document, limit: int, overlap: int, strategy: Any, tokenizer: Any) -> None:
+    found = chunk(doc, "u", limit, overlap, strategy, tokenizer)
+    assert squeezed("".join(c.text[c.repeated :] for c in found)) == squeezed(doc.text)
+    assert found == chunk(doc, "u", limit, overlap, strategy, tokenizer)
+    assert [c.ordinal for c in found] == list(range(len(found)))
+    count = tokens.tokens_for(tokenizer).count
+    for c in found:
+        assert c.tokens == count(embedding_input(c.title, c.heading_path, c.text)) <= limit
+        assert c.text.strip()
 
 
-@given(documents, st.integers(32, 200), st.integers(0, 16))
-def test_the_same_input_gives_the_same_chunks(doc: Document, limit: int, overlap: int) -> None:
-    first = chunk(doc, "u", limit, overlap)
-    assert first == chunk(doc, "u", limit, overlap)
-    assert [one.ordinal for one in first] == list(range(len(first)))
+@given(manuals, st.integers(64, 256), strategies, tokenizers)
+def test_no_chunk_is_a_runt_whose_neighbour_had_room(doc: Document, limit: int, strategy: Any, tokenizer: Any) -> None:
+    """Of the neighbours' common path is known here that it is no longer than either's."""
+    count = tokens.tokens_for(tokenizer).count
+    for one, other in pairwise(chunk(doc, "u", limit, 0, strategy, tokenizer)):
+        if min(count(one.text), count(other.text)) < limit // RUNT_SHARE - SLACK:
+            longest = max(one.heading_path, other.heading_path, key=len)
+            assert count(embedding_input(doc.title, longest, f"{one.text}\n\n{other.text}")) > limit - SLACK
+
+
+@given(manuals, st.integers(64, 256), st.integers(0, 30), strategies, tokenizers)
+def test_code_and_rows_are_whole_where_they_fit(
+    doc: Document, limit: int, overlap: int, strategy: Any, tokenizer: Any
+) -> None:
+    found = chunk(doc, "u", limit, overlap, strategy, tokenizer)
+    count = tokens.tokens_for(tokenizer).count
+    room = limit - limit // PREFIX_SHARE - SLACK
+    lines = {line for c in found for line in c.text.split("\n")}
+    for block in doc.blocks:
+        if block.kind is BlockKind.CODE and count(block.text) <= room:
+            assert any(block.text in c.text for c in found)
+        if block.kind is BlockKind.TABLE:
+            assert set(block.text.split("\n")) <= lines | {""}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("words", range(100, 3_000, 171))
+def test_chunks_of_one_text_are_about_equal(strategy: Any, words: int) -> None:
+    sizes = [c.tokens for c in chunk(document(prose(words)), "u", 256, 0, strategy)]
+    assert min(sizes) > 0.6 * max(sizes)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_table_that_is_cut_repeats_its_first_rows(strategy: Any) -> None:
+    rows = [f"| row {n} | value {n} |" for n in range(100)]
+    table = Block(BlockKind.TABLE, "\n".join(["The gates", "", "| name | value |", "| --- | --- |", *rows]))
+    first, *others = chunk(document(heading(1, "Gates"), prose(20), table), "u", 200, 20, strategy)
+    assert len(others) > 3
+    for c in others:
+        assert c.text.startswith("The gates\n\n| name | value |\n| --- | --- |\n| row ")
+        assert c.text[c.repeated :].startswith("| row ")
+    assert [line for c in (first, *others) for line in c.text[c.repeated :].split("\n") if "row" in line] == rows
+
+
+def test_sentences_end_where_sentences_end_and_tokens_where_the_limit_is() -> None:
+    text = " ".join(f"Sentence number {n} of the miller's {'very ' * (n % 7)}winding tale is here." for n in range(100))
+    doc = document(Block(BlockKind.PARAGRAPH, text))
+    by_sentence = chunk(doc, "u", 100, 0, "sentences")
+    assert all(c.text.startswith("Sentence") and c.text.endswith("here.") for c in by_sentence)
+    by_token = chunk(doc, "u", 100, 0, "tokens")
+    assert not all(c.text.endswith("here.") for c in by_token)
+    assert all(c.text[-1].isalnum() or c.text[-1] in ".'" for c in by_token)
+    assert min(c.tokens for c in by_token[:-1]) > 80
+
+
+@pytest.mark.parametrize("strategy", ["tokens", "sentences"])
+def test_sections_share_chunks_under_what_their_paths_have_in_common(strategy: Any) -> None:
+    doc = document(
+        prose(10), heading(1, "Mill"), prose(40), heading(2, "Gate"), prose(40), heading(2, "Wheel"), prose(40),
+        heading(1, "River"), prose(600), heading(1, "Sea"), prose(20),
+    )  # fmt: skip
+    found = chunk(doc, "u", 150, 10, strategy)
+    assert found[0].heading_path == ("Mill",)
+    assert [c.heading_path for c in found][-1] == ()
+    assert ("River",) in [c.heading_path for c in found]
+
+
+def test_sections_without_a_common_heading_have_no_path() -> None:
+    doc = document(heading(1, "A"), prose(10), heading(1, "B"), prose(10), heading(1, "C"), prose(10))
+    assert [c.heading_path for c in chunk(doc, "u", 256, 0)] == [()]
+
+
+def test_the_word_pieces_are_those_of_the_model() -> None:
+    """Counted by the model's own tokenizer file, without its two marks of beginning and end."""
+    counts = {
+        "hello world": 2, "embeddings": 4, "Größe": 3, "日本語": 3, "naïve café": 2, "f(x) = 0x7f": 9, "x" * 150: 37,
+        "🦀🦀": 1, "don't": 3, "asyncio.Queue": 5, "": 0,
+    }  # fmt: skip
+    assert {text: tokens.word_pieces().count(text) for text in counts} == counts
+
+
+@given(texts, st.integers(4, 60))
+def test_word_pieces_are_cut_like_all_else(text: str, limit: int) -> None:
+    pieces = tokens.word_pieces().cut(text, limit)
+    assert "".join(pieces) == text
+    assert all(tokens.word_pieces().count(piece) <= limit for piece in pieces)
+    assert text.endswith(tokens.word_pieces().end_of(text, limit))
+
+
+def test_models_and_their_tokens() -> None:
+    assert tokens.tokenizer_of("all-MiniLM-L6-v2") == "wordpiece"
+    assert {tokens.tokenizer_of(model) for model in ("text-embedding-3-small", "elsewhere", None)} == {"cl100k"}
 
 
 @given(st.text(alphabet="🦀é日a \n", min_size=1, max_size=300), st.integers(4, 30))
 def test_cutting_never_breaks_a_character(text: str, limit: int) -> None:
-    pieces = tokens.cut(text, limit)
+    pieces = tokens.cl100k().cut(text, limit)
     assert "".join(pieces) == text
     assert all(pieces)
 
@@ -142,8 +244,8 @@ def test_limits_that_make_no_sense(limits: tuple[int, int]) -> None:
 
 def test_an_unknown_strategy_is_named() -> None:
     with pytest.raises(ValueError, match="'magic'"):
-        chunk(document(), "u", strategy="magic")
+        chunk(document(), "u", strategy="magic")  # type: ignore[arg-type]
 
 
 def test_token_counts_of_the_offline_encoding() -> None:
-    assert tokens.encoding().encode_ordinary("hello world") == [15339, 1917]
+    assert tokens.cl100k().cut("hello world", 4) == ["hello world"]
