@@ -45,34 +45,42 @@ class Wanted:
     places: list[Place] | None = None
 
 
+# What became of a letter costs most to find: where it is not asked for, `first` letters are chosen before.
 _LETTERS = """
-WITH newest AS (
-    SELECT "partition", rank AS place, subject, told_at, state AS stage, value->>'$.reason' AS reason,
-        coalesce(job_id, value->>'$.record_key') AS job_id, value->>'$.chunk_id' AS chunk_id
-    FROM facts WHERE type = 'dead_lettered'
-    QUALIFY row_number() OVER (PARTITION BY "partition", subject ORDER BY rank DESC, position DESC) = 1),
+WITH letters AS MATERIALIZED (
+    SELECT "partition", rank AS place, subject, position FROM facts WHERE type = 'dead_lettered'),
+newest AS MATERIALIZED (
+    SELECT * FROM letters n ANTI JOIN letters m ON m."partition" = n."partition" AND m.subject = n.subject
+        AND (m.place > n.place OR (m.place = n.place AND m.position > n.position))),
+told AS (
+    SELECT n."partition", n.place, n.subject, f.told_at, f.state AS stage, f.value->>'$.reason' AS reason,
+        coalesce(f.job_id, f.value->>'$.record_key') AS job_id, f.value->>'$.chunk_id' AS chunk_id
+    FROM newest n JOIN facts f USING ("partition", position) WHERE f.type = 'dead_lettered'),
+chosen AS MATERIALIZED (
+    SELECT * FROM told
+    WHERE ($jobs IS NULL OR list_contains($jobs::VARCHAR[], job_id))
+        AND ($reason IS NULL OR contains(lower(reason), lower($reason)))
+        AND ($places IS NULL OR list_contains($places::VARCHAR[], "partition" || '/' || place))
+        AND ($after IS NULL OR ("partition", place) > ($after_partition, $after_offset))
+    ORDER BY "partition", place LIMIT $first),
 retried AS (
     SELECT "partition", rank AS place, min(told_at) AS retried_at FROM facts
     WHERE type = 'dead_letter_retried' GROUP BY ALL),
 healed AS (
-    SELECT DISTINCT n."partition", n.place FROM newest n JOIN outcomes o
-        ON o.job_id = n.job_id AND o.chunk_id = coalesce(try_cast(n.chunk_id AS UUID), md5(n.chunk_id)::UUID)
+    SELECT DISTINCT c."partition", c.place FROM chosen c JOIN outcomes o
+        ON o.job_id = c.job_id AND o.chunk_id = coalesce(try_cast(c.chunk_id AS UUID), md5(c.chunk_id)::UUID)
     WHERE o.result IN ('indexed', 'duplicate')),
 undone AS (
     SELECT DISTINCT job_id, true AS undone FROM facts
     WHERE (type, state) IN (('index_report', 'undone'), ('job_finished', 'failed'))),
 letter AS (
-    SELECT n.*, r.retried_at,
+    SELECT c.*, r.retried_at,
         CASE WHEN u.undone THEN 'void' WHEN h.place IS NOT NULL THEN 'healed' WHEN r.place IS NOT NULL THEN 'retried'
             ELSE 'waiting' END AS fate
-    FROM newest n LEFT JOIN retried r USING ("partition", place) LEFT JOIN healed h USING ("partition", place)
+    FROM chosen c LEFT JOIN retried r USING ("partition", place) LEFT JOIN healed h USING ("partition", place)
         LEFT JOIN undone u USING (job_id))
 SELECT "partition", place, subject, job_id, chunk_id, stage, reason, fate, told_at, retried_at FROM letter
-WHERE ($jobs IS NULL OR list_contains($jobs::VARCHAR[], job_id)) AND ($state IS NULL OR fate = $state)
-    AND (NOT $untold OR retried_at IS NULL)
-    AND ($reason IS NULL OR contains(lower(reason), lower($reason)))
-    AND ($places IS NULL OR list_contains($places::VARCHAR[], "partition" || '/' || place))
-    AND ($after IS NULL OR ("partition", place) > ($after_partition, $after_offset))
+WHERE ($state IS NULL OR fate = $state) AND (NOT $untold OR retried_at IS NULL)
 ORDER BY "partition", place LIMIT $limit"""
 
 
@@ -92,6 +100,7 @@ def letters(
             "after_partition": after.partition if after else 0,
             "after_offset": after.offset if after else 0,
             "limit": limit,
+            "first": limit if wanted.state is None and not wanted.untold else None,
         },
     ).fetchall()
     return [_letter(row) for row in rows]

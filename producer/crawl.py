@@ -29,18 +29,16 @@ it writes later stands behind the end that `crawl_end` names; its `crawl_end` st
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
-from headrace.state.manifest import BREATH
 from producer.accounting import accounts
 from producer.base import Ground, base_pages, own_pages
-from producer.checkpoint import Checkpoint, Manifest, links_of, mark_visited
+from producer.checkpoint import Checkpoint, Manifest, mark_visited
 from producer.client import Client
-from producer.duplicates import MIN_TEXT_CHARS, Holders
+from producer.discovery import Discovery
+from producer.duplicates import Holders
 from producer.fetch import Fetcher
 from producer.frontier import Entry, Frontier
 from producer.ledger import Ledger, describing
@@ -48,8 +46,7 @@ from producer.publication import Publication
 from producer.scope import ScopeError
 from producer.tally import Tally
 from producer.tools import Tools
-from producer.traps import MAX_COPIES_IN_A_ROW, Traps
-from producer.visit import Visit, Visitor
+from producer.visit import Visitor
 from schemas.chunks import CrawlBegin, CrawlEnd
 from schemas.codec import now
 from schemas.commands import JobCommand
@@ -86,9 +83,7 @@ class Crawl:
         self._pages_partition = partition_for(command.kb_id, tools.pages_partitions)
         self._checkpoint = Checkpoint(tools.settings, command.kb_id, self._pages_partition)
         self._frontier = Frontier(command.definition.source.max_depth, directory=tools.settings.data_dir / "spill")
-        self._traps, self._holders = Traps(), Holders()
-        self._copies: dict[str, int] = {}
-        """Of pages with the same content as others: how many in a row led there, itself among them."""
+        self._discovery, self._holders = Discovery(self._frontier), Holders()
         self._tally = Tally(command.generation)
         self._known: dict[str, PageRecord] = {}
         """From before: pages of base, and on top of them those of this generation under an older scope."""
@@ -133,7 +128,7 @@ class Crawl:
 
     @property
     def counts(self) -> CrawlCounts:
-        return self._tally.counts(len(self._frontier) + len(self._in_flight), self._traps.left_out)
+        return self._tally.counts(len(self._frontier) + len(self._in_flight), self._discovery.left_out)
 
     def halt(self) -> None:
         """No further request is made; `run` returns None when pages under way are recorded. Cancel it to be quicker."""
@@ -174,15 +169,14 @@ class Crawl:
         return await self._end(publication, manifest, manifest.failure()) if manifest else None
 
     async def _read_sitemaps(self, visitor: Visitor) -> None:
-        """Into the frontier, before all links. No trap is looked for in what the site itself names."""
+        """Into the frontier, before all links."""
         source = self._command.definition.source
         if not source.sitemaps:
             return
         async for found in visitor.sitemaps(ENOUGH * source.max_pages):
             if self._halting:
                 return
-            for url in found.urls:
-                self._frontier.add(Entry(url, 1, found.sitemap, named=True))
+            self._discovery.name(found)
             self._unread |= found.unread
             self._unnamed |= found.unread
 
@@ -239,20 +233,12 @@ class Crawl:
         for page in mark_visited(self._frontier, own, self._begun or 0, command.scope_revision):
             self._tally.add(page)
             self._unread |= page.state == "failed"
-            self._traps.count(page.url)
+            self._discovery.traps.count(page.url)
             self._holders.recorded(page, base=self._known.get(page.url))
         for seed in visitor.scope.seeds:
             self._frontier.add(Entry(seed, 0))
-        await self._follow_recorded(visitor, (page for page in own.visited() if page.url not in outdated))
-
-    async def _follow_recorded(self, visitor: Visitor, pages: Iterable[PageRecord]) -> None:
-        """`pages` by depth, so that of the many links to a page the first is the shortest way to it."""
-        for number, page in enumerate(pages):
-            if number % BREATH == 0:
-                await asyncio.sleep(0)  # heartbeats must go on over a million links
-            links = [link for link in page.links if not self._frontier.seen(link)]
-            self._add_inside(visitor, [Entry(page.url, page.depth, page.discovered_from)])
-            self._follow(visitor, page, links)
+        recorded = (page for page in own.visited() if page.url not in outdated)
+        await self._discovery.follow_recorded(recorded, visitor.inside)
 
     async def _crawl(self, visitor: Visitor, publication: Publication) -> Manifest | None:
         """Steps 3 to 5."""
@@ -325,7 +311,7 @@ class Crawl:
         visit = await visitor.visit(entry)
         if visit.content is not None:
             self._tools.metrics.read(visit.content)
-        visit, known = self._unless_held(visit), self._known.get(entry.url)
+        visit, known = self._holders.unless_held(visit), self._known.get(entry.url)
         with self._tools.metrics.publish_seconds.time():
             page = await publication.publish(visit, known)
         self._holders.recorded(page, visit, known)
@@ -333,45 +319,13 @@ class Crawl:
         self._unread |= visit.unread
         if page.state == "kept" and page.links_truncated:
             self._frontier.overflowed = True
-        self._follow(visitor, page, visit.links, entry.hops)
-
-    def _unless_held(self, visit: Visit) -> Visit:
-        """Left out where another page holds the same content."""
-        content, url = visit.content, visit.entry.url
-        if content is None or content.text_chars < MIN_TEXT_CHARS:
-            return visit
-        holder = self._holders.claim(content.content_hash, url)
-        if holder is None:
-            return visit
-        reason, same = f"same content as {holder}", content.content_hash
-        return msgspec.structs.replace(
-            visit, state="skipped", reason=reason, instead=holder, content_hash=same, content=None
-        )
+        self._discovery.follow(page, visit.links, visitor.inside, entry.hops)
 
     def _note(self, page: PageRecord) -> None:
         self._frontier.mark_visited(page.url)
         self._tally.add(page)
         self._tools.metrics.recorded(page)
         self._recorded += 1
-
-    def _follow(self, visitor: Visitor, page: PageRecord, links: Iterable[str], hops: int = 0) -> None:
-        if page.instead is not None and page.content_hash is not None:
-            self._copies[page.url] = self._copies.get(page.discovered_from or "", 0) + 1
-        if self._copies.get(page.url, 0) < MAX_COPIES_IN_A_ROW:
-            self._add_inside(visitor, links_of(page, links, hops))
-            return
-        for link in links:
-            if not self._frontier.settled(link) and visitor.inside(link):
-                self._traps.left_out["copies in a row"] += self._frontier.leave_out(link)
-
-    def _add_inside(self, visitor: Visitor, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            if self._frontier.settled(entry.url) or not visitor.inside(entry.url):
-                continue
-            if (trap := self._traps.trap(entry.url)) is not None:
-                self._traps.left_out[trap.kind] += self._frontier.leave_out(entry.url)
-            elif self._frontier.add(entry):
-                self._traps.count(entry.url)
 
     def _add_unseen(self, visitor: Visitor) -> bool:
         """Puts what was known before and was not come to into the frontier; whether there is any."""
@@ -382,7 +336,7 @@ class Crawl:
         """Step 4."""
         known = self._known | {url: page for url, page in self._outdated.items() if url not in self._known}
         unseen = {url: page for url, page in known.items() if not self._frontier.visited(url)}
-        records = accounts(self._command, self.epoch, self._frontier, visitor.scope, self._traps, unseen)
+        records = accounts(self._command, self.epoch, self._frontier, visitor.scope, self._discovery.traps, unseen)
         while some := list(itertools.islice(records, ACCOUNTED_AT_ONCE)):
             await asyncio.gather(*map(publication.record, some))
 
@@ -406,7 +360,7 @@ class Crawl:
         )
         await self._tools.publisher.send(event, partition=command.partition)
         log.info("job %s: %d pages, %s", command.job_id, event.pages, failure or f"{event.errors} errors")
-        return Ending(publication.epoch, self._tally.counts(0, self._traps.left_out), failure)
+        return Ending(publication.epoch, self._tally.counts(0, self._discovery.left_out), failure)
 
     async def _end_refused(self, publication: Publication, failure: str) -> Ending:
         (manifest,) = await self._checkpoint.read(self._command.generation)

@@ -8,6 +8,8 @@ that a refresh does not go to and fro. A page that is left out is looked at agai
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from producer.visit import Visit
 from schemas.pages import PageRecord
 
@@ -16,7 +18,8 @@ MIN_TEXT_CHARS: Final = 200
 
 
 class Holders:
-    """Content hashes and the URLs that hold them; `claim`, then `recorded`. `expect` before the first visit."""
+    """Content hashes and the URLs that hold them; `expect` before the first visit, then `unless_held` and `recorded`
+    for each."""
 
     def __init__(self) -> None:
         self._held: dict[bytes, str] = {}
@@ -26,6 +29,19 @@ class Holders:
         """Of several pages of base with one content, the one nearest to a start URL."""
         for page in sorted(filter(_has_content, base), key=lambda page: (page.depth, page.url)):
             self._expected.setdefault(_key(page.content_hash), page.url)
+
+    def unless_held(self, visit: Visit) -> Visit:
+        """The visit, left out where another page holds its content; else this one holds it from now on."""
+        content = visit.content
+        if content is None or content.text_chars < MIN_TEXT_CHARS:
+            return visit
+        holder = self.claim(content.content_hash, visit.entry.url)
+        if holder is None:
+            return visit
+        reason, same = f"same content as {holder}", content.content_hash
+        return msgspec.structs.replace(
+            visit, state="skipped", reason=reason, instead=holder, content_hash=same, content=None
+        )
 
     def claim(self, content_hash: str, url: str) -> str | None:
         """The other page that holds the content, or None: it is this one from now on."""

@@ -114,8 +114,6 @@ class Traps:
         self._limits = limits
         self._counters: dict[int, int] = {}
         self._last: tuple[str, tuple[_Kind, ...]] = ("", ())
-        self.left_out: Counter[str] = Counter()
-        """URLs by kind of trap; kept by who asks for verdicts."""
 
     def trap(self, url: str) -> Trap | None:
         """Why the URL is not let in, or None."""

@@ -3,7 +3,8 @@
     python -m bench quality
     python -m bench.quality [--pages] [--show NAME]
 
-`--pages` prints each page's F1 too; `--show` prints the words by which ours differs on one page.
+The second table is of the same pages without semantics (see `bare`), where ours may learn a template from five pages of
+each site. `--pages` prints each page's F1 too; `--show` prints the words by which ours differs on one page.
 """
 
 import argparse
@@ -12,7 +13,8 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 
-from bench.quality.contestants import Reader, ours, readability, trafilatura
+from bench.quality.bare import bare
+from bench.quality.contestants import Reader, learnt, ours, readability, trafilatura
 from bench.quality.labels import Page, labelled_pages, main_text
 from bench.quality.score import Score, mean, ordered_words, score
 
@@ -26,35 +28,51 @@ def main() -> int:
     if arguments.show:
         _show(next(page for page in pages if page.name == arguments.show))
         return 0
+    labelled = {page.name: main_text(page, page.body) for page in pages}
     with ExitStack() as stack:
-        readers = _readers(stack)
-        scores = {name: {page.name: _scored(read, page) for page in pages} for name, read in readers.items()}
-    if arguments.pages:
-        for page in pages:
-            _line(page.name, [scores[name][page.name] for name in readers])
-    _report(pages, scores)
+        readers = {"ours": ours} | _baselines(stack)
+        scores = {
+            name: {page.name: score(read(page.body), labelled[page.name]) for page in pages}
+            for name, read in readers.items()
+        }
+        _report("as they are", pages, scores, each=arguments.pages)
+        bared = {page.name: bare(page.body) for page in pages}
+        scores = {
+            name: {page.name: score(read(bared[page.name]), labelled[page.name]) for page in pages}
+            for name, read in readers.items()
+        }
+        templates = _with_templates(pages, bared, labelled)
+        _report("without semantics", pages, {"ours, template": templates} | scores, each=arguments.pages)
     return 0
 
 
-def _readers(stack: ExitStack) -> dict[str, Reader]:
+def _baselines(stack: ExitStack) -> dict[str, Reader]:
     theirs = {
         "trafilatura": stack.enter_context(trafilatura()),
         "trafilatura, recall": stack.enter_context(trafilatura(favor_recall=True)),
     }
-    missing = [name for name, read in theirs.items() if read is None]
-    if missing:
+    if any(read is None for read in theirs.values()):
         print("without trafilatura: `make bench` installs it into .venv-bench")
-    return {"ours": ours, **{name: read for name, read in theirs.items() if read}, "readability-lxml": readability}
+    return {**{name: read for name, read in theirs.items() if read}, "readability-lxml": readability}
 
 
-def _scored(read: Reader, page: Page) -> Score:
-    body = page.body
-    return score(read(body), main_text(page, body))
+def _with_templates(pages: list[Page], bared: Mapping[str, bytes], labelled: Mapping[str, str]) -> dict[str, Score]:
+    """A site is learnt from pages without labels first, then from labelled ones, this page the last of them."""
+    scores = {}
+    for page in pages:
+        alike = [bared[other.name] for other in pages if other.neighbours == page.neighbours and other is not page]
+        beside = alike if page.neighbours else []
+        site = learnt([*map(bare, page.neighbouring), *beside, bared[page.name]])
+        scores[page.name] = score(ours(bared[page.name], site), labelled[page.name])
+    return scores
 
 
-def _report(pages: list[Page], scores: Scores) -> None:
-    print(f"{len(pages)} pages; F1, in brackets precision and recall, each the mean over pages\n")
+def _report(title: str, pages: list[Page], scores: Scores, *, each: bool) -> None:
+    print(f"\n{len(pages)} pages {title}; F1, in brackets precision and recall, each the mean over pages\n")
     print(f"  {'':<26}" + "".join(f"{name:<24}" for name in scores))
+    if each:
+        for page in pages:
+            _line(page.name, [by_page[page.name] for by_page in scores.values()])
     for generator in dict.fromkeys(page.generator for page in pages):
         names = [page.name for page in pages if page.generator == generator]
         _line(generator, [mean(by_page[name] for name in names) for by_page in scores.values()])

@@ -7,7 +7,7 @@ requirements/bench.lock into .venv-bench, and `trafilatura_worker.py` answers th
 import json
 import logging
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,21 +15,30 @@ from lxml import html
 from readability.readability import Document as Readability
 
 from producer.content.document import NotExtractable
-from producer.extract import extract
+from producer.content.template import PAGES, learn
+from producer.extract import UNKNOWN, Site, extract
 
 Reader = Callable[[bytes], str]
 """A page's bytes to its main text."""
 
+URL = "https://bench.example/page.html"
 ROOT = Path(__file__).parents[2]
 BENCH_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 WORKER = Path(__file__).with_name("trafilatura_worker.py")
 
 
-def ours(body: bytes) -> str:
+def ours(body: bytes, site: Site = UNKNOWN) -> str:
     try:
-        return extract("https://bench.example/page.html", body, "text/html").text
+        return extract(URL, body, "text/html", site=site).text
     except NotExtractable:
         return ""
+
+
+def learnt(bodies: Iterable[bytes]) -> Site:
+    """What these pages of one site teach about the others."""
+    undecided = Site(undecided=True)
+    sketches = [extract(URL, body, "text/html", site=undecided).sketch for body in bodies]
+    return Site(learn([each for each in sketches if each is not None][:PAGES]))
 
 
 def readability(body: bytes) -> str:

@@ -26,7 +26,7 @@ _INLINE = frozenset(
 class Page(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`main` and `drop` are CSS selectors, or XPath where they begin with a slash. `until`: the main text ends before
     the last place of this text, for pages whose frame stands in no element of its own. `made`: how, where the package
-    holds the source of the page only."""
+    holds the source of the page only. `neighbours`: unlabelled pages of the same site."""
 
     name: str
     generator: str
@@ -39,10 +39,19 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     drop: tuple[str, ...]
     until: str | None = None
     made: str | None = None
+    neighbours: tuple[str, ...] = ()
 
     @property
     def body(self) -> bytes:
-        return lzma.decompress((HERE / "pages" / f"{self.name}.html.xz").read_bytes())
+        return _read("pages", self.name)
+
+    @property
+    def neighbouring(self) -> list[bytes]:
+        return [_read("neighbours", name) for name in self.neighbours]
+
+
+def _read(folder: str, name: str) -> bytes:
+    return lzma.decompress((HERE / folder / f"{name}.html.xz").read_bytes())
 
 
 def labelled_pages() -> list[Page]:

@@ -68,7 +68,7 @@ def refreshed(new_job: NewJob, publisher: Publisher, site: FakeSite) -> Callable
         change()
         site.forget()
         second = await new_job(then or definition(site.url), generation=2, base=1)
-        await until(second.ended, within_s=60, every_s=0.2, what="the refresh ends")
+        await until(second.ended, within_s=120, every_s=0.2, what="the refresh ends")  # hosts are left alone after 503
         return Refresh(site, await proven(second), await first.pages(), await second.pages(), await second.chunks())
 
     return run
@@ -127,7 +127,8 @@ async def test_what_lies_deeper_than_a_new_max_depth_is_kept(
     got = await refreshed(lambda: site.put("/docs/", page_of("Start", "a")), then=definition(site.url, max_depth=2))
     assert got.stands("/docs/a", "/docs/b", "/docs/c", "/docs/d", "/docs/lost-below")
     assert {got.state(f"/docs/{name}") for name in ("c", "d", "lost-below")} == {"kept"}
-    assert got.after[site.root + "/docs/d"].reason == "deeper than max_depth"
+    assert got.after[site.root + "/docs/c"].reason == "deeper than max_depth"
+    assert got.after[site.root + "/docs/d"].reason == "only linked by pages that a limit cut off"
     assert (got.state("/docs/lost"), got.chunks("/docs/lost")) == ("gone", ())
     assert (got.end.errors, got.end.frontier_emptied) == (0, True)
 

@@ -201,7 +201,7 @@ async def test_pages_of_base_that_a_trap_leaves_out_are_kept(site: TrapSite, mon
     site.put("/docs/other", article("other"))
     await play.crawl()
     site.put("/docs/", article("start again", *reversed(listed)))
-    monkeypatch.setattr("producer.crawl.Traps", lambda: Traps(Limits(of_paging=4)))
+    monkeypatch.setattr("producer.discovery.Traps", lambda: Traps(Limits(of_paging=4)))
     ending = await play.refresh()
     states = play.states
     assert [states[f"/docs/{each}"] for each in listed] == ["kept"] * 6 + ["unchanged"] * 4
@@ -216,7 +216,7 @@ async def _numbered(request: web.Request) -> web.StreamResponse:
 
 
 async def test_the_next_epoch_lets_in_no_more_than_the_first(site: TrapSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producer.crawl.Traps", lambda: Traps(Limits(of_dates=10)))
+    monkeypatch.setattr("producer.discovery.Traps", lambda: Traps(Limits(of_dates=10)))
     play = Play(monkeypatch, site.url)
     site.put("/docs/", article("start", "calendar/2026/11/"))
     await play.crawl()

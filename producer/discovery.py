@@ -1,0 +1,63 @@
+"""What pages and sitemaps name, put into the frontier: what lies within the scope and in no trap."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from headrace.state.manifest import BREATH
+from producer.checkpoint import links_of
+from producer.frontier import Entry, Frontier
+from producer.sitemaps import Found
+from producer.traps import MAX_COPIES_IN_A_ROW, Traps
+from schemas.pages import PageRecord
+
+Inside: TypeAlias = Callable[[str], bool]
+"""Whether a canonical URL is in scope."""
+
+
+class Discovery:
+    """Of one epoch. `left_out`: URLs that were linked and are not visited, by kind of trap."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        self._frontier, self.traps = frontier, Traps()
+        self.left_out: Counter[str] = Counter()
+        self._copies: dict[str, int] = {}
+        """Of pages with the same content as others: how many in a row led there, itself among them."""
+
+    def name(self, found: Found) -> None:
+        """What a sitemap names; the site itself does, so it is no trap."""
+        for url in found.urls:
+            self._frontier.add(Entry(url, 1, found.sitemap, named=True))
+
+    async def follow_recorded(self, pages: Iterable[PageRecord], inside: Inside) -> None:
+        """`pages` by depth, so that of the many links to a page the first is the shortest way to it."""
+        for number, page in enumerate(pages):
+            if number % BREATH == 0:
+                await asyncio.sleep(0)  # heartbeats must go on over a million links
+            links = [link for link in page.links if not self._frontier.settled(link)]
+            self._add([Entry(page.url, page.depth, page.discovered_from)], inside)
+            self.follow(page, links, inside)
+
+    def follow(self, page: PageRecord, links: Iterable[str], inside: Inside, hops: int = 0) -> None:
+        """`hops`: redirects in a row that led to the page."""
+        if page.instead is not None and page.content_hash is not None:
+            self._copies[page.url] = self._copies.get(page.discovered_from or "", 0) + 1
+        if self._copies.get(page.url, 0) < MAX_COPIES_IN_A_ROW:
+            self._add(links_of(page, links, hops), inside)
+            return
+        for link in links:
+            if not self._frontier.settled(link) and inside(link):
+                self._leave_out(link, "copies in a row")
+
+    def _add(self, entries: Iterable[Entry], inside: Inside) -> None:
+        for entry in entries:
+            if self._frontier.settled(entry.url) or not inside(entry.url):
+                continue
+            if (trap := self.traps.trap(entry.url)) is not None:
+                self._leave_out(entry.url, trap.kind)
+            elif self._frontier.add(entry):
+                self.traps.count(entry.url)
+
+    def _leave_out(self, url: str, kind: str) -> None:
+        self.left_out[kind] += self._frontier.leave_out(url)
