@@ -176,7 +176,7 @@ class Crawl:
         async for found in visitor.sitemaps(ENOUGH * source.max_pages):
             if self._halting:
                 return
-            self._discovery.name(found)
+            await self._discovery.name(found)
             self._unread |= found.unread
             self._unnamed |= found.unread
 

@@ -25,9 +25,11 @@ class Discovery:
         self._copies: dict[str, int] = {}
         """Of pages with the same content as others: how many in a row led there, itself among them."""
 
-    def name(self, found: Found) -> None:
+    async def name(self, found: Found) -> None:
         """What a sitemap names; the site itself does, so it is no trap."""
-        for url in found.urls:
+        for number, url in enumerate(found.urls):
+            if number % (10 * BREATH) == 0:
+                await asyncio.sleep(0)
             self._frontier.add(Entry(url, 1, found.sitemap, named=True))
 
     async def follow_recorded(self, pages: Iterable[PageRecord], inside: Inside) -> None:

@@ -6,6 +6,7 @@ resolution: a name that resolves differently a moment later (DNS rebinding) gain
 """
 
 import errno
+import re
 import socket
 import time
 from collections.abc import Iterable
@@ -37,6 +38,8 @@ FetchErrorKind = Literal[
     "bad_redirect",
     "host_unwell",
 ]
+_LINK = re.compile(r"<([^<>]*)>\s*((?:;\s*[^\s;,=]+(?:\s*=\s*(?:\"[^\"]*\"|[^\s;,\"]*))?\s*)*)")
+_LINK_PARAMETER = re.compile(r";\s*([^\s;,=]+)(?:\s*=\s*(?:\"([^\"]*)\"|([^\s;,\"]*)))?")
 _TRANSIENT = frozenset({"timeout", "too_slow", "connect"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -78,7 +81,10 @@ DEFAULT_TIMEOUTS = Timeouts()
 
 
 class FetchResult(msgspec.Struct, frozen=True):
-    """An answer, whatever its status. `body` is decompressed; `bytes_received` is what the body took on the wire."""
+    """An answer, whatever its status. `body` is decompressed; `bytes_received` is what the body took on the wire.
+
+    `x_robots_tag`: one header field a line. `canonical_url`: of a Link header (RFC 6596).
+    """
 
     url: str
     status: int
@@ -90,6 +96,7 @@ class FetchResult(msgspec.Struct, frozen=True):
     last_modified: str | None = None
     retry_after_s: float | None = None
     x_robots_tag: str | None = None
+    canonical_url: str | None = None
     cache_control: str | None = None
     redirect_to: str | None = None
     truncated: bool = False
@@ -286,11 +293,24 @@ def _result(
         last_modified=headers.get("Last-Modified"),
         retry_after_s=retry_after_seconds(headers.get("Retry-After")),
         x_robots_tag="\n".join(headers.getall("X-Robots-Tag", [])) or None,
+        canonical_url=_canonical_link(url, headers.getall("Link", [])),
         cache_control=headers.get("Cache-Control"),
         redirect_to=redirect_to,
         truncated=body.truncated,
         connections=sent.connections,
     )
+
+
+def _canonical_link(url: str, fields: Iterable[str]) -> str | None:
+    """The first target of the relation `canonical` (RFC 8288, 3)."""
+    for target, parameters in _LINK.findall(",".join(fields)):
+        rels = (quoted or plain for name, quoted, plain in _LINK_PARAMETER.findall(parameters) if name.lower() == "rel")
+        if "canonical" in next(rels, "").lower().split():
+            try:
+                return canonical(target, base=url)
+            except UrlError:
+                return None
+    return None
 
 
 def _redirect_target(url: str, response: aiohttp.ClientResponse) -> str | None:

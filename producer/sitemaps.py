@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from producer.client import Client
-from producer.content.sitemap import MAX_BYTES, Named, NotASitemap, SitemapFile, read_sitemap
+from producer.content.sitemap import MAX_BYTES, Named, NotASitemap, read_sitemap
 from producer.fetch import FetchError, FetchResult
 from producer.robots import RobotsCache
 from producer.urls import UrlError, canonical, host_key, origin
@@ -95,22 +95,22 @@ class Sitemaps:
     async def _read(self, url: str) -> tuple[Found, list[Named]]:
         try:
             result = await self._fetch(url)
-            file = await asyncio.to_thread(read_sitemap, result.body, result.url)
+            return await asyncio.to_thread(self._judged, url, result)  # 50,000 URLs take a second
         except _Unread as exc:
             log.warning("the sitemap %s can't be read now: %s", url, exc)
             return Found(url, unread=True), []
         except (_Absent, NotASitemap) as exc:
             log.info("no sitemap at %s: %s", url, exc)
             return Found(url), []
-        return self._judged(url, result.url, file)
 
-    def _judged(self, url: str, place: str, file: SitemapFile) -> tuple[Found, list[Named]]:
+    def _judged(self, url: str, result: FetchResult) -> tuple[Found, list[Named]]:
         """Sitemaps of an index must be of its own host; pages only be in scope, since that is the stricter rule."""
+        file = read_sitemap(result.body, result.url)
         urls = tuple(named.url for named in file.pages if self._inside(named.url))
         log.info("sitemap %s: %d pages, %d of them in scope, %d sitemaps", url, len(file.pages), len(urls),
                  len(file.sitemaps))  # fmt: skip
-        further = [named for named in file.sitemaps if host_key(named.url) == host_key(place)]
-        return Found(url, urls, unread=not file.whole), further
+        further = [named for named in file.sitemaps if host_key(named.url) == host_key(result.url)]
+        return Found(url, urls, unread=result.truncated or not file.whole), further
 
     async def _fetch(self, url: str) -> FetchResult:
         for _ in range(MAX_REDIRECTS + 1):

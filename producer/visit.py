@@ -189,8 +189,11 @@ class Visitor:
             )
         if content.refresh_to is not None:
             return self._redirected(entry, attempt, result, content.refresh_to, "sends its readers on")
+        if content.canonical_url is None and result.canonical_url is not None:
+            content = msgspec.structs.replace(content, canonical_url=result.canonical_url)
         instead = None if content.failure or content.noindex else self._canonical(entry, content)
         reason = content.failure or ("noindex" if content.noindex else instead and f"canonical is {instead}")
+        copied = (instead,) if instead else ()
         return Visit(
             entry=entry,
             attempt=attempt,
@@ -201,7 +204,7 @@ class Visitor:
             result=msgspec.structs.replace(result, body=b""),
             content=None if reason else content,
             template=content.template,
-            links=tuple(filter(None, (instead,))) if content.nofollow else self._in_scope(content.links),
+            links=tuple(dict.fromkeys((*copied, *(() if content.nofollow else self._in_scope(content.links))))),
         )
 
     def _canonical(self, entry: Entry, content: PageOutput) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from aiohttp import web
 
 from tests.fakes.site import FakeSite
 from tests.fakes.site_behaviours import redirect, status
@@ -37,6 +38,31 @@ async def test_a_copy_leads_to_its_canonical_page_and_is_left_out(site: FakeSite
     assert (copy.instead, copy.chunks) == (f"{site.root}/docs/real", ())
     assert play.states["/docs/real"] == play.states["/docs/b"] == "fetched", "its links are followed"
     assert site.requests["/docs/copy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("link", "state"),
+    [
+        ('<real>; rel="canonical"', "skipped"),
+        ('</docs/x>; rel=prev; title="a, b", <real>; type="text/html"; REL="nofollow canonical"', "skipped"),
+        ("<real> ;rel=canonical", "skipped"),
+        ("<real>; rel=next", "fetched"),
+        ('<real>; title="; rel=canonical"', "fetched"),
+        ("<copy>; rel=canonical", "fetched"),
+        ("<http://[>; rel=canonical", "fetched"),
+        ("rel=canonical", "fetched"),
+    ],
+)
+async def test_a_canonical_url_in_a_header(site: FakeSite, play: Play, link: str, state: str) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=article("copies"), content_type="text/html", headers={"Link": link})
+
+    site.put("/docs/", article("start", "copy"))
+    site.put("/docs/real", article("real"))
+    site.behave("/docs/copy", answer)
+    await play.crawl()
+    assert play.states.get("/docs/copy") == state
+    assert ("/docs/real" in play.states) == (state == "skipped")
 
 
 @pytest.mark.parametrize("target", ["/docs/", "https://elsewhere.example/x", "/outside", "http://["])
