@@ -180,7 +180,7 @@ class Player:
                 self._timeline.say(f"{self._kb.kb_id}: generation {job.generation} is {now['status']}")
                 self._timeline.count(f"ended {now['status']}")
                 if now["status"] in OVER:
-                    self._kb.told[job.job_id] = now["status"]
+                    self._kb.tell(job, now["status"])
                 return
             if now is not None and now["job_id"] == job.job_id and now["status"] == "needs_review":
                 await self._do(job, plan.decision)

@@ -78,9 +78,14 @@ class Kb:
     searched: list[Searched] = field(default_factory=list)
     listed: list[Listed] = field(default_factory=list)
     told: dict[str, str] = field(default_factory=dict)
-    """Job id to the terminal status that was told of it."""
+    """Job id to the terminal status that was told of it, at `told_s`."""
+    told_s: dict[str, float] = field(default_factory=dict)
     status: str = "none"
     """The newest that was told."""
+
+    def tell(self, job: Job, status: str) -> None:
+        self.told[job.job_id] = status
+        self.told_s[job.job_id] = time.monotonic()
 
     @property
     def definition(self) -> dict[str, Any]:

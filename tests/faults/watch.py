@@ -54,18 +54,18 @@ class Watcher:
         note_paused(kb, now, asked_s)
         job = next((job for job in kb.jobs if job.job_id == now["job_id"]), None)
         if job is not None and job.asked != "rollback":  # which takes an end back
-            self._hold_to_its_end(kb, job, now["status"])
+            self._hold_to_its_end(kb, job, now["status"], asked_s)
             if now["status"] == "cancelled" and job.job_id not in self._cancelled:
                 self._cancelled.add(job.job_id)
                 await self._hold_to_cancelled(kb, job)
 
-    def _hold_to_its_end(self, kb: Kb, job: Job, status: str) -> None:
-        told = kb.told.get(job.job_id)
-        if told and told != status:
+    def _hold_to_its_end(self, kb: Kb, job: Job, status: str, asked_s: float) -> None:
+        told, told_s = kb.told.get(job.job_id), kb.told_s.get(job.job_id, 0.0)
+        if told and told != status and told_s < asked_s:  # an answer may have waited longer than a newer one
             self._timeline.breaks("status truthful", f"{kb.kb_id}: a job that was {told} is {status}")
         if status in OVER:
             job.ended_s = min(job.ended_s, time.monotonic())
-            kb.told[job.job_id] = status
+            kb.tell(job, status)
 
     async def _hold_to_cancelled(self, kb: Kb, job: Job) -> None:
         """Nothing of it is there once `cancelled` is told; a worker that slept meanwhile may write late."""
