@@ -67,7 +67,7 @@ async def test_consumers_join_leave_and_are_killed(house: House) -> None:
     async def shared() -> bool:
         return len({report.worker for report in await index_reports(house)}) == 3
 
-    await until(shared, within_s=40, what="three workers have jobs")
+    await until(shared, within_s=90, what="three workers have jobs")
     third.kill()
     assert await asyncio.to_thread(second.terminate) == 0
     for kb in kbs:

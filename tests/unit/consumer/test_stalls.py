@@ -109,7 +109,7 @@ async def test_what_waiting_will_not_mend_is_told_at_once(stalls: Stalls, told: 
 async def test_pauses_grow_to_a_bound_and_heed_what_was_asked_for(stalls: Stalls, clock: Clock) -> None:
     await stalls.retry(failing(*[unwell()] * 10, unwell(retry_after_s=60)), JOBS)
     assert clock.pauses[0] < 0.31
-    assert all(earlier < later * 1.3 for earlier, later in zip(clock.pauses, clock.pauses[1:-1], strict=False))
+    assert all(earlier <= later * 1.5 for earlier, later in zip(clock.pauses, clock.pauses[1:-1], strict=False))
     assert 11 < clock.pauses[-2] < 19 and clock.pauses[-1] == 60
 
 
