@@ -222,3 +222,12 @@ async def test_a_record_says_how_the_host_is_treated(asked: Asked) -> None:
     assert found.closed_until is not None
     assert found.closed_until > found.requests[-1].at
     assert [entry.purpose for entry in found.requests] == ["robots", "page", "page"]
+
+
+async def test_no_credentials_of_a_redirect_stand_in_it(asked: Asked) -> None:
+    asked.site.behave("/robots.txt", redirect(asked.site.root.replace("//", "//user:secret@") + "/rules.txt"))
+    verdict = await asked.robots.verdict(asked.site.url, asked.client)
+    assert verdict.allowed
+    assert [(entry.purpose, entry.status, entry.error) for entry in asked.requests] == [("robots", 301, "bad_redirect")]
+    assert b"secret" not in encode(a_ledger(Log())._record(asked.requests))
+    assert "secret" not in verdict.reason
