@@ -29,6 +29,7 @@ it writes later stands behind the end that `crawl_end` names; its `crawl_end` st
 import asyncio
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -46,6 +47,7 @@ from producer.publication import Publication
 from producer.scope import ScopeError
 from producer.tally import Tally
 from producer.tools import Tools
+from producer.urls import host_key
 from producer.visit import Visitor
 from schemas.chunks import CrawlBegin, CrawlEnd
 from schemas.codec import now
@@ -59,6 +61,9 @@ log = logging.getLogger(__name__)
 PAGES_IN_FLIGHT: Final = 32
 """Pages of one job between frontier and record: keeps two cores busy at 100 ms a request, and bounds what is done
 twice after a crash, and memory to 32 bodies of 10 MB at worst."""
+PAGES_PER_HOST: Final = 24
+"""Of a job over several hosts: the rest is for the others, so that one which is slow, or left alone for a while, does
+not hold up all."""
 ENOUGH: Final = 2
 """Times as many URLs as there may be pages are read from sitemaps: some will be redirects or copies."""
 REPORT_S: Final = 1.0
@@ -100,6 +105,7 @@ class Crawl:
         self._last_epoch = 0
         self._newest = 0
         self._halting = False
+        self._several_hosts = False
         self._recorded = 0
         self.cut_off = False
         """Whether pages were given up while they were being published: they may be on the log and not in `counts`."""
@@ -149,6 +155,7 @@ class Crawl:
             visitor = self._visitor = self._new_visitor()
         except ScopeError as exc:
             return await self._end_refused(publication, str(exc))
+        self._several_hosts = len({host_key(seed) for seed in visitor.scope.seeds}) > 1
         await self._restore(visitor)
         log.info(
             "job %s: epoch %d, %d pages recorded, %d known to be left",
@@ -302,7 +309,14 @@ class Crawl:
             return None
         if source.max_depth is not None and any(e.depth < self._frontier.next_depth for e in self._in_flight.values()):
             return None  # a page under way may show a shorter way there, and so further pages within the limit
-        return self._frontier.pop()
+        return self._frontier.pop(self._full())
+
+    def _full(self) -> set[str]:
+        """Hosts of which no further page may be begun now."""
+        if not self._several_hosts or self._command.definition.source.max_depth is not None:
+            return set()
+        counts = Counter(host_key(entry.url) for entry in self._in_flight.values())
+        return {host for host, count in counts.items() if count >= PAGES_PER_HOST}
 
     async def _visit(self, entry: Entry, visitor: Visitor, publication: Publication) -> None:
         if not visitor.inside(entry.url):  # an excluded start URL, or one that an older definition had inside

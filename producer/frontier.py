@@ -5,13 +5,14 @@ depth has entries of two or three depths at a time.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from producer.spill import SpillFile
+from producer.urls import host_key
 from producer.urltable import UrlTable
 
 CAPACITY: Final = 10_000_000
@@ -19,6 +20,8 @@ CAPACITY: Final = 10_000_000
 crawl then never counts as complete."""
 BLOCK: Final = 2_000
 """Entries written and read together: 200 KB. A priority holds two such blocks in memory."""
+MAX_PASSED_OVER: Final = 2_000
+"""Entries of hosts that are full, in memory; with so many, none of another host is looked for."""
 MAX_HOPS: Final = 10
 """Redirects in a row. RFC 9110, 15.4 leaves the number open; browsers take 20, crawlers 5 to 10."""
 
@@ -61,6 +64,8 @@ class Frontier:
         self._directory, self._block = directory, block
         self._levels: dict[int, _Queue] = {}
         self._urgent = self._queue()
+        self._aside: dict[str, deque[Entry]] = {}
+        self._passed_over = 0
         self._waiting = 0
         self._known = UrlTable()
         self._visited = 0
@@ -110,18 +115,38 @@ class Frontier:
         self._visited -= bool(before & _VISITED)
         self._urgent.append(entry)
 
-    def pop(self) -> Entry | None:
-        """The next one, or None when there is none now; visits under way may still find more."""
+    def pop(self, full: Container[str] = ()) -> Entry | None:
+        """The next one, or None when there is none now; visits under way may still find more.
+
+        Those of hosts that are `full` (see `host_key`) are passed over, and come first once theirs no longer is.
+        """
         if self._urgent:
             return self._urgent.popleft()
-        if not self._waiting:
+        entry = self._pop_aside(full)
+        while entry is None and self._levels and self._passed_over < MAX_PASSED_OVER:
+            entry = self._pop_level()
+            if full and (host := host_key(entry.url)) in full:
+                self._aside.setdefault(host, deque()).append(entry)
+                self._passed_over += 1
+                entry = None
+        self._waiting -= entry is not None
+        return entry
+
+    def _pop_aside(self, full: Container[str]) -> Entry | None:
+        host = next((host for host in self._aside if host not in full), None)
+        if host is None:
             return None
+        entry = self._aside[host].popleft()
+        if not self._aside[host]:
+            del self._aside[host]
+        self._passed_over -= 1
+        return entry
+
+    def _pop_level(self) -> Entry:
         priority = min(self._levels)
-        level = self._levels[priority]
-        entry = level.popleft()
-        if not level:
+        entry = self._levels[priority].popleft()
+        if not self._levels[priority]:
             del self._levels[priority]
-        self._waiting -= 1
         return entry
 
     def mark_visited(self, url: str) -> None:

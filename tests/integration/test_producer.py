@@ -348,3 +348,17 @@ async def test_two_knowledge_bases_on_one_host_share_its_limits_and_its_rules(
     starts = sorted(visit.at_s for visit in site.visits if visit.path.startswith("/docs/"))
     assert len(starts) == 24
     assert starts[-1] - starts[0] >= 23 * 0.1 * 0.9
+
+
+async def test_a_host_that_wants_to_be_asked_slowly_does_not_hold_up_the_others_of_its_job(
+    producer: Service, site: FakeSite, new_job: NewJob
+) -> None:
+    async with FakeSite(pages=60, min_kb=2, max_kb=4, robots="user-agent: *\ncrawl-delay: 1\n") as slow:
+        job = await new_job(definition(slow.url, site.url))
+
+        async def read() -> bool:
+            return all(site.fetched[path] for path in site.paths)
+
+        await until(read, within_s=30, what="the other host's pages")
+        assert slow.fetched.total() < 40
+        await job.command("cancelled")

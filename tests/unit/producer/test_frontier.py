@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -55,6 +56,45 @@ def test_readmits_what_was_visited() -> None:
     frontier.readmit(Entry("a", 1))
     assert not frontier.visited("a")
     assert drained(frontier) == ["a"]
+
+
+def of(host: str, *paths: str) -> list[str]:
+    return [f"https://{host}.example/{path}" for path in paths]
+
+
+def test_passes_over_full_hosts_and_comes_back_to_them_first() -> None:
+    frontier = Frontier()
+    for url in [*of("a", "1", "2"), *of("b", "1"), *of("a", "3")]:
+        frontier.add(Entry(url, 0))
+    assert popped(frontier, full={"a.example"}) == of("b", "1")[0]
+    assert popped(frontier, full={"a.example"}) is None
+    assert (len(frontier), frontier.emptied) == (3, False)
+    frontier.add(Entry("https://b.example/2", 0))
+    assert popped(frontier) == of("a", "1")[0]
+    assert popped(frontier, full={"a.example"}) == of("b", "2")[0]
+    assert drained(frontier) == of("a", "2", "3")
+    assert frontier.emptied
+
+
+def test_passes_over_no_more_than_memory_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.frontier.MAX_PASSED_OVER", 3)
+    frontier = Frontier()
+    for url in [*of("a", *"12345"), *of("b", "1")]:
+        frontier.add(Entry(url, 0))
+    assert popped(frontier, full={"a.example"}) is None
+    assert len(frontier) == 6
+    assert drained(frontier) == [*of("a", *"12345"), *of("b", "1")]
+
+
+def test_what_is_urgent_is_never_passed_over() -> None:
+    frontier = Frontier()
+    frontier.readmit(Entry(*of("a", "1"), 0))
+    assert popped(frontier, full={"a.example"}) == of("a", "1")[0]
+
+
+def popped(frontier: Frontier, full: set[str] | None = None) -> str | None:
+    entry = frontier.pop(full or ())
+    return entry.url if entry else None
 
 
 def test_what_is_too_deep_does_not_keep_it_from_being_emptied() -> None:
