@@ -1,8 +1,7 @@
 """The labelled set: 60 pages of 12 documentation generators, and what of each a reader came for.
 
 `pages.json` names for each page its package, version and licence, the elements that hold its main text and those inside
-that are not of it. They were written by looking at the pages, and no code of the extractor takes part here. An image's
-alternative text is not counted, as contestants differ in whether they give it.
+that are not of it. They were written by looking at the pages, and no code of the extractor takes part here.
 """
 
 import lzma

@@ -43,7 +43,11 @@ _HIDDEN_CLASSES = frozenset(("hidden", "d-none", "is-hidden"))
 _SHOWN_AGAIN = re.compile(r"(?:^|\s)(?:\w+:(?:block|flex|grid|inline|table|contents)|d-\w+-\w+)")
 """Tailwind's and Bootstrap's way to hide an element on small screens only."""
 _DROPPED_PREFIX = re.compile(
-    r"(?:theme-edit-this-page|tableOfContents_|tocCollapsible|breadcrumbsContainer|breadcrumbs?__|cookie-?consent)"
+    r"(?:theme-edit-this-page|tableOfContents_|tocCollapsible|breadcrumbsContainer|breadcrumbs?__|cookie-?consent"
+    r"|(?:related|recommend(?:ed|ations?)?|trending|most-(?:read|popular)|social|shar(?:e|ing)|sharedaddy|newsletter"
+    r"|promo|sponsor(?:ed)?|advert(?:isement)?|ads?|outbrain|taboola|author-(?:bio|box|card)|tags?-links|post-tags"
+    r"|comments?-(?:area|list|section|wrapper|container|form)|story-(?:related|footer)|article-(?:footer|tags|share))(?:[-_]|$))",
+    re.IGNORECASE,
 )
 _DROPPED_IDS = frozenset(
     "nav navbar navigation menu sidebar toc tableofcontents table-of-contents header footer breadcrumb "
@@ -51,7 +55,10 @@ _DROPPED_IDS = frozenset(
     "nav-path top mw-navigation mw-panel jump-to-nav catlinks site-header site-footer page-footer gtoc "
     "alt-docs-box".split()
 )
-_SURE_IDS = frozenset("dw__toc siteSub contentSub jump-to-nav catlinks mw-navigation onetrust-consent-sdk".split())
+_SURE_IDS = frozenset(
+    "dw__toc siteSub contentSub jump-to-nav catlinks mw-navigation onetrust-consent-sdk disqus_thread comments respond "
+    "jp-relatedposts".split()
+)
 """Ids that no heading comes by: they count inside a main part too."""
 _SOURCE_LINK_CLASSES = frozenset(("src", "source"))
 _KEPT_ASIDE = re.compile(

@@ -63,7 +63,9 @@ def _marks_dropped(element: Element, name: str, value: str, by_id: bool) -> bool
     if name == "class":
         return chrome.is_chrome_class(value) or (tag == "a" and chrome.is_source_link(value))
     if name == "id":
-        return tag in ("div", "ul", "ol", "table", "td") and chrome.is_chrome_id(value, sure=not by_id)
+        if tag not in ("div", "ul", "ol", "table", "td") or element.get("class") == "section":
+            return False  # Docutils' sections have ids of their headings
+        return chrome.is_chrome_id(value, sure=not by_id)
     if name == "style":
         return _HIDDEN_STYLE.search(value) is not None and not _is_hidden_math(element)
     return (

@@ -24,6 +24,8 @@ GUESSES = frozenset(("whole", "readability", "body"))
 MIN_MAIN_CHARS = 200
 MIN_MAIN_SHARE = 0.1
 """A main part with less text than this, on a page with ten times as much, is a shell that something else fills."""
+MIN_GENERATOR_SHARE = 0.3
+"""Of the page's text outside links. Names like "content" and "article" are given to small boxes too."""
 MIN_INNER_SHARE = 0.5
 MIN_COVERED_SHARE = 0.6
 MAX_READABILITY_ELEMENTS = 6_000
@@ -44,6 +46,7 @@ _INNER_CLASSES = frozenset(("md-content__inner", "theme-doc-markdown", "markdown
 _INNER_WHOLE_CLASSES = frozenset(("body", "contents"))
 _TEXINFO_SUFFIX = "-level-extent"
 MAX_CANDIDATES = 50
+MAX_LINKS_COUNTED = 5_000
 
 _MAINS = etree.XPath('//main | //*[@role="main"]')
 _ARTICLES = etree.XPath('//article[not(ancestor::article)] | //*[@role="article"]')
@@ -65,8 +68,11 @@ def main_part(root: Element, element_count: int, template: str | None = None) ->
     body = _body(root)
     for method, find in _FINDERS:
         found = _covering(find(root))
-        if found is not None and _is_substantial(found, body):
-            return _narrowed(found), method
+        if found is None or not _is_substantial(found, body):
+            continue
+        if method == "generator" and not _is_large(found, body):
+            continue
+        return _narrowed(found), method
     if template is not None and (found := element_at(root, template)) is not None and _is_substantial(found, body):
         return found, "template"
     if _is_frameless(root, body):
@@ -149,6 +155,13 @@ def text_chars(element: Element) -> float:
     return cast(float, _TEXT_CHARS(element))
 
 
+def own_chars(element: Element) -> float:
+    """Characters of text outside links."""
+    return text_chars(element) - sum(
+        text_chars(link) for link in cast("list[Element]", _LINKS(element))[:MAX_LINKS_COUNTED]
+    )
+
+
 def _largest(elements: Sequence[Element]) -> Element | None:
     if len(elements) < 2:
         return elements[0] if elements else None
@@ -173,6 +186,11 @@ def _is_substantial(part: Element, body: Element) -> bool:
     return chars >= MIN_MAIN_CHARS or 0 < chars >= MIN_MAIN_SHARE * text_chars(body)
 
 
+def _is_large(part: Element, body: Element) -> bool:
+    chars = text_chars(part)
+    return chars >= 0.5 * text_chars(body) or own_chars(part) >= MIN_GENERATOR_SHARE * own_chars(body)
+
+
 def _narrowed(outer: Element) -> Element:
     """The generator's own container inside `main`, when it holds most of the text; several articles are a list."""
     inner = _largest([element for element in outer.iter(*_CONTAINER_TAGS) if _is_inner(element)])
@@ -188,8 +206,7 @@ def _is_frameless(root: Element, body: Element) -> bool:
     if any(chrome.hints_at_chrome(value) for value in set(cast("list[str]", _ATTRIBUTES(root)))):
         return False
     total = text_chars(body)
-    linked = sum(text_chars(link) for link in cast("list[Element]", _LINKS(body))[:5_000])
-    return total > 0 and linked <= MAX_LINK_SHARE * total
+    return total > 0 and own_chars(body) >= (1 - MAX_LINK_SHARE) * total
 
 
 def _readable(root: Element) -> Element | None:

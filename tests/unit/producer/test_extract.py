@@ -104,6 +104,12 @@ def test_an_empty_shell_around_the_text_is_not_taken_for_the_main_part() -> None
     assert "The gate holds" in document.text
 
 
+def test_a_small_box_named_as_generators_name_their_containers_is_not_the_main_part() -> None:
+    menu = "<div class=menu>" + "<a href=/x>menu</a> " * 30 + "</div>"
+    document = page(menu + f"<div class=content>{PROSE}</div><div class=post><h2>Post</h2>{PROSE * 6}</div>")
+    assert document.method == "readability"
+
+
 def test_sibling_articles_and_sections_stay_together() -> None:
     frame = "<nav>Frame</nav><div id=wrap>{}</div>"
     for container in ("<article>{}</article>", "<div class=sect1>{}</div>"):
