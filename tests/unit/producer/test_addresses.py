@@ -1,27 +1,122 @@
-"""Which addresses are public. Ranges: IANA special-purpose registries."""
+"""Which addresses are public, in whatever spelling a URL, a redirect or a name's resolution brings them."""
+
+import ipaddress
+import socket
+from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import pytest
+import pytest_asyncio
+from aiohttp import web
 
 from producer.addresses import AddressPolicy
+from producer.fetch import Fetcher, FetchError, Timeouts
+from producer.urls import UrlError, canonical, host_key
+from tests.fakes.resolver import FakeResolver
+from tests.unit.producer.address_cases import INSIDE, INVALID, PUBLIC
 
-PUBLIC = "1.1.1.1 8.8.8.8 93.184.216.34 2606:4700:4700::1111 2a00:1450::1 ::ffff:8.8.8.8 64:ff9b::808:808".split()
-FORBIDDEN = (
-    "0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 127.0.0.1 127.255.255.254 169.254.169.254 172.16.0.1 "
-    "172.31.255.255 192.0.0.1 192.0.2.1 192.88.99.1 192.168.0.1 198.18.0.1 198.51.100.1 203.0.113.1 224.0.0.1 "
-    "239.255.255.250 240.0.0.1 255.255.255.255 :: ::1 ::127.0.0.1 ::8.8.8.8 ::ffff:127.0.0.1 ::ffff:10.0.0.1 "
-    "64:ff9b::7f00:1 64:ff9b::a00:1 64:ff9b:1::1 100::1 2001::1 2001:db8::1 2002:a00:1::1 2002:808:808::1 fc00::1 "
-    "fd12:3456::1 fe80::1 fe80::1%eth0 fec0::1 ff02::1 3fff::1 3ffe::1 localhost 127.1 0x7f.1"
-).split()
+FAST = Timeouts(connect_s=2, read_s=2, total_s=3)
 
 
-@pytest.mark.parametrize("address", PUBLIC)
-def test_public(address: str) -> None:
-    assert AddressPolicy().why_forbidden(address) is None
+def address_in(spelling: str) -> str:
+    """The address that a client connects to for this host, as text."""
+    return host_key(canonical(f"http://{spelling}/")).strip("[]")
 
 
-@pytest.mark.parametrize("address", FORBIDDEN)
-def test_forbidden(address: str) -> None:
+NUMBERS = sorted({address_in(spelling) for spelling in INSIDE})
+
+
+@pytest_asyncio.fixture(scope="module")
+async def redirecting() -> AsyncIterator[str]:
+    """A server on 127.0.0.2 that sends everyone to `?to=`, and closes each connection."""
+
+    async def answer(request: web.Request) -> web.Response:
+        to = request.query.get("to")
+        headers = {"Location": to, "Connection": "close"} if to else {"Connection": "close"}
+        return web.Response(status=302 if to else 200, headers=headers)
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    listener = socket.create_server(("127.0.0.2", 0))
+    await web.SockSite(runner, listener).start()
+    yield f"http://127.0.0.2:{listener.getsockname()[1]}/"
+    await runner.cleanup()
+
+
+def test_the_table_is_large_and_says_each_thing_once() -> None:
+    every = [*INSIDE, *PUBLIC, *INVALID]
+    assert len(every) == len(set(every)) >= 150
+
+
+@pytest.mark.parametrize("spelling", INSIDE)
+def test_what_leads_inside_is_forbidden(spelling: str) -> None:
+    address = address_in(spelling)
+    assert ipaddress.ip_address(address), "a number in disguise is a number by now"
     assert AddressPolicy().why_forbidden(address)
+
+
+@pytest.mark.parametrize("spelling", PUBLIC)
+def test_what_is_public_may_be_reached(spelling: str) -> None:
+    assert AddressPolicy().why_forbidden(address_in(spelling)) is None
+
+
+@pytest.mark.parametrize("spelling", INVALID)
+def test_what_is_no_host_is_no_url(spelling: str) -> None:
+    with pytest.raises(UrlError):
+        canonical(f"http://{spelling}/")
+
+
+@pytest.mark.parametrize("spelling", [*INSIDE, *INVALID])
+async def test_a_redirect_leads_nowhere_inside(redirecting: str, spelling: str) -> None:
+    async with Fetcher("T/1", allow_addresses=["127.0.0.2/32"], timeouts=FAST) as fetcher:
+        try:
+            target = (await fetcher.fetch(f"{redirecting}?to=" + quote(f"http://{spelling}/", safe=""))).redirect_to
+        except FetchError as error:
+            assert (spelling in INVALID, error.kind) == (True, "bad_redirect")
+            return
+        assert target is not None
+        with pytest.raises(FetchError) as caught:
+            await fetcher.fetch(target)
+    assert (caught.value.kind, caught.value.sent.status) == ("address_forbidden", None)
+
+
+@pytest.mark.parametrize("address", NUMBERS)
+async def test_no_name_leads_inside(address: str) -> None:
+    async with Fetcher("T/1", timeouts=FAST, resolver=FakeResolver([address])) as fetcher:
+        with pytest.raises(FetchError) as caught:
+            await fetcher.fetch("http://localhost.example/")
+    assert caught.value.kind == "address_forbidden"
+
+
+async def test_a_name_that_is_bound_anew_is_judged_anew(redirecting: str) -> None:
+    """The first answer may be reached, the second may not: what is judged is what the socket is opened to."""
+    resolver, url = FakeResolver(["127.0.0.2"], ["127.0.0.1"]), redirecting.replace("127.0.0.2", "rebound.example")
+    for _ in range(2):
+        async with Fetcher("T/1", allow_addresses=["127.0.0.2/32"], timeouts=FAST, resolver=resolver) as fetcher:
+            if resolver.asked == 0:
+                assert (await fetcher.fetch(url)).status == 200
+                continue
+            with pytest.raises(FetchError) as caught:
+                await fetcher.fetch(url)
+            assert caught.value.kind == "address_forbidden"
+    assert resolver.asked == 2
+
+
+async def test_of_a_names_addresses_only_those_outside_are_tried(redirecting: str) -> None:
+    resolver = FakeResolver(["127.0.0.1", "::1", "10.0.0.1", "127.0.0.2"])
+    async with Fetcher("T/1", allow_addresses=["127.0.0.2/32"], timeouts=FAST, resolver=resolver) as fetcher:
+        assert (await fetcher.fetch(redirecting.replace("127.0.0.2", "mixed.example"))).status == 200
+
+
+@pytest.mark.parametrize("text", ["localhost", "127.1", "0x7f.1", "", "::1::", "fe80::1%eth0%"])
+def test_only_numeric_addresses_are_judged(text: str) -> None:
+    assert AddressPolicy().why_forbidden(text)
+
+
+def test_a_zone_changes_nothing() -> None:
+    assert AddressPolicy().why_forbidden("fe80::1%eth0") == "link-local"
 
 
 def test_allowed_ranges_hold_for_the_forms_that_carry_them() -> None:

@@ -10,35 +10,15 @@ from datetime import UTC, datetime
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import ResolveResult
 
 from producer.fetch import Fetcher, FetchError, Timeouts, retry_after_seconds
+from tests.fakes.resolver import FakeResolver
 
 MIB = 1024 * 1024
 OVER = web.AppKey("over", asyncio.Event)
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 FAST = Timeouts(connect_s=2, read_s=0.3, total_s=3, grace_s=0.2, min_bytes_per_s=1_000)
-
-
-class Resolver(AbstractResolver):
-    """Every name has these addresses, one list per question (DNS rebinding)."""
-
-    def __init__(self, *answers: list[str]) -> None:
-        self.answers = list(answers)
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        addresses = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return [self._result(host, address, port) for address in addresses]
-
-    async def close(self) -> None:
-        pass
-
-    @staticmethod
-    def _result(host: str, address: str, port: int) -> ResolveResult:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
 
 
 async def echo(request: web.Request) -> web.Response:
@@ -262,7 +242,7 @@ async def test_a_closed_port(fetcher: Fetcher) -> None:
 
 
 async def test_an_unknown_name() -> None:
-    class Nowhere(Resolver):
+    class Nowhere(FakeResolver):
         async def resolve(
             self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
         ) -> list[ResolveResult]:
@@ -271,27 +251,6 @@ async def test_an_unknown_name() -> None:
     async with Fetcher("T/1", resolver=Nowhere([])) as fetcher:
         error = await failure(fetcher, "http://nowhere.example/")
     assert (error.kind, error.transient) == ("dns", False)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.1", "0.0.0.0"])
-async def test_literal_addresses_inside_are_forbidden(host: str) -> None:
-    async with Fetcher("T/1", timeouts=FAST) as fetcher:
-        error = await failure(fetcher, f"http://{host}/")
-    assert (error.kind, error.transient) == ("address_forbidden", False)
-
-
-@pytest.mark.parametrize("addresses", [["10.0.0.1"], ["127.0.0.1", "::1"], ["10.0.0.1", "192.168.1.1", "fd00::1"]])
-async def test_names_that_lead_inside_are_forbidden(addresses: list[str]) -> None:
-    async with Fetcher("T/1", timeouts=FAST, resolver=Resolver(addresses)) as fetcher:
-        error = await failure(fetcher, "http://inside.example/")
-    assert (error.kind, error.transient) == ("address_forbidden", False)
-
-
-async def test_a_name_that_also_leads_inside_is_reached_outside_only(site: str) -> None:
-    port = site.rpartition(":")[2]
-    resolver = Resolver(["10.0.0.1", "127.0.0.1"])
-    async with Fetcher("T/1", allow_addresses=["127.0.0.0/8"], timeouts=FAST, resolver=resolver) as fetcher:
-        assert (await fetcher.fetch(f"http://mixed.example:{port}/nowhere")).status == 404
 
 
 @pytest.mark.parametrize(
