@@ -235,7 +235,7 @@ class Crawl:
         self._outdated = {url: page for url, page in outdated.items() if url not in stale}
         for manifest in older:
             self._known.update(base_pages(command, ground, manifest))
-        self._holders.expect(self._known.values())
+        self._holders.expect(page for page in self._known.values() if visitor.inside(page.url))
         self._known.update(own_pages(self._outdated))
         for page in mark_visited(self._frontier, own, self._begun or 0, command.scope_revision):
             self._tally.add(page)
