@@ -123,3 +123,32 @@ def test_counts_pages_by_what_became_of_them() -> None:
 def test_a_page_kept_behind_the_limit_is_no_error() -> None:
     assert is_error(page("a", "kept"))
     assert not is_error(page("a", "kept", attempt=0))
+
+
+@given(st.data())
+def test_every_page_that_can_be_read_is_stood_for_in_the_end_and_circles_by_one(data: st.DataObject) -> None:
+    """Pages name each other at random; those that are bereft are read for what they are."""
+    urls = [f"https://h.example/{number}" for number in range(data.draw(st.integers(1, 8)))]
+    folded = Manifest(2)
+    for offset, url in enumerate(urls):
+        state = data.draw(st.sampled_from(["skipped", "redirected", "fetched", "gone"]))
+        content_hash = data.draw(st.sampled_from([None, "x", "y"])) if state in ("skipped", "fetched") else None
+        other = data.draw(st.sampled_from([each for each in (*urls, "https://h.example/unknown") if each != url]))
+        more: dict[str, Any] = {"instead": other} if state == "skipped" else {}
+        more |= {"links": (other,)} if state == "redirected" else {}
+        ids = url[-1] if state == "fetched" else ""
+        folded.fold(offset, page(url, state, ids=ids, content_hash=content_hash, **more))
+    left_out = {each.url for each in folded.records() if each.instead}
+    visited: list[str] = []
+    while bereft := folded.bereft():
+        for each in bereft:
+            visited.append(each.url)
+            folded.fold(100 + len(visited), page(each.url, ids="9", content_hash=each.content_hash))
+    assert len(set(visited)) == len(visited), "each is visited once more at most"
+    assert set(visited) <= left_out
+    for each in folded.records():
+        at, steps = each, 0
+        while each.instead is not None and not at.chunks:
+            at, steps = folded.pages[at.instead or at.links[0]].page, steps + 1
+            assert steps <= len(urls), "a circle that nobody left"
+        assert each.instead is None or each.content_hash in (None, at.content_hash)
