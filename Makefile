@@ -9,7 +9,7 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 # The first that is there; Debian and friends have python3.11, newer systems a newer python3.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTEST_ARGS ?=
-# Each has servers of its own, and mostly waits; a file's tests stay together.
+# Each has servers of its own, and mostly waits; a file's tests stay together, and those that wait most come first.
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -48,7 +48,7 @@ down: $(STAMP) ## stop what `make up` or `make demo` started
 
 test: $(STAMP) ## every test, against a real Kafka and a real Weaviate (PYTEST_ARGS="-k name" for some)
 	@$(BIN)/python -m headrace.embedded
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-containers: $(STAMP) ## the integration tests and docker-compose.yml on containers
 	@docker/test-containers.sh $(PYTEST_ARGS)
