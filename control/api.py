@@ -34,6 +34,12 @@ class Route:
 
 
 _LIMIT = {"limit": "how many at most"}
+_PAGES = {
+    "state": "only pages of this state",
+    "reason": "only where the reason contains this",
+    "url": "only this page, by its canonical URL",
+    "contains": "only URLs that contain this",
+}
 _REASON = {"reason": "why; stands in the audit trail"}
 
 ROUTES: tuple[Route, ...] = (
@@ -86,8 +92,10 @@ ROUTES: tuple[Route, ...] = (
         for route in (
             Route("GET", base, handlers.job, "One job", answers.JobAnswer, problems=(404,)),
             Route("GET", f"{base}/pages", handlers.job_pages, "What became of each page, by URL", answers.PageList,
-                  query={"state": "only pages of this state", "after": "only URLs behind this one", **_LIMIT},
-                  problems=(404,)),
+                  query={**_PAGES, "after": "only URLs behind this one", **_LIMIT}, problems=(404, 422)),
+            Route("GET", f"{base}/pages/summary", handlers.page_summary,
+                  "How many pages there are of each state and for each kind of reason", answers.PageSummary,
+                  query=_PAGES, problems=(404, 422)),
             Route("GET", f"{base}/hosts", handlers.job_hosts, "What was asked of each host, the busiest first",
                   answers.HostList, problems=(404,)),
             Route("GET", f"{base}/hosts/{{host}}/requests", handlers.host_requests,

@@ -25,7 +25,7 @@ from schemas.pages import ChunkRef, PageRecord, PageState
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raise it when a table or a view changes: an older file is set aside and the log read again."""
 
 Row = tuple[Any, ...]
@@ -56,8 +56,9 @@ TABLES: dict[str, pa.Schema] = {
         record_offset=_int,
     ),
     "pages": _columns(
-        **_PLACE, job_id=_text, kb_id=_text, generation=_int, epoch=_int, url=_text, state=_text, status=_int,
-        reason=_text, title=_text, language=_text, canonical_url=_text, description=_text, published_on=_text,
+        **_PLACE, job_id=_text, kb_id=_text, generation=_int, epoch=_int, attempt=_int, url=_text, state=_text,
+        status=_int, reason=_text, discovered_from=_text, title=_text, language=_text, canonical_url=_text,
+        description=_text, published_on=_text,
         depth=_int, chunks=_int, bytes=_int, duration_ms=_int, fetched_at=_text,
     ),
     "page_chunks": _columns(**_PLACE, job_id=_text, chunk_id=_text, born=_int),
@@ -99,11 +100,13 @@ class _Page(Event, frozen=True, kw_only=True, gc=False):
     generation: Int64
     job_id: str
     epoch: Int64
+    attempt: Int64
     url: str
     state: PageState
     status: Int64 | None = None
     reason: str | None = None
     depth: Int64 = 0
+    discovered_from: str | None = None
     title: str = ""
     language: str | None = None
     canonical_url: str | None = None

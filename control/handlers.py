@@ -5,7 +5,7 @@ from typing import Any, get_args
 from aiohttp import web
 from duckdb import DuckDBPyConnection
 
-from control import answers, questions, requests
+from control import answers, pages, questions, requests
 from control import changes as compared
 from control.desk import check_idempotency_key
 from control.engine import Engine
@@ -138,14 +138,23 @@ async def job(engine: Engine, request: web.Request) -> answers.JobAnswer:
 
 async def job_pages(engine: Engine, request: web.Request) -> answers.PageList:
     command = _command(engine, request)
-    state = requests.choice(request, "state", get_args(PageState))
+    wanted = _wanted_pages(request)
     limit = requests.number(request, "limit", low=1, high=PAGE_LIMIT) or 100
     after = request.query.get("after")
     rows = await engine.projection.read(
-        lambda cursor: questions.page_rows(cursor, command.job_id, state=state, after=after, limit=limit)
+        lambda cursor: pages.rows(cursor, command.job_id, wanted, after=after, limit=limit)
     )
     found = [answers.PageAnswer(**row) for row in rows]
     return answers.PageList(pages=found, next_after=found[-1].url if len(found) == limit else None)
+
+
+async def page_summary(engine: Engine, request: web.Request) -> answers.PageSummary:
+    command, wanted = _command(engine, request), _wanted_pages(request)
+    found = await engine.projection.read(lambda cursor: pages.summary(cursor, command.job_id, wanted))
+    return answers.PageSummary(
+        states=[answers.StateCount(**row) for row in found["states"]],
+        reasons=[answers.ReasonCount(**row) for row in found["reasons"]],
+    )
 
 
 async def job_events(engine: Engine, request: web.Request) -> answers.EventList:
@@ -239,6 +248,11 @@ async def changes(engine: Engine, request: web.Request) -> answers.ChangesAnswer
         pages=[answers.ChangedPage(**row) for row in rows],
         next_after=rows[-1]["url"] if len(rows) == limit else None,
     )
+
+
+def _wanted_pages(request: web.Request) -> pages.Wanted:
+    given = {name: request.query.get(name) for name in ("reason", "url", "contains")}
+    return pages.Wanted(state=requests.choice(request, "state", get_args(PageState)), **given)
 
 
 async def _in_review(engine: Engine, kb_id: str) -> int | None:

@@ -203,19 +203,6 @@ def vacuumed(cursor: DuckDBPyConnection, kb_id: str, below: int) -> dict[str, An
     }
 
 
-def page_rows(
-    cursor: DuckDBPyConnection, job_id: str, *, state: str | None, after: str | None, limit: int
-) -> list[dict[str, Any]]:
-    """The job's pages in the order of their URLs, from behind `after`."""
-    query = """
-        SELECT url, state, status, reason, title, language, canonical_url, description, published_on, depth, chunks,
-            bytes, duration_ms, fetched_at
-        FROM newest_pages
-        WHERE job_id = $job AND ($state IS NULL OR state = $state) AND ($after IS NULL OR url > $after)
-        ORDER BY url LIMIT $limit"""
-    return dicts(cursor, query, {"job": job_id, "state": state, "after": after, "limit": limit})
-
-
 def trail(
     cursor: DuckDBPyConnection, job_id: str, *, after: int | None, limit: int, reports: Literal["all", "changes"]
 ) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ EXAMPLE = "http://127.0.0.1:8000"
 TIMEOUT_S = 30.0
 RETRY_S = 600.0
 """Copying a hundred thousand dead letters takes a minute or two."""
+ROWS_AT_ONCE = 1_000
 WAIT_S = 10.0
 """How long one `?after=` request may wait on the other side."""
 
@@ -107,6 +108,17 @@ class ControlClient:
             if answer.get("next_after") is None:
                 return rows
             after = f"&after={quote(str(answer['next_after']), safe='')}"
+
+    def some_rows(self, path: str, name: str, limit: int, after: str | None) -> tuple[list[Json], str | None]:
+        """As `all_rows`, `limit` rows at most from behind `after`; and what to go on behind, None at the end."""
+        rows: list[Json] = []
+        while (left := limit - len(rows)) > 0:
+            behind = "" if after is None else f"&after={quote(after, safe='')}"
+            answer = self.call("GET", f"{path}&limit={min(left, ROWS_AT_ONCE)}{behind}")
+            rows, after = rows + answer[name], answer.get("next_after")
+            if after is None:
+                break
+        return rows, after
 
     def job_status(self, job_id: str) -> Json:
         """Of any job, not only of the newest."""

@@ -1,6 +1,7 @@
 """`headrace jobs`."""
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from headrace.cli.root import App, pass_app, print_json
@@ -10,28 +11,22 @@ from headrace.client import API, Json
 
 @click.command()
 @click.argument("kb", required=False)
-@click.option(
-    "--pages", "page_state", help="Pages of the newest job of KB in this state, or `all`: what became of each."
-)
 @click.option("--events", is_flag=True, help="The audit trail of the newest job of KB.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, a list.")
 @pass_app
-def jobs(app: App, kb: str | None, page_state: str | None, events: bool, as_json: bool) -> None:
+def jobs(app: App, kb: str | None, events: bool, as_json: bool) -> None:
     """The jobs of KB, or of all, newest first.
 
     \b
     Examples:
       headrace jobs
       headrace jobs docs
-      headrace jobs docs --pages failed      which pages failed, and why
       headrace jobs docs --events            who commanded what, and what came of it
     """
-    if (page_state or events) and not kb:
-        raise click.UsageError("--pages and --events need KB: headrace jobs KB --pages failed")
-    if kb and page_state:
-        _show(app, _pages(app, kb, page_state), as_json, ("state", "status", "chunks", "url", "reason"))
-    elif kb and events:
-        _show(app, _events(app, kb), as_json, ("at", "type", "what"))
+    if events and not kb:
+        raise click.UsageError("--events needs KB: headrace jobs KB --events")
+    if kb and events:
+        _show(app, _events(app, kb), as_json)
     else:
         names = [kb] if kb else [str(row["kb_id"]) for row in app.client.kbs()]
         found = [job for name in names for job in app.client.jobs(name)]
@@ -39,12 +34,6 @@ def jobs(app: App, kb: str | None, page_state: str | None, events: bool, as_json
             print_json(found)
         else:
             app.out.print(job_table(found) if found else "There was no job yet.")
-
-
-def _pages(app: App, kb: str, state: str) -> list[Json]:
-    job = app.client.status(kb)["job_id"]
-    base = f"{API}/jobs/{job}/pages?limit=1000" + ("" if state == "all" else f"&state={state}")
-    return app.client.all_rows(base, "pages")
 
 
 def _events(app: App, kb: str) -> list[Json]:
@@ -59,11 +48,11 @@ def _brief(value: Json) -> str:
     return ", ".join(f"{name} {value[name]}" for name in names if value.get(name) not in (None, "", False))
 
 
-def _show(app: App, rows: list[Json], as_json: bool, columns: tuple[str, ...]) -> None:
+def _show(app: App, rows: list[Json], as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table(*columns, box=None)
+    table = Table("at", "type", "what", box=None)
     for row in rows:
-        table.add_row(*("" if row.get(name) is None else str(row[name]) for name in columns))
+        table.add_row(str(row["at"]), str(row["type"]), escape(row["what"]))
     app.out.print(table if rows else "There are none.")

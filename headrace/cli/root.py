@@ -26,6 +26,7 @@ COMMANDS = {
     "approve": "headrace.cli.commands:approve",
     "search": "headrace.cli.search:search",
     "jobs": "headrace.cli.jobs:jobs",
+    "pages": "headrace.cli.pages:pages",
     "hosts": "headrace.cli.hosts:hosts",
     "generations": "headrace.cli.generations:generations",
     "changes": "headrace.cli.generations:changes",

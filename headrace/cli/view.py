@@ -88,7 +88,7 @@ def trouble(status: Json) -> list[str]:
     failed_pages = (status.get("crawl") or {}).get("pages_failed") or 0
     failed_chunks = (status.get("metrics") or {}).get("chunks_failed") or 0
     if failed_pages:
-        lines.append(f"{failed_pages} pages failed; which and why: headrace jobs {kb} --pages failed")
+        lines.append(f"{failed_pages} pages failed; which and why: headrace pages {kb} --state failed")
     if failed_chunks:
         lines.append(f"{failed_chunks} chunks are in the dead letters; which and why: headrace dead-letters {kb}")
     if left_out := (status.get("crawl") or {}).get("left_out"):

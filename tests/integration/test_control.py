@@ -102,8 +102,16 @@ async def test_a_job_from_queued_to_completed(settings: Settings, publisher: Pub
         ]  # fmt: skip
         pages = await api.ok("GET", f"{API}/kb/{kb}/jobs/{started['job_id']}/pages?limit=1")
         assert [p["url"] for p in pages["pages"]] == [pages["next_after"]] == ["https://example.org/docs/a"]
+        await _pages_are_chosen(api, f"{API}/jobs/{started['job_id']}/pages", pages["next_after"])
         generations = (await api.ok("GET", f"{API}/kb/{kb}/generations"))["generations"]
         assert [(g["generation"], g["state"], g["searched"]) for g in generations] == [(1, "published", True)]
+
+
+async def _pages_are_chosen(api: Api, of_job: str, url: str) -> None:
+    for query, count in ("state=fetched", 2), ("state=failed", 0), (f"url={url}", 1), ("url=x", 0), ("contains=/B", 1):
+        assert len((await api.ok("GET", f"{of_job}?{query}"))["pages"]) == count, query
+        states = (await api.ok("GET", f"{of_job}/summary?{query}"))["states"]
+        assert [(row["state"], row["pages"]) for row in states] == ([("fetched", count)] if count else [])
 
 
 async def _reflects(api: Api, kb: str, **revisions: int) -> bool:

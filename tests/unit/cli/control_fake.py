@@ -35,6 +35,16 @@ def status_of(kb: str = "docs", status: str = "running", **changes: Any) -> Json
     return made
 
 
+def page_of(url: str, state: str = "fetched", **changes: Any) -> Json:
+    """A page as control gives it."""
+    made: Json = {
+        "url": url, "state": state, "status": 200, "reason": None, "attempt": 1, "discovered_from": None,
+        "title": "", "language": None, "canonical_url": None, "description": None, "published_on": None, "depth": 0,
+        "chunks": 1, "bytes": 1_000, "duration_ms": 12, "fetched_at": "2026-01-01T00:00:00.000Z",
+    }  # fmt: skip
+    return made | changes
+
+
 def problem(status: int, title: str, detail: str, code: str) -> Answer:
     return status, {"type": f"urn:headrace:problem:{code}", "title": title, "status": status, "detail": detail}
 
@@ -49,6 +59,7 @@ class FakeControl:
         self.hits: list[Json] = []
         self.published: int | None = None
         self.pages: list[Json] = []
+        self.page_summary: Json = {"states": [], "reasons": []}
         self.changes: Json = {}
         self.hosts: list[Json] = []
         self.made: list[Json] = []
@@ -107,10 +118,12 @@ class FakeControl:
             return self._of_letters(words, parse_qs(parts.query))
         if words[0] == "jobs":
             return self._of_job(words, parse_qs(parts.query))
-        return self._of_kb(method, words, body)
+        return self._of_kb(method, words, parse_qs(parts.query), body)
 
-    def _of_kb(self, method: str, words: list[str], body: Any) -> Answer:
+    def _of_kb(self, method: str, words: list[str], query: dict[str, list[str]], body: Any) -> Answer:
         kb, action = words[1], words[2] if len(words) > 2 else ""
+        if action == "jobs" and len(words) > 3:
+            return self._of_job(words[2:], query)
         if method == "PUT":
             self.statuses.setdefault(kb, [])
             return 200, self._kb(kb)
@@ -143,9 +156,12 @@ class FakeControl:
             return status, {"status": answer, "definition": DEFINITION}
         if words[2] == "hosts":
             return self._of_hosts(words, query)
+        if words[3:] == ["summary"]:
+            return 200, self.page_summary
         after = query.get("after", [""])[0]
-        rest = [page for page in self.pages if page["url"] > after]
-        return 200, {"pages": rest[:2], "next_after": rest[1]["url"] if len(rest) > 2 else None}
+        most = min(2, int(query.get("limit", ["2"])[0]))
+        rest = [page for page in self.pages if page["url"] > after and query.get("url", [page["url"]]) == [page["url"]]]
+        return 200, {"pages": rest[:most], "next_after": rest[most - 1]["url"] if len(rest) > most else None}
 
     def _of_hosts(self, words: list[str], query: dict[str, list[str]]) -> Answer:
         """Requests come one at a time."""

@@ -47,7 +47,7 @@ def test_without_any_kb_the_way_on_is_shown(run: Run) -> None:
         ({"lost": {"records": 1200, "pages": 3}}, "1,200 records were lost from the log; 3 pages fetched again"),
         ({"status": "needs_review", "reason": "much"}, "headrace approve docs, or drop it: headrace cancel docs"),
         ({"status": "failed", "reason": "no page could be fetched"}, "reason: no page could be fetched"),
-        ({"crawl": {"pages_failed": 3}}, "3 pages failed; which and why: headrace jobs docs --pages failed"),
+        ({"crawl": {"pages_failed": 3}}, "3 pages failed; which and why: headrace pages docs --state failed"),
         (
             {"metrics": {"chunks_failed": 2}},
             "2 chunks are in the dead letters; which and why: headrace dead-letters docs",
@@ -184,19 +184,10 @@ def test_jobs_as_a_table_and_as_json(run: Run, control: FakeControl) -> None:
     assert [job["status"] for job in json.loads(run("jobs", "docs", "--json").stdout)] == ["completed", "running"]
 
 
-def test_pages_are_read_to_the_end(run: Run, control: FakeControl) -> None:
-    control.statuses["docs"] = [status_of()]
-    control.pages = [{"url": f"https://x/{n}", "state": "failed", "reason": "timeout"} for n in range(5)]
-    rows = json.loads(run("jobs", "docs", "--pages", "failed", "--json").stdout)
-    assert [row["url"] for row in rows] == [f"https://x/{n}" for n in range(5)]
-    assert "state=failed" in control.seen[-1][1]
-    assert "timeout" in run("jobs", "docs", "--pages", "all").stdout
-
-
-def test_pages_need_a_kb(run: Run) -> None:
-    result = run("jobs", "--pages", "failed")
+def test_events_need_a_kb(run: Run) -> None:
+    result = run("jobs", "--events")
     assert result.exit_code == 2
-    assert "headrace jobs KB --pages failed" in result.stderr
+    assert "headrace jobs KB --events" in result.stderr
 
 
 def test_search_shows_title_path_url_score_and_the_beginning(run: Run, control: FakeControl) -> None:

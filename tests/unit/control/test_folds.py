@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from control import folds, questions
+from control import pages as job_pages
 from control.file import ProjectionFile
 from headrace.kafka.records import RawRecord
 from headrace.state.manifest import PageFold
@@ -54,7 +55,7 @@ class Filed:
         return self.file.read(lambda cursor: questions.tally(cursor, "j", 2, committed))
 
     def pages(self) -> dict[str, str]:
-        rows = self.file.read(lambda cursor: questions.page_rows(cursor, "j", state=None, after=None, limit=100))
+        rows = self.file.read(lambda cursor: job_pages.rows(cursor, "j", limit=100))
         return {row["url"]: row["state"] for row in rows}
 
     def again(self) -> "Filed":
@@ -66,7 +67,7 @@ def answers(filed: Filed) -> Any:
     read = filed.file.read
     return [
         read(lambda cursor: questions.told(cursor, "j")),
-        read(lambda cursor: questions.page_rows(cursor, "j", state=None, after=None, limit=100)),
+        read(lambda cursor: job_pages.rows(cursor, "j", limit=100)),
         [(e["offset"], e["type"]) for reports in ("all", "changes")
          for e in read(lambda cursor, r=reports: questions.trail(cursor, "j", after=None, limit=100, reports=r))],
         *(filed.tally(committed) for committed in (None, 0, 10)),
@@ -228,11 +229,56 @@ def told(events: Sequence[Event], manifest: Sequence[Event], committed: int | No
 
 
 def test_a_page_s_row_tells_what_it_says_of_itself() -> None:
-    said = {"title": "T", "language": "en", "canonical_url": "u", "description": "About.", "published_on": "2026-01-02"}
+    said = {
+        "discovered_from": "u1",
+        "title": "T",
+        "language": "en",
+        "canonical_url": "u",
+        "description": "About.",
+        "published_on": "2026-01-02",
+    }
     filed = Filed()
     filed.apply(records("pages", 0, [msgspec.structs.replace(page("u0"), **said)]))
-    (row,) = filed.file.read(lambda cursor: questions.page_rows(cursor, "j", state=None, after=None, limit=9))
+    (row,) = filed.file.read(lambda cursor: job_pages.rows(cursor, "j", limit=9))
     assert said.items() <= row.items()
+
+
+def test_pages_are_chosen_and_counted_by_what_became_of_them() -> None:
+    root = "https://x"
+    came = [
+        page(f"{root}/a", "c0"),
+        page(f"{root}/B", "c1", "c2"),
+        told_of(f"{root}/c", "skipped", f"canonical is {root}/a"),
+        told_of(f"{root}/d", "skipped", f"canonical is {root}/B"),
+        told_of(f"{root}/e", "failed", "Timeout"),
+        told_of(f"{root}/f", "skipped", "an RSS feed: 20 links"),
+    ]
+    filed = Filed()
+    filed.apply(records("pages", 0, came))
+
+    def chosen(**wanted: Any) -> str:
+        rows = filed.file.read(lambda cursor: job_pages.rows(cursor, "j", job_pages.Wanted(**wanted), limit=9))
+        return "".join(row["url"].removeprefix(f"{root}/") for row in rows)
+
+    assert chosen() == "Bacdef"
+    assert chosen(state="skipped") == "cdf"
+    assert chosen(reason="timeOUT") == "e"
+    assert chosen(contains="/b") == "B"
+    assert chosen(url=f"{root}/b") == "", "a whole URL is taken at its word"
+    assert chosen(state="skipped", reason="canonical", contains="/D") == "d"
+    summary = filed.file.read(lambda cursor: job_pages.summary(cursor, "j"))
+    assert [tuple(row.values())[:3] for row in summary["states"]] == [
+        ("skipped", 3, 0), ("fetched", 2, 3), ("failed", 1, 0),
+    ]  # fmt: skip
+    assert [tuple(row.values()) for row in summary["reasons"]] == [
+        ("skipped", "canonical is …", 2), ("failed", "Timeout", 1), ("skipped", "an RSS feed: … links", 1),
+    ]  # fmt: skip
+    some = filed.file.read(lambda cursor: job_pages.summary(cursor, "j", job_pages.Wanted(state="failed")))
+    assert [row["pages"] for row in some["states"]] == [1]
+
+
+def told_of(url: str, state: Any, reason: str) -> PageRecord:
+    return msgspec.structs.replace(page(url, state=state), reason=reason)
 
 
 def test_only_what_the_group_has_committed_past_counts() -> None:
