@@ -78,7 +78,11 @@ class Demo:
             raise
         if status.get("status") in ACTIVE:
             self._say(f"An earlier demo left its job {status.get('status')}: cancelling it")
-            self._client.command(KB, "cancel", "a new demo")
+            try:
+                self._client.command(KB, "cancel", "a new demo")
+            except ControlProblem as problem:
+                if problem.status != 409:  # it was over by then
+                    raise
             self._client.wait_for(KB, lambda now: now["status"] not in ACTIVE, deadline_s=PAUSED_DEADLINE_S)
 
     def _watch(self, job_id: str) -> Json:

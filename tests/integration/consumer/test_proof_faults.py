@@ -248,15 +248,17 @@ class TestSlept:
     async def test_a_state_that_comes_after_the_undo_is_hidden_again(
         self, settings: Settings, publisher: Publisher, consumer: Service, kb: str, state: str
     ) -> None:
+        async def hidden() -> bool:
+            return (await states(settings, job))[-1].state == "undone"
+
         job = await self.undo(settings, publisher, kb)
         await tell_state(settings, publisher, job, state, None)
-        await last_state(settings, job, "undone", 2)
-        assert (await states(settings, job))[-1].state == "undone"
+        await until(hidden, what="the undone state stands last again")
         consumer.kill()
         await tell_state(settings, publisher, job, state, None)
+        assert not await hidden()
         consumer.start()
-        await last_state(settings, job, "undone", 3)
-        assert (await states(settings, job))[-1].state == "undone"
+        await until(hidden, what="the undone state stands last again, over a restart")
 
 
 async def test_cut_off_between_publication_and_the_fact(
