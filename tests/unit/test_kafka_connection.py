@@ -21,12 +21,10 @@ def test_a_request_over_a_closed_connection_finds_kafka_away() -> None:
         server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
         async with server:
             connection = AIOKafkaConnection(*server.sockets[0].getsockname())
-            connection._reader, connection._writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            _, connection._writer = await asyncio.open_connection(*server.sockets[0].getsockname())
             connection._writer.transport.abort()
             await asyncio.sleep(0.05)
             with pytest.raises(KafkaConnectionError, match="closed"):
-                await connection.send(ApiVersionRequest())
-            with pytest.raises(KafkaConnectionError, match="No connection"):
                 await connection.send(ApiVersionRequest())
 
     expect_closed_connections()
