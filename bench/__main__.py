@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 ALL = (
-    "extract", "quality", "frontier", "crawl_speed", "crawl_large", "restart", "producer", "consumer", "end_to_end",
+    "extract", "chunking", "quality", "frontier", "crawl_speed", "crawl_large", "restart", "producer", "consumer", "end_to_end",
     "control", "rebuild", "vacuum", "takeover",
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
 from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, PageEnd
 from schemas.facts import CrawlReport, RequestsMade
+from tests.fakes.pdf import pdf
 from tests.fakes.site import FakeSite
 from tests.fakes.site_behaviours import hang, huge, redirect, status
 from tests.integration.producer_play import (
@@ -233,6 +234,32 @@ async def test_pages_that_go_wrong_get_a_record_that_says_how(
     assert pages["secret"].reason == "disallowed by robots.txt"
     assert site.requests["/docs/secret"] == 0
     assert (end.errors, end.frontier_emptied) == (1, True)
+
+
+async def test_a_crawl_that_begins_at_a_feed_reads_what_it_lists_in_any_format(
+    producer: Service, site: FakeSite, new_job: NewJob
+) -> None:
+    items = "".join(f"<item><link>{site.url}{name}</link></item>" for name in ("notes.md", "mill.pdf", "data.json"))
+    site.put("/docs/feed.xml", f"<rss><channel>{items}</channel></rss>", "application/rss+xml")
+    front = "---\ntitle: Notes\ndescription: On gates.\ndate: 2026-03-04\nlang: en\n---\n"
+    site.put("/docs/notes.md", front + "# Gates\n\nSee [the wheel](wheel.txt).", "text/markdown")
+    site.put("/docs/mill.pdf", pdf([[(50, 700, 10, "The mill turns.")]], info={"Title": "Mill"}), "application/pdf")
+    site.put("/docs/wheel.txt", "The wheel is of oak.", "text/plain")
+    site.put("/docs/data.json", "{}", "application/json")
+    job = await new_job(definition(site.url + "feed.xml"))
+    await job.reported("finished")
+    await proven(job)
+    pages = {url.removeprefix(site.url): page for url, page in (await job.pages()).items()}
+    assert {name: (page.state, page.reason) for name, page in pages.items()} == {
+        "feed.xml": ("skipped", "an RSS feed: 3 links"), "notes.md": ("fetched", None), "mill.pdf": ("fetched", None),
+        "wheel.txt": ("fetched", None), "data.json": ("skipped", "JSON that is no feed"),
+    }  # fmt: skip
+    notes = pages["notes.md"]
+    assert (notes.title, notes.description, notes.published_on, notes.language) == (
+        "Notes", "On gates.", "2026-03-04", "en",
+    )  # fmt: skip
+    assert pages["mill.pdf"].title == "Mill"
+    assert all(len(pages[name].chunks) == 1 for name in ("notes.md", "mill.pdf", "wheel.txt"))
 
 
 async def test_limits_of_depth_and_patterns_are_kept(producer: Service, site: FakeSite, new_job: NewJob) -> None:
