@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 ALL = (
-    "extract", "chunking", "quality", "frontier", "crawl_speed", "crawl_large", "restart", "producer", "consumer", "end_to_end",
-    "control", "rebuild", "vacuum", "takeover",
+    "extract", "chunking", "quality", "frontier", "crawl_speed", "crawl_large", "restart", "producer", "consumer",
+    "end_to_end", "control", "rebuild", "vacuum", "takeover",
 )  # fmt: skip
 
 
