@@ -17,9 +17,12 @@ Element: TypeAlias = etree._Element
 MIN_ENTRIES = 3
 MIN_LINKED_SHARE = 0.8
 MAX_LISTS = 500
+MIN_ROW_LINKS, MAX_ROW_LINKS, MAX_ROW_CHARS, MAX_ROW_DEPTH = 2, 12, 400, 6
 _CONTENTS_WORDS = frozenset(
     "contents|table of contents|index|on this page|in this article|in this page|page contents|toc".split("|")
 )
+_ROW_TAGS = frozenset("div p table center section span tbody tr td".split())
+_ANNOUNCING = frozenset("h1 h2 h3 h4 h5 h6 dt".split())
 _LOCAL = re.compile("#.")
 _PLACES = etree.XPath("//@id | //@name")
 _LINKS = etree.XPath(".//a[@href]")
@@ -36,6 +39,8 @@ def trim(part: Element) -> None:
     _unfold_tabs(part)
     _drop_local_contents(part)
     _drop_signature(part)
+    for backwards in (False, True):
+        _drop_link_row(part, backwards)
 
 
 def _unfold_tabs(part: Element) -> None:
@@ -129,6 +134,37 @@ def _drop_signature(part: Element) -> None:
             for element in list(rule.itersiblings()):
                 element.getparent().remove(element)  # with the words behind it
             rule.tail = None
+
+
+def _drop_link_row(part: Element, backwards: bool) -> None:
+    """A row of links as the first or last thing, as in "Previous | Up | Next"; not what a heading announces."""
+    node: Element | None = part
+    for _ in range(MAX_ROW_DEPTH):
+        node = next(_with_text(_children(node, backwards)), None) if node is not None else None
+        if node is None or node.tag not in _ROW_TAGS or (node.tail or "").strip():
+            return
+        before = next(_with_text(node.itersiblings(preceding=True)), None)
+        if _is_link_row(node):
+            if before is None or before.tag not in _ANNOUNCING:
+                _cut(node)
+            return
+
+
+def _children(node: Element, backwards: bool) -> Iterator[Element]:
+    return node.iterchildren(reversed=backwards)
+
+
+def _is_link_row(node: Element) -> bool:
+    links = _found(_LINKS, node)
+    if not MIN_ROW_LINKS <= len(links) <= MAX_ROW_LINKS:
+        return False
+    words = "".join(cast("Iterator[str]", node.itertext()))
+    linked = "".join(text for link in links for text in cast("Iterator[str]", link.itertext()))
+    return len(words) < MAX_ROW_CHARS and _letters(words) == _letters(linked)
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text))
 
 
 def _cut(element: Element) -> None:

@@ -203,6 +203,38 @@ def test_what_only_looks_like_frame_stays(content: str) -> None:
     assert len(texts(content)) == 1
 
 
+ROW = "<a href=/p>The wheel</a> | <a href=/u>Up</a> | <a href=/n>The race</a>"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"<p>{ROW}</p>{{}}",
+        f"{{}}<hr><p>{ROW}</p>",
+        f"<div>{{}}<div><table><tr><td>{ROW}</td></tr></table></div></div>",
+        f"<div>{ROW}</div>{{}}<center>{ROW}</center>",
+    ],
+)
+def test_a_row_of_links_before_or_behind_the_content_is_left_out(body: str) -> None:
+    html = f"<main>{body.format(f'<p>{FILLER}</p>')}</main>".encode()
+    assert [block.text for block in extract("https://h.example/a.html", html, "text/html").blocks] == [FILLER.strip()]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"{{}}<h2>See also</h2><p>{ROW}</p>",
+        f"{{}}<p>Go on with {ROW}</p>",
+        "{}<ul><li><a href=/p>The wheel</a></li><li><a href=/n>The race</a></li></ul>",
+        f"<p>a</p><p>{ROW}</p>{{}}",
+        "{}<p><a href=/p>The wheel</a></p>",
+    ],
+)
+def test_links_that_belong_to_the_text_stay(body: str) -> None:
+    html = f"<main>{body.format(f'<p>{FILLER}</p>')}</main>".encode()
+    assert "The wheel" in extract("https://h.example/a.html", html, "text/html").text
+
+
 ENTRIES = "<li><a href='#a'>One</a></li><li><a href='#b'>Two</a></li><li><a href='#c%20d'>Three</a></li>"
 PLACES = "<h2 id=a>One</h2><p>1</p><h2 id=b>Two</h2><p>2</p><h2 id='c d'>Three</h2><p>3</p>"
 
