@@ -140,7 +140,7 @@ def _drop_link_row(part: Element, backwards: bool) -> None:
     """A row of links as the first or last thing, as in "Previous | Up | Next"; not what a heading announces."""
     node: Element | None = part
     for _ in range(MAX_ROW_DEPTH):
-        node = next(_with_text(_children(node, backwards)), None) if node is not None else None
+        node = next(_with_text(node.iterchildren(reversed=backwards)), None) if node is not None else None
         if node is None or node.tag not in _ROW_TAGS or (node.tail or "").strip():
             return
         before = next(_with_text(node.itersiblings(preceding=True)), None)
@@ -148,10 +148,6 @@ def _drop_link_row(part: Element, backwards: bool) -> None:
             if before is None or before.tag not in _ANNOUNCING:
                 _cut(node)
             return
-
-
-def _children(node: Element, backwards: bool) -> Iterator[Element]:
-    return node.iterchildren(reversed=backwards)
 
 
 def _is_link_row(node: Element) -> bool:
