@@ -40,7 +40,8 @@ MAX_TRIES: Final = 2
 
 
 class PageInput(msgspec.Struct, frozen=True):
-    """A fetched page and how to cut it. `url` is canonical; the two headers are as received."""
+    """A fetched page and how to cut it. `url` is canonical; the two headers are as received. `with_text`: for
+    who wants to see the whole text."""
 
     url: str
     body: bytes
@@ -51,6 +52,7 @@ class PageInput(msgspec.Struct, frozen=True):
     strategy: Strategy = "structure"
     tokenizer: TokenizerName = "cl100k"
     site: Site = UNKNOWN
+    with_text: bool = False
 
 
 class PageOutput(msgspec.Struct, frozen=True):
@@ -58,6 +60,7 @@ class PageOutput(msgspec.Struct, frozen=True):
     `limited` when that is a limit of ours, and not what the page is.
 
     `content_hash`: sha256 hex; empty on failure. `links` as in `Document`. `text_chars`: the text's length.
+    `text`: as Markdown, where it was asked for.
     `template`, `sketch` as in `Document`.
     """
 
@@ -75,6 +78,7 @@ class PageOutput(msgspec.Struct, frozen=True):
     template: str | None = None
     sketch: Sketch | None = None
     text_chars: int = 0
+    text: str = ""
     links: tuple[str, ...] = ()
     chunks: tuple[ChunkText, ...] = ()
     failure: str | None = None
@@ -102,12 +106,12 @@ def process_page(page: PageInput) -> PageOutput:
     except (MemoryError, RecursionError) as error:
         failure = f"too large or too deep to read ({type(error).__name__})"
         return PageOutput(page.url, failure=failure, limited=True)
-    return _output(page.url, document, chunks, (extracted - started, time.perf_counter() - extracted))
+    return _output(page, document, chunks, (extracted - started, time.perf_counter() - extracted))
 
 
-def _output(url: str, document: Document, chunks: list[ChunkText], spent_s: tuple[float, float]) -> PageOutput:
+def _output(page: PageInput, document: Document, chunks: list[ChunkText], spent_s: tuple[float, float]) -> PageOutput:
     return PageOutput(
-        url=url,
+        url=page.url,
         title=document.title,
         language=document.language,
         canonical_url=document.canonical_url,
@@ -121,6 +125,7 @@ def _output(url: str, document: Document, chunks: list[ChunkText], spent_s: tupl
         template=document.template,
         sketch=document.sketch,
         text_chars=sum(len(block.text) for block in document.blocks),
+        text=document.text if page.with_text else "",
         links=tuple(document.links),
         chunks=tuple(chunks),
         extract_ms=spent_s[0] * 1e3,

@@ -19,6 +19,7 @@ COMMANDS = {
     "down": "headrace.cli.stack:down",
     "demo": "headrace.cli.demo:demo",
     "ingest": "headrace.cli.ingest:ingest",
+    "preview": "headrace.cli.preview:preview",
     "status": "headrace.cli.status:status",
     "pause": "headrace.cli.commands:pause",
     "resume": "headrace.cli.commands:resume",

@@ -1,0 +1,200 @@
+"""What a crawl would make of one page, published nowhere. Neither Kafka nor Weaviate is needed.
+
+`python -m producer.preview` takes a Request on stdin and gives a Preview on stdout, both JSON.
+"""
+
+import asyncio
+import mimetypes
+import sys
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from headrace.settings import Settings
+from producer.client import Client
+from producer.fetch import Fetcher, FetchError, FetchResult
+from producer.frontier import MAX_HOPS
+from producer.hosts import Hosts
+from producer.robots import RobotsCache
+from producer.tokens import tokenizer_of
+from producer.urls import UrlError, canonical
+from producer.work import PageInput, PageOutput, process_page
+from schemas.kb import Definition, Source, Strategy
+
+HOST_OF_FILES: Final = "https://localhost/"
+Problem = Literal["url", "file", "robots", "fetch", "status", "redirects", "content"]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """`file`: read instead of what stands at `url`, which then is where its links count from. `model`: whose tokens."""
+
+    url: str | None = None
+    file: str | None = None
+    max_tokens: int
+    overlap_tokens: int
+    strategy: Strategy = "structure"
+    model: str | None = None
+    allow_addresses: tuple[str, ...] = ()
+    respect_robots: bool = True
+
+
+class ChunkShown(msgspec.Struct, frozen=True, kw_only=True):
+    """`repeated`: so many characters at its beginning stand in the chunk before."""
+
+    text: str
+    tokens: int
+    heading_path: tuple[str, ...]
+    repeated: int
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """`problem` and `reason`: why there is no content, and which kind of reason that is. `skipped`: why a crawl would
+    leave the page out although it has content. `redirects`: URLs that led to `url`. Times are milliseconds."""
+
+    url: str
+    redirects: tuple[str, ...] = ()
+    problem: Problem | None = None
+    reason: str | None = None
+    skipped: str | None = None
+    robots: str | None = None
+    crawl_delay_s: float | None = None
+    status: int | None = None
+    content_type: str | None = None
+    bytes: int = 0
+    fetch_ms: int = 0
+    extract_ms: int = 0
+    chunk_ms: int = 0
+    title: str = ""
+    language: str | None = None
+    canonical_url: str | None = None
+    description: str | None = None
+    published_on: str | None = None
+    method: str = ""
+    nofollow: bool = False
+    text: str = ""
+    links: tuple[str, ...] = ()
+    chunks: tuple[ChunkShown, ...] = ()
+
+
+def preview(request: Request, settings: Settings) -> Preview:
+    """Never raises for what the site does. In a process of its own: a page that breaks it breaks nothing else."""
+    try:
+        url = canonical(request.url or HOST_OF_FILES + Path(request.file or "").name)
+    except UrlError as error:
+        return Preview(url=request.url or "", problem="url", reason=str(error))
+    if request.file is not None:
+        return _of_file(url, Path(request.file), request)
+    got, answer = asyncio.run(_fetched(url, request, settings))
+    return got if answer is None else _read(got, answer, request)
+
+
+def _of_file(url: str, path: Path, request: Request) -> Preview:
+    try:
+        body = path.read_bytes()
+    except OSError as error:
+        return Preview(url=url, problem="file", reason=f"{path}: {error.strerror}")
+    content_type, _ = mimetypes.guess_type(path.name)
+    got = Preview(url=url, content_type=content_type, bytes=len(body))
+    return _read(got, FetchResult(url, 200, body, len(body), 0.0, content_type), request)
+
+
+async def _fetched(url: str, request: Request, settings: Settings) -> tuple[Preview, FetchResult | None]:
+    """What is known before the page is read; and the answer, where it is to be."""
+    crawl = Definition(source=Source(urls=(url,))).crawl
+    share = Hosts().share(crawl.concurrency_per_host, crawl.delay_s)
+    client = Client(Fetcher(settings.user_agent, request.allow_addresses), share, frozenset(request.allow_addresses))
+    robots = RobotsCache()
+    redirects: list[str] = []
+    await client.start()
+    try:
+        while True:
+            got = Preview(url=url, redirects=tuple(redirects))
+            if request.respect_robots:
+                verdict = await robots.verdict(url, client)
+                share.set_crawl_delay(url, verdict.crawl_delay_s)
+                got = msgspec.structs.replace(got, robots=verdict.reason, crawl_delay_s=verdict.crawl_delay_s)
+                if not verdict.allowed:
+                    return msgspec.structs.replace(got, problem="robots", reason=verdict.reason), None
+            try:
+                result = await client.get(url, "page")
+            except FetchError as error:
+                return msgspec.structs.replace(got, problem="fetch", reason=str(error), status=error.sent.status), None
+            if result.redirect_to is None:
+                return _answered(got, result)
+            if len(redirects) >= MAX_HOPS:
+                reason = f"more than {MAX_HOPS} redirects in a row"
+                return msgspec.structs.replace(got, problem="redirects", reason=reason), None
+            redirects.append(url)
+            url = result.redirect_to
+    finally:
+        await client.stop()
+
+
+def _answered(got: Preview, result: FetchResult) -> tuple[Preview, FetchResult | None]:
+    got = msgspec.structs.replace(
+        got,
+        status=result.status,
+        content_type=result.content_type,
+        bytes=result.bytes_received,
+        fetch_ms=round(result.duration_ms),
+    )
+    if 200 <= result.status < 300:
+        return got, result
+    return msgspec.structs.replace(got, problem="status", reason=f"status {result.status}"), None
+
+
+def _read(got: Preview, result: FetchResult, request: Request) -> Preview:
+    content = process_page(
+        PageInput(
+            got.url,
+            result.body,
+            result.content_type,
+            result.x_robots_tag,
+            request.max_tokens,
+            request.overlap_tokens,
+            request.strategy,
+            tokenizer_of(request.model),
+            with_text=True,
+        )
+    )
+    canonical_url = content.canonical_url or result.canonical_url
+    return msgspec.structs.replace(
+        got,
+        problem="content" if content.failure else None,
+        reason=content.failure,
+        skipped=_why_skipped(got.url, canonical_url, content),
+        extract_ms=round(content.extract_ms),
+        chunk_ms=round(content.chunk_ms),
+        title=content.title,
+        language=content.language,
+        canonical_url=canonical_url,
+        description=content.description,
+        published_on=content.published_on,
+        method=content.method,
+        nofollow=content.nofollow,
+        text=content.text,
+        links=content.links,
+        chunks=tuple(
+            ChunkShown(text=each.text, tokens=each.tokens, heading_path=each.heading_path, repeated=each.repeated)
+            for each in content.chunks
+        ),
+    )
+
+
+def _why_skipped(url: str, canonical_url: str | None, content: PageOutput) -> str | None:
+    """As in a crawl, save that scope and other pages take no part."""
+    if content.failure:
+        return None
+    if content.refresh_to is not None:
+        return f"it sends its readers on to {content.refresh_to}"
+    if content.noindex:
+        return "noindex"
+    if canonical_url is not None and canonical_url != url:
+        return f"canonical is {canonical_url}, which stands for it where that is in scope"
+    return None
+
+
+if __name__ == "__main__":
+    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
+    sys.stdout.buffer.write(msgspec.json.encode(preview(asked, Settings.from_env())))
