@@ -151,7 +151,11 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _memory_limit(more_bytes: int) -> Iterator[None]:
-    """MemoryError beyond so much more address space. Only where /proc tells what there is; elsewhere no limit."""
+    """MemoryError beyond so much more address space. Only in a worker: elsewhere other threads, and the children that
+    they start, would be bound by it. And only where /proc tells what there is."""
+    if multiprocessing.parent_process() is None:
+        yield
+        return
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except OSError:

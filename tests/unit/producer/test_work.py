@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from producer import work
+from producer.content.document import NotExtractable
 from producer.work import ContentPool, PageInput, PageOutput, process_page
 
 HTML = b"<title>T</title><main><h1>Head</h1><p>" + b"Water runs. " * 40 + b"</p><a href=b.html>b</a></main>"
@@ -23,6 +25,10 @@ def work_or_die(page: PageInput) -> PageOutput:
         os.kill(os.getpid(), signal.SIGKILL)
     if page.body == b"hang":
         threading.Event().wait()
+    if page.body == b"hoard":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(work, "extract", lambda *_: bytearray(work.PAGE_MEMORY_BYTES + 1))
+            return process_page(page)
     return process_page(page)
 
 
@@ -70,6 +76,27 @@ async def test_a_page_that_breaks_its_process_fails_alone(pool: ContentPool, bod
     assert outputs[1].failure == f"reading it {why}, 2 times"
     assert [output.failure for output in outputs if output is not outputs[1]] == [None] * 3
     assert (await pool.process(GOOD)).failure is None
+
+
+async def test_a_page_that_takes_too_much_memory_is_an_outcome(pool: ContentPool) -> None:
+    output = await pool.process(PageInput("https://h.example/a", b"hoard", "text/html"))
+    assert (output.limited, output.failure) == (True, "too large or too deep to read (MemoryError)")
+    assert (await pool.process(GOOD)).failure is None
+
+
+def test_the_memory_of_others_is_not_bound() -> None:
+    """Threads of this process, and what it starts, have limits of their own."""
+    seen: list[tuple[int, int]] = []
+
+    def look(*_: object) -> None:
+        seen.append(resource.getrlimit(resource.RLIMIT_AS))
+        raise NotExtractable("seen")
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work, "extract", look)
+        process_page(GOOD)
+    assert seen == [before]
 
 
 async def test_a_pool_that_was_not_started_says_so() -> None:
