@@ -27,14 +27,14 @@ def work_or_die(page: PageInput) -> PageOutput:
         threading.Event().wait()
     if page.body == b"hoard":
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(work, "extract", lambda *_: bytearray(work.PAGE_MEMORY_BYTES + 1))
+            patch.setattr(work, "extract", lambda *_: bytearray(2 * work.PAGE_MEMORY_BYTES))
             return process_page(page)
     return process_page(page)
 
 
 @pytest_asyncio.fixture(scope="module")
 async def pool() -> AsyncIterator[ContentPool]:
-    one = ContentPool(workers=2, work=work_or_die, kill_after_s=2.0)
+    one = ContentPool(workers=2, work=work_or_die, kill_after_s=6.0)
     await one.start()
     yield one
     await one.stop()
