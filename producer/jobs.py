@@ -55,12 +55,12 @@ class Jobs:
         self._follower.start()
         for failed in (self._follower.failed, self._tools.publisher.failed):
             self._watching.append(asyncio.create_task(failed()))
-            self._watching[-1].add_done_callback(self._note_failure)
+            self._watching[-1].add_done_callback(self.note_failure)
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Takes up the jobs of `partitions` once everything that stands in `commands` and `kbs` now is known."""
         self._taking_up = asyncio.create_task(self._take_up(partitions))
-        self._taking_up.add_done_callback(self._note_failure)
+        self._taking_up.add_done_callback(self.note_failure)
 
     async def revoked(self) -> None:
         """Nothing more is fetched or published when this returns, within about two seconds."""
@@ -107,9 +107,9 @@ class Jobs:
     def _ended(self, job_id: str, task: "asyncio.Task[None]") -> None:
         del self._keepers[job_id]
         self._tools.metrics.jobs.set(len(self._keepers))
-        self._note_failure(task)
+        self.note_failure(task)
 
-    def _note_failure(self, task: "asyncio.Task[None]") -> None:
+    def note_failure(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
             self.failed.set_exception(error)
 

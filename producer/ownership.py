@@ -4,12 +4,15 @@ Nothing is read and nothing committed through it. An owner that dies is replaced
 `HEADRACE_SESSION_S` and up to a second later; one that stops leaves the group at once. One that only seems dead
 (stopped, cut off) may write for a moment after it was replaced: its epoch is lower by then, and readers drop what it
 writes.
+
+aiokafka tells what breaks a membership only to those who wait for records: a member that asks for none stays silently
+without partitions. `hold` therefore waits for one that never comes.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Final, NoReturn
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
@@ -31,7 +34,7 @@ Revoked = Callable[[], Awaitable[None]]
 
 
 class Ownership:
-    """`start`, `stop`. `revoked` is awaited before the group goes on; `assigned` must return at once.
+    """`hold` until cancelled, then `leave`. `revoked` is awaited before the group goes on; `assigned` returns at once.
 
     Every rebalance revokes everything and assigns anew.
     """
@@ -51,22 +54,23 @@ class Ownership:
             "metadata_max_age_ms": GROUP_METADATA_MAX_AGE_MS,
         }
 
-    async def start(self) -> None:
-        """Returns once the group can be joined; the assignment comes later."""
+    async def hold(self) -> NoReturn:
+        """Joins the group, and joins it anew whenever membership breaks: what is owned is revoked then."""
         while True:
             consumer = self._listener.consumer = AIOKafkaConsumer(**self._config)
             try:
                 await consumer.start()
-            except (KafkaError, OSError) as exc:
-                log.warning("can't join %s: %r; trying again", self._config["group_id"], exc)
-                await consumer.stop()
-                await asyncio.sleep(RETRY_S)
-            else:
                 consumer.subscribe([self._topic], listener=self._listener)
-                return
+                while True:
+                    await consumer.getone()
+            except (KafkaError, OSError) as exc:
+                log.warning("not a member of %s: %r; joining again", self._config["group_id"], exc)
+            await self.leave()
+            await self._listener.on_partitions_revoked(())
+            await asyncio.sleep(RETRY_S)
 
-    async def stop(self) -> None:
-        """Leaves the group; others take over at once. With Kafka away, they do when the session has ended."""
+    async def leave(self) -> None:
+        """Others take over at once. With Kafka away, they do when the session has ended."""
         if self._listener.consumer is None:
             return
         stopping = asyncio.create_task(self._listener.consumer.stop())

@@ -49,13 +49,15 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 async def _own_jobs(settings: Settings, jobs: Jobs, stop: asyncio.Event) -> None:
     ownership = Ownership(settings, jobs.assigned, jobs.revoked)
     jobs.start()
+    holding = asyncio.create_task(ownership.hold())
+    holding.add_done_callback(jobs.note_failure)
     try:
-        await _until_stopped(ownership.start(), stop)
         await _until_stopped(asyncio.shield(jobs.failed), stop)
         log.info("stopping")
     finally:
         await jobs.stop()
-        await ownership.stop()
+        holding.cancel()
+        await ownership.leave()
 
 
 @contextlib.asynccontextmanager

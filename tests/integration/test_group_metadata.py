@@ -38,13 +38,14 @@ async def test_a_producer_that_led_while_it_was_cut_off(settings: Settings, monk
     async def revoked() -> None: ...
 
     ownership = Ownership(settings, assigned.append, revoked)
-    await ownership.start()
+    holding = asyncio.create_task(ownership.hold())
     try:
         await _given(assigned, frozenset())
         cut_off.over = True
         await _given(assigned, frozenset(range(settings.partitions)))
     finally:
-        await ownership.stop()
+        holding.cancel()
+        await ownership.leave()
 
 
 async def test_a_consumer_that_led_while_it_was_cut_off(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
