@@ -38,11 +38,24 @@ class Rules:
         own = groups.own if groups.named else groups.general
         self.crawl_delay_s = own.crawl_delay_s
         self.sitemaps = groups.sitemaps
-        self._paths = Protego.parse("\n".join(["user-agent: *", *own.rules]))
+        self._rules = own.rules
+        self._paths = _paths(own.rules)
 
     def allow(self, url: str) -> bool:
         """Whether a canonical URL may be fetched; robots.txt itself always may."""
-        return all(self._paths.can_fetch(spelling, ANY) for spelling in _spellings(url))
+        return _allows(self._paths, url)
+
+    def forbidding(self, url: str) -> str | None:
+        """The longest of the rules that forbid the URL, if any, such as `disallow: /a/`. Slow: tries each by itself."""
+        return max((rule for rule in self._rules if not _allows(_paths([rule]), url)), key=len, default=None)
+
+
+def _paths(rules: list[str]) -> Protego:
+    return Protego.parse("\n".join(["user-agent: *", *rules]))
+
+
+def _allows(paths: Protego, url: str) -> bool:
+    return all(paths.can_fetch(spelling, ANY) for spelling in _spellings(url))
 
 
 class _Group:

@@ -69,6 +69,13 @@ class Scope:
             raise ScopeError("a source needs at least one start URL")
         return cls(seeds, [_compile(p) for p in include], [_compile(p) for p in exclude])
 
+    @property
+    def extent(self) -> str:
+        """What is inside, in words."""
+        if self._include:
+            return f"included: {_listed(each.text for each in self._include)}; of {_listed(sorted(self._hosts))}"
+        return f"inside: {_listed(host + directory for host, directory in self._directories)}"
+
     def verdict(self, url: str) -> Verdict:
         """Judge a canonical URL."""
         host, path = host_key(url), path_of(url)
@@ -89,6 +96,11 @@ class Scope:
             if host == seed_host and (path.startswith(directory) or path == directory[:-1]):
                 return Verdict(True, f"under {host}{directory}")
         return Verdict(False, "outside the directories of the start URLs")
+
+
+def _listed(texts: Iterable[str], most: int = 10) -> str:
+    distinct = list(dict.fromkeys(texts))
+    return ", ".join(distinct[:most]) + (f" and {len(distinct) - most} more" if len(distinct) > most else "")
 
 
 def _schemeless(url: str) -> str:

@@ -9,7 +9,7 @@ from headrace.cli.root import FAILED, Failure
 from headrace.client import Json
 
 TIMEOUT_S: Final = 180.0
-"""robots.txt is waited for up to a minute, as is the page; reading it may take 20 s."""
+"""robots.txt is waited for up to a minute, as is the page, or the sitemaps; reading a page may take 20 s."""
 
 
 def ask(module: str, request: Json) -> Json:
@@ -25,7 +25,7 @@ def ask(module: str, request: Json) -> Json:
     except subprocess.TimeoutExpired as exc:
         raise Failure(f"there was no answer within {TIMEOUT_S:.0f} s", FAILED) from exc
     if done.returncode:
-        raise Failure(f"reading the page ended with {_ending(done.returncode)}; see above", FAILED)
+        raise Failure(f"{module} ended with {_ending(done.returncode)}; see above", FAILED)
     return dict(json.loads(done.stdout))
 
 

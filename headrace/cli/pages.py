@@ -23,11 +23,14 @@ REASONS_SHOWN: Final = 10
 @click.option("--after", metavar="URL", help="Go on behind this one; pages are in the order of their URLs.")
 @click.option("--job", metavar="ID", help="Of this job.  [default: the newest]")
 @click.option("--generation", type=click.IntRange(1), help="Of the job that made this generation.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON: job_id, summary, pages, next_after.")
+@click.option("--why", metavar="URL", help="Instead: why this URL was crawled, or was not.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="As JSON: job_id, summary, pages, next_after; or verdict, words, …"
+)
 @pass_app
 def pages(
     app: App, kb: str, state: str | None, reason: str | None, contains: str | None, limit: int, after: str | None,
-    job: str | None, generation: int | None, as_json: bool,
+    job: str | None, generation: int | None, why: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """What became of each page that the newest job of KB came to.
 
@@ -43,7 +46,19 @@ def pages(
       headrace pages docs --reason robots --limit 1000
       headrace pages docs --url /api/ --json | jq -r '.pages[] | select(.chunks == 0).url'
       headrace pages docs --generation 3 --limit 0           only the counts
+      headrace pages docs --why https://docs.example.org/old/install.html
+
+    --why tells what became of the URL and by which way it was found. Where the job has no record of it, it tells what
+    keeps it out: scope, robots.txt, a trap, max_depth, max_pages; or that nothing names it. For that the site is asked
+    for its robots.txt and sitemaps, and the pages' links are read from Kafka, where that can be reached from here.
+    Verdicts of --json: the page's state, or invalid_url, out_of_scope, trap, robots, max_depth, max_pages, repeated,
+    waiting, cut_short, not_known_then, not_found, no_job.
     """
+    if why is not None:
+        if state or reason or contains or after:
+            raise click.UsageError("--why is of one URL: it goes with --job, --generation and --json only")
+        _explain(app, kb, why, job or (_job_of(app, kb, generation) if generation else None), as_json)
+        return
     job_id = job or _job_of(app, kb, generation)
     base = f"{API}/kb/{quote(kb)}/jobs/{quote(job_id)}/pages"
     chosen = {name: value for name, value in {"state": state, "reason": reason, "contains": contains}.items() if value}
@@ -57,6 +72,16 @@ def pages(
         app.out.print(_table(rows))
     if next_after is not None and limit:
         app.err.print(f"There are more: --limit, or go on with --after '{next_after}'", soft_wrap=True, markup=False)
+
+
+def _explain(app: App, kb: str, url: str, job_id: str | None, as_json: bool) -> None:
+    from headrace.cli.why import print_why, why
+
+    answer = why(app, kb, url, job_id)
+    if as_json:
+        print_json(answer)
+    else:
+        print_why(app, answer)
 
 
 def _job_of(app: App, kb: str, generation: int | None) -> str:
