@@ -5,6 +5,7 @@ import contextlib
 import functools
 import itertools
 import logging
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     `content` is set for a page that was read; `links` are in scope, and all of base's where base's content stays.
     `instead`: the URL whose content stands for this page's, which is left out; see `PageRecord`.
     `content_hash` is that of what was left out as the same; `template` is what the page was read with.
+    `received`: bytes of the last answer's body on the wire; `duration_ms`: of the last request, answered or not.
     `unread`: it could not be read, and nothing is known from before: what it links to is anyone's guess.
     """
 
@@ -55,18 +57,22 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     instead: str | None = None
     content_hash: str | None = None
     template: str | None = None
+    received: int = 0
+    duration_ms: float = 0.0
     unread: bool = False
 
 
 class _Trouble(msgspec.Struct, frozen=True):
     """No usable answer. `state` is set where it is no error: rules of the site exclude the page, or, when it is
-    `limited`, limits of ours. The latter don't take away what base has."""
+    `limited`, limits of ours. The latter don't take away what base has. `received`, `duration_ms` as in `Visit`."""
 
     reason: str
     status: int | None = None
     transient: bool = False
     state: PageState | None = None
     limited: bool = False
+    received: int = 0
+    duration_ms: float = 0.0
 
 
 class Visitor:
@@ -114,10 +120,12 @@ class Visitor:
             with self._waits():
                 got = await self._ask(entry, attempt)
             if isinstance(got, FetchResult):
-                return await self._judge(entry, attempt, got)
+                visit = await self._judge(entry, attempt, got)
+                return msgspec.structs.replace(visit, received=got.bytes_received, duration_ms=got.duration_ms)
             tries = TRIES_REFUSED if got.status == 429 else len(BACK_OFF_S) + 1
             if attempt >= tries or not got.transient:
-                return self._troubled(entry, attempt, got)
+                visit = self._troubled(entry, attempt, got)
+                return msgspec.structs.replace(visit, received=got.received, duration_ms=got.duration_ms)
             with self._waits():
                 await asyncio.sleep(BACK_OFF_S[min(attempt, len(BACK_OFF_S)) - 1])
         raise AssertionError("unreachable")
@@ -141,17 +149,36 @@ class Visitor:
                 return _Trouble(verdict.reason, state=None if verdict.unreadable else "skipped")
             self._client.share.set_crawl_delay(entry.url, verdict.crawl_delay_s)
         etag, last_modified = _validators(self._base.get(entry.url))
+        began_s: float | None = None
+
+        def begins() -> None:
+            nonlocal began_s
+            began_s = time.perf_counter()
+            self._begins()
+
         try:
             result = await self._client.get(
-                entry.url, "page", attempt=attempt, begins=self._begins, etag=etag, last_modified=last_modified
+                entry.url, "page", attempt=attempt, begins=begins, etag=etag, last_modified=last_modified
             )
         except FetchError as error:
             # The site is unwell, or this page is not for us; neither is ours to mend.
             limited = error.kind in _OUTSIDE_LIMITS
-            state: PageState | None = "skipped" if limited else None
-            return _Trouble(error.message, transient=error.transient, state=state, limited=limited)
+            return _Trouble(
+                error.message,
+                transient=error.transient,
+                state="skipped" if limited else None,
+                limited=limited,
+                received=error.sent.received,
+                duration_ms=(time.perf_counter() - began_s) * 1e3 if began_s is not None else 0.0,
+            )
         if result.status in _RETRIED:
-            return _Trouble(f"status {result.status}", result.status, transient=True)
+            return _Trouble(
+                f"status {result.status}",
+                result.status,
+                transient=True,
+                received=result.bytes_received,
+                duration_ms=result.duration_ms,
+            )
         return result
 
     async def _judge(self, entry: Entry, attempt: int, result: FetchResult) -> Visit:

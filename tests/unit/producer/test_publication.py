@@ -118,9 +118,9 @@ async def test_an_error_keeps_bases_chunks() -> None:
     assert (record.chunks, record.reason) == (base(("a", 1)).chunks, "timeout")
 
 
-async def test_a_page_that_is_gone_names_no_chunk() -> None:
-    _, record = await published(visit(None, "gone"), base(("a", 1)))
-    assert record.chunks == ()
+async def test_a_page_that_is_gone_names_no_chunk_and_tells_what_its_answer_cost() -> None:
+    _, record = await published(visit(None, "gone", received=123, duration_ms=4.6), base(("a", 1)))
+    assert (record.chunks, record.bytes, record.duration_ms) == ((), 123, 5)
 
 
 async def test_a_page_of_too_many_chunks_is_skipped(monkeypatch: Any) -> None:

@@ -17,7 +17,7 @@ from producer.work import ContentPool, PageInput, PageOutput, process_page
 from schemas.kb import Crawl, Definition, Source, resolve
 from schemas.pages import PageRecord
 from tests.fakes.site import FakeSite
-from tests.fakes.site_behaviours import redirect, reset, status
+from tests.fakes.site_behaviours import huge, redirect, reset, status
 
 
 class HerePool(ContentPool):
@@ -122,3 +122,23 @@ async def test_a_host_that_says_it_is_asked_too_much_does_not_cost_its_pages(vis
     visitors.site.behave(paths[0], status(429, retry_after="0"))
     (visit,) = await visitors.visits(paths[0])
     assert (visit.state, visit.attempt) == ("failed", 8)
+
+
+async def test_what_an_answer_cost_is_told_whatever_it_was(visitors: Visitors) -> None:
+    site = visitors.site
+    site.robots = "User-agent: *\nDisallow: /forbidden"
+    for path, behaviour in {
+        "/away": redirect("/docs/", 302), "/gone": status(404, text="12345"), "/denied": status(403, text="123"),
+        "/unwell": status(500, text="1234567"), "/huge": huge(12), "/reset": reset(),
+    }.items():  # fmt: skip
+        site.behave(path, behaviour)
+    paths = (site.paths[0], "/away", "/gone", "/denied", "/unwell", "/huge", "/reset", "/forbidden")
+    page, away, gone, denied, unwell, big, broken, forbidden = await visitors.visits(*paths)
+    assert (page.state, page.received) == ("fetched", len(site._body(site.paths[0])))
+    assert [(each.state, each.received) for each in (away, gone, denied, unwell)] == [
+        ("redirected", 0), ("gone", 5), ("failed", 3), ("failed", 7),
+    ]  # fmt: skip
+    assert (big.state, big.received > 1 << 20) == ("skipped", True)
+    assert (broken.state, broken.received) == ("failed", 0)
+    assert all(each.duration_ms > 0 for each in (page, away, gone, denied, unwell, big, broken))
+    assert (forbidden.state, forbidden.received, forbidden.duration_ms) == ("skipped", 0, 0.0)
