@@ -52,6 +52,7 @@ def accounted(command: JobCommand, epoch: int, base: PageRecord, state: PageStat
         instead=None,
         chunks=base.chunks if kept else (),
         links=base.links if kept else (),
+        nofollow_links=base.nofollow_links if kept else (),
         links_truncated=base.links_truncated and kept,
         page_end_offset=None,
         scope_revision=command.scope_revision,

@@ -124,7 +124,8 @@ def _is_copy_elsewhere(page: PageRecord) -> bool:
 
 def _interned(page: PageRecord) -> PageRecord:
     """Pages of a site link to the same pages: one string for each, not one for each link."""
-    return msgspec.structs.replace(page, url=sys.intern(page.url), links=tuple(map(sys.intern, page.links)))
+    links, marked = (tuple(map(sys.intern, urls)) for urls in (page.links, page.nofollow_links))
+    return msgspec.structs.replace(page, url=sys.intern(page.url), links=links, nofollow_links=marked)
 
 
 def links_of(page: PageRecord, links: Iterable[str], hops: int = 0) -> Iterable[Entry]:

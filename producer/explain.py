@@ -8,8 +8,9 @@ and what the crawl would do if it went on from them) are asked if wanted.
 import asyncio
 import contextlib
 import functools
+import itertools
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -33,6 +34,7 @@ from producer.traps import trap_in
 from producer.urls import UrlError, canonical
 from schemas.identity import partition_for
 from schemas.kb import Definition
+from schemas.pages import PageRecord
 
 LOG_S: Final = 60.0
 """For reading a knowledge base's pages: 100,000 take about 10 s."""
@@ -69,12 +71,15 @@ class Linking(msgspec.Struct, frozen=True, kw_only=True):
 class Linked(msgspec.Struct, frozen=True, kw_only=True):
     """What the log tells of a URL without a record. `by`: the pages nearest to the start that link there.
 
+    `marked`: pages whose links there are marked nofollow, or that are so themselves.
+
     `place`: where a crawl that went on from those pages would have it: visited next; deeper than max_depth; left out,
     since only pages in a row that repeat others link there; nowhere. `cut`: not all links of all pages are known.
     `against_limit`: pages that count against max_pages.
     """
 
     by: tuple[Linking, ...]
+    marked: tuple[Linking, ...]
     place: Place
     cut: bool
     against_limit: int
@@ -141,14 +146,18 @@ async def with_log(told: Explanation, definition: Definition, manifest: Manifest
     trap = discovery.traps.trap(url) if frontier.left_out(url) else None
     if told.verdict == "inside" and trap is not None:
         told = msgspec.structs.replace(told, verdict="trap", reason=trap.reason)
-    linking = [Linking(url=each.url, depth=each.depth, state=each.state) for each in pages if url in each.links]
     linked = Linked(
-        by=tuple(linking[:LINKS_SHOWN]),
+        by=_shown(page for page in pages if url in page.links),
+        marked=_shown(page for page in pages if url in page.nofollow_links),
         place=_place(frontier, url),
         cut=any(page.links_truncated for page in pages),
         against_limit=tally.against_limit,
     )
     return msgspec.structs.replace(told, linked=linked)
+
+
+def _shown(pages: Iterable[PageRecord]) -> tuple[Linking, ...]:
+    return tuple(Linking(url=p.url, depth=p.depth, state=p.state) for p in itertools.islice(pages, LINKS_SHOWN))
 
 
 def _place(frontier: Frontier, url: str) -> Place:

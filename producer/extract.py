@@ -1,7 +1,6 @@
 """A page's bytes to a `Document`. Pure and synchronous: runs in the process pool."""
 
 import re
-from collections.abc import Sequence
 from typing import Final, TypeAlias, cast
 from urllib.parse import unquote
 
@@ -10,7 +9,17 @@ from lxml import etree
 
 from producer.content.charset import decode
 from producer.content.document import Block, Document, NotExtractable, content_hash
-from producer.content.links import Directives, base_of, canonical_of, directives_of, links_of, refresh_of, resolved
+from producer.content.links import (
+    NO_LINKS,
+    Directives,
+    Links,
+    base_of,
+    canonical_of,
+    directives_of,
+    links_of,
+    refresh_of,
+    resolved,
+)
 from producer.content.listing import json_listing, xml_listing
 from producer.content.mainpart import GUESSES, main_part, title_outside
 from producer.content.markdown import markdown_html
@@ -137,7 +146,7 @@ def _from_markdown(url: str, html: str, metadata: Metadata, directives: Directiv
     return _document(
         metadata.title or first_heading(blocks) or _named(url),
         blocks,
-        links=links_of(root, url, url) if root is not None else [],
+        links=links_of(root, url, url) if root is not None else NO_LINKS,
         directives=directives,
         method="markdown",
         metadata=metadata,
@@ -155,7 +164,7 @@ def _document(
     *,
     directives: Directives,
     method: str,
-    links: Sequence[str] = (),
+    links: Links = NO_LINKS,
     metadata: Metadata = NO_METADATA,
     canonical_url: str | None = None,
     refresh_to: str | None = None,
@@ -166,7 +175,7 @@ def _document(
         title=title[:MAX_TITLE_CHARS],
         language=metadata.language,
         blocks=blocks,
-        links=list(links),
+        links=list(links.followed),
         content_hash=content_hash(title[:MAX_TITLE_CHARS], blocks),
         canonical_url=canonical_url,
         refresh_to=refresh_to,
@@ -174,6 +183,7 @@ def _document(
         published_on=metadata.published_on,
         noindex=directives.noindex,
         nofollow=directives.nofollow,
+        nofollow_links=tuple(links.marked),
         method=method,
         template=template,
         sketch=sketch,

@@ -36,6 +36,8 @@ MAX_CHUNKS: Final = 10_000
 """Chunks of one page: its record names each in 60 bytes, and a record has room for 1 MB."""
 MAX_LINK_BYTES: Final = 300_000
 """Links in one page's record, so that the two together fit: about 4,000 of them."""
+MAX_NOFOLLOW_BYTES: Final = 30_000
+"""Of links that nobody follows and only people look at."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ class Publication:
             chunks=plan.refs,
             instead=visit.instead,
             links=links,
+            nofollow_links=_within(visit.nofollow_links, MAX_NOFOLLOW_BYTES)[0],
             links_truncated=truncated or (known is not None and known.links_truncated),
             scope_revision=self._command.scope_revision,
             fetched_at=fetched_at,

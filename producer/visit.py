@@ -39,7 +39,8 @@ _OUTSIDE_LIMITS = frozenset({"too_large"})
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
     """What a page came to, before anything of it is published.
 
-    `content` is set for a page that was read; `links` are in scope, and all of base's where base's content stays.
+    `content` is set for a page that was read; `links` are in scope, and all of base's where base's content stays;
+    so are `nofollow_links`, which are not followed.
     `instead`: the URL whose content stands for this page's, which is left out; see `PageRecord`.
     `content_hash` is that of what was left out as the same; `template` is what the page was read with.
     `received`: bytes of the last answer's body on the wire; `duration_ms`: of the last request, answered or not.
@@ -54,6 +55,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     result: FetchResult | None = None
     content: PageOutput | None = None
     links: tuple[str, ...] = ()
+    nofollow_links: tuple[str, ...] = ()
     instead: str | None = None
     content_hash: str | None = None
     template: str | None = None
@@ -221,6 +223,8 @@ class Visitor:
         instead = None if content.failure or content.noindex else self._canonical(entry, content)
         reason = content.failure or ("noindex" if content.noindex else instead and f"canonical is {instead}")
         copied = (instead,) if instead else ()
+        followed = () if content.nofollow else content.links
+        marked = (*content.links, *content.nofollow_links) if content.nofollow else content.nofollow_links
         return Visit(
             entry=entry,
             attempt=attempt,
@@ -231,7 +235,8 @@ class Visitor:
             result=msgspec.structs.replace(result, body=b""),
             content=None if reason else content,
             template=content.template,
-            links=tuple(dict.fromkeys((*copied, *(() if content.nofollow else self._in_scope(content.links))))),
+            links=tuple(dict.fromkeys((*copied, *self._in_scope(followed)))),
+            nofollow_links=self._in_scope(link for link in marked if link != instead),
         )
 
     def _canonical(self, entry: Entry, content: PageOutput) -> str | None:
@@ -294,6 +299,7 @@ class Visitor:
             reason=trouble.reason if trouble else None,
             result=result,
             links=self._in_scope(known.links),
+            nofollow_links=self._in_scope(known.nofollow_links),
         )
 
     def _in_scope(self, links: Iterable[str]) -> tuple[str, ...]:

@@ -59,8 +59,8 @@ class PageOutput(msgspec.Struct, frozen=True):
     """What the crawl needs of a page. With `failure` set, the page has no content and the reason is there;
     `limited` when that is a limit of ours, and not what the page is.
 
-    `content_hash`: sha256 hex; empty on failure. `links` as in `Document`. `text_chars`: the text's length.
-    `text`: as Markdown, where it was asked for.
+    `content_hash`: sha256 hex; empty on failure. `links`, `nofollow_links` as in `Document`.
+    `text_chars`: the text's length. `text`: as Markdown, where it was asked for.
     `template`, `sketch` as in `Document`.
     """
 
@@ -73,6 +73,7 @@ class PageOutput(msgspec.Struct, frozen=True):
     published_on: str | None = None
     noindex: bool = False
     nofollow: bool = False
+    nofollow_links: tuple[str, ...] = ()
     content_hash: str = ""
     method: str = ""
     template: str | None = None
@@ -120,6 +121,7 @@ def _output(page: PageInput, document: Document, chunks: list[ChunkText], spent_
         published_on=document.published_on,
         noindex=document.noindex,
         nofollow=document.nofollow,
+        nofollow_links=document.nofollow_links,
         content_hash=document.content_hash,
         method=document.method,
         template=document.template,

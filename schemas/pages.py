@@ -26,7 +26,8 @@ class ChunkRef(msgspec.Struct, frozen=True, gc=False):
 class PageRecord(Event, frozen=True, kw_only=True):
     """`attempt` counts the fetches of this epoch; 0 is a page of base that the crawl did not ask for.
 
-    `links` are those in scope; `links_truncated` when they would not fit into one record. `page_end_offset` is where
+    `links` are those in scope; `links_truncated` when they would not fit into one record. `nofollow_links` are in scope
+    and not followed: the page, or their own `rel`, says nofollow; as many as fit into 30 KB. `page_end_offset` is where
     the page's `page_end` stands in the job's partition of `chunks`: behind a newer owner's `crawl_begin`, its chunks
     are dropped by readers. `scope_revision` is that of the command under which the page was judged.
 
@@ -69,6 +70,7 @@ class PageRecord(Event, frozen=True, kw_only=True):
     chunks: tuple[ChunkRef, ...] = ()
     instead: str | None = None
     links: tuple[str, ...] = ()
+    nofollow_links: tuple[str, ...] = ()
     links_truncated: bool = False
     page_end_offset: Int64 | None = None
     scope_revision: Int64 = 1

@@ -49,10 +49,10 @@ def pages(
       headrace pages docs --why https://docs.example.org/old/install.html
 
     --why tells what became of the URL and by which way it was found. Where the job has no record of it, it tells what
-    keeps it out: scope, robots.txt, a trap, max_depth, max_pages; or that nothing names it. For that the site is asked
-    for its robots.txt and sitemaps, and the pages' links are read from Kafka, where that can be reached from here.
-    Verdicts of --json: the page's state, or invalid_url, out_of_scope, trap, robots, max_depth, max_pages, repeated,
-    waiting, cut_short, not_known_then, not_found, no_job.
+    keeps it out: scope, robots.txt, a trap, max_depth, max_pages, nofollow; or that nothing names it. For that the site
+    is asked for its robots.txt and sitemaps, and the pages' links are read from Kafka, where that can be reached from
+    here. Verdicts of --json: the page's state, or invalid_url, out_of_scope, trap, robots, max_depth, max_pages,
+    repeated, nofollow, waiting, cut_short, not_known_then, not_found, no_job.
     """
     if why is not None:
         if state or reason or contains or after:

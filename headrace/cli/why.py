@@ -45,11 +45,10 @@ def print_why(app: App, answer: Json) -> None:
     lines = [answer["url"], *answer["words"]]
     if answer["trail"]:
         lines += ["Found by way of:", *(f"  {url}" for url in answer["trail"])]
-    if (linked := (answer["told"] or {}).get("linked")) and linked["by"]:
-        lines += [
-            "Linked from:",
-            *(f"  {each['url']}  {each['state']}, depth {each['depth']}" for each in linked["by"]),
-        ]
+    linked = (answer["told"] or {}).get("linked") or {"by": [], "marked": []}
+    for heading, pages in (("Linked from:", linked["by"]), ("Linked from, marked nofollow:", linked["marked"])):
+        lines += [heading] if pages else []
+        lines += [f"  {each['url']}  {each['state']}, depth {each['depth']}" for each in pages]
     for line in filter(None, lines):
         app.out.print(line, soft_wrap=True, markup=False)
 
@@ -149,6 +148,8 @@ def _not_come_to(status: Json, source: Json, told: Json) -> tuple[str, str]:
     if place == "next" or told["sitemap"] or (full and linked is None):
         found = f"The sitemap {told['sitemap']} names it. " if told["sitemap"] else ""
         return _known_of(status, source, found, full=full, over=over)
+    if linked and linked["marked"]:
+        return "nofollow", f"It is only linked where links are marked nofollow, and {_no_sitemap(source, told)}."
     return "not_found", _not_found(source, told, full=full)
 
 
@@ -169,16 +170,17 @@ def _known_of(status: Json, source: Json, found: str, *, full: bool, over: bool)
     return "not_known_then", f"{found}The crawl did not know of it when it ended. The next one will."
 
 
+def _no_sitemap(source: Json, told: Json) -> str:
+    if not source.get("sitemaps", True):
+        return "sitemaps are not read"
+    return f"no sitemap{', of those that can be read now,' if told['sitemaps_unread'] else ''} names it"
+
+
 def _not_found(source: Json, told: Json, *, full: bool) -> str:
-    linked = told["linked"]
-    no_sitemap = "sitemaps are not read"
-    if source.get("sitemaps", True):
-        unread = ", of those that can be read now," if told["sitemaps_unread"] else ""
-        no_sitemap = f"no sitemap{unread} names it"
-    nofollow = "Links marked nofollow don't count, nor do those of pages that say so."
+    linked, no_sitemap = told["linked"], _no_sitemap(source, told)
     if linked is None:
-        unread = "their links can't be read from here"
-        return f"Probably no page that was crawled links to it ({unread}), and {no_sitemap}. {nofollow}"
+        unread = "their links can't be read from here, and those marked nofollow don't count"
+        return f"Probably no page that was crawled links to it ({unread}), and {no_sitemap}."
     some = " (of some pages not all links are known)" if linked["cut"] else ""
     limit = f" The crawl ended at its limit of {source['max_pages']:,} pages (max_pages): others may." if full else ""
-    return f"No page that was crawled links to it{some}, and {no_sitemap}. {nofollow}{limit}"
+    return f"No page that was crawled links to it{some}, and {no_sitemap}.{limit}"

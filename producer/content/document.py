@@ -41,9 +41,9 @@ class Block(msgspec.Struct, frozen=True):
 class Document(msgspec.Struct, frozen=True):
     """A page's content.
 
-    `links`: canonical, absolute, in page order, each once, without `rel=nofollow`; from the whole page, navigation
-    included (see `links`). They are given even when the page says nofollow: that is for the crawl to heed, as is
-    `noindex`. `canonical_url` may be the page's own, `refresh_to` is another's.
+    `links`: canonical, absolute, in page order, each once; from the whole page, navigation included (see `links`).
+    They are given even when the page says nofollow: that is for the crawl to heed, as is `noindex`. `nofollow_links`:
+    what `rel=nofollow` alone leads to. `canonical_url` may be the page's own, `refresh_to` is another's.
     `content_hash`: sha256 hex of title and text, so that a page whose frame alone changed counts as unchanged.
     `published_on`: an ISO 8601 date.
     `method` says how the main content was found, `template` by which path if by one; `sketch` is there for others to
@@ -61,6 +61,7 @@ class Document(msgspec.Struct, frozen=True):
     published_on: str | None = None
     noindex: bool = False
     nofollow: bool = False
+    nofollow_links: tuple[str, ...] = ()
     method: str = "plain"
     template: str | None = None
     sketch: Sketch | None = None

@@ -16,7 +16,8 @@ MAX_REFRESH_S: Final = 10.0
 """A page that sends its reader on within this time is a redirect; one that does so later is a page."""
 AGENT: Final = "headrace"
 
-_LINKING: Final = ("a", "area", "iframe", "frame", "link")
+_FRAMES: Final = ("iframe", "frame")
+_LINKING: Final = ("a", "area", *_FRAMES, "link")
 _LINKING_RELS: Final = frozenset(("next", "prev", "previous", "canonical"))
 _REFRESH: Final = re.compile(
     r"""\s*(?P<delay>\d*\.?\d*)[\d.]*\s*[;,\s]\s*(?:url\s*=\s*)?(?P<quote>["']?)(?P<url>.*)""", re.I | re.S
@@ -44,12 +45,30 @@ def base_of(root: Element, url: str) -> str:
     return url
 
 
-def links_of(root: Element, base: str, url: str) -> list[str]:
-    """Of the whole page, in its order: anchors, areas, frames, and `<link>`s to the next and previous page, to other
-    languages, to the canonical one; a refresh's target last. Not what is marked nofollow."""
-    hrefs = (href for element in root.iter(*_LINKING) if (href := _href(element)) is not None)
+class Links(msgspec.Struct, frozen=True):
+    """Canonical, in the page's order, each once. `marked`: as nofollow, and linked nowhere else on the page."""
+
+    followed: list[str] = []
+    marked: list[str] = []
+
+
+NO_LINKS: Final = Links()
+
+
+def links_of(root: Element, base: str, url: str) -> Links:
+    """Of the whole page: anchors, areas, frames, and `<link>`s to the next and previous page, to other languages, to
+    the canonical one; a refresh's target last."""
+    hrefs: list[tuple[str, str]] = []
+    marked: list[tuple[str, str]] = []
+    for element in root.iter(*_LINKING):
+        rel = _rel(element)
+        if (href := _href(element, rel)) is not None:
+            (marked if "nofollow" in rel and element.tag not in _FRAMES else hrefs).append((href, base))
     refreshed = next(_refreshes(root), None)
-    return resolved(((href, base) for href in (*hrefs, *(refreshed or ())[1:])), url)
+    hrefs += [(target, base) for target in (refreshed or ())[1:]]
+    followed = resolved(hrefs, url)
+    known = frozenset(followed) if marked else ()
+    return Links(followed, [link for link in resolved(marked, url) if link not in known])
 
 
 def resolved(hrefs: Iterable[tuple[str, str]], url: str) -> list[str]:
@@ -114,12 +133,11 @@ def _header_tokens(line: str) -> Iterator[str]:
             yield (rest if named else part).strip()
 
 
-def _href(element: Element) -> str | None:
-    """Where the element leads, if it is to be followed."""
-    if element.tag in ("iframe", "frame"):
+def _href(element: Element, rel: set[str]) -> str | None:
+    """Where the element leads, if that is a page."""
+    if element.tag in _FRAMES:
         return cast("str | None", element.get("src"))
-    rel = _rel(element)
-    if "nofollow" in rel or (element.tag == "link" and not _leads_to_a_page(element, rel)):
+    if element.tag == "link" and not _leads_to_a_page(element, rel):
         return None
     return cast("str | None", element.get("href"))
 

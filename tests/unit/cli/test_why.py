@@ -32,7 +32,7 @@ def told_of(verdict: str = "inside", reason: str = "under example.org/docs/", **
 
 def linked_of(place: str = "not_linked", *by: str, cut: bool = False, against_limit: int = 10) -> Json:
     linking = [{"url": url, "depth": 2, "state": "fetched"} for url in by]
-    return {"by": linking, "place": place, "cut": cut, "against_limit": against_limit}
+    return {"by": linking, "marked": [], "place": place, "cut": cut, "against_limit": against_limit}
 
 
 class Beside:
@@ -119,6 +119,7 @@ CANCELLED = {"status": "cancelled", "crawl": {"state": "holding"}}
 AT_LIMIT = {"crawl": {**FINISHED, "pages_crawled": 90, "pages_skipped": 10}}
 MAP = "https://example.org/sitemap.xml"
 B = f"{ROOT}/b"
+MARKED = {"marked": [{"url": f"{ROOT}/c", "depth": 1, "state": "fetched"}]}
 
 
 class TestWithoutRecord:
@@ -141,6 +142,8 @@ class TestWithoutRecord:
             ("cut_short", CANCELLED, told_of(linked=linked_of("next")), "was cancelled before the crawl came to it."),
             ("not_known_then", {}, told_of(linked=linked_of("next")), "did not know of it when it ended"),
             ("not_known_then", {}, told_of(sitemap=MAP), f"The sitemap {MAP} names it. The crawl did not know of it"),
+            ("nofollow", {}, told_of(linked=linked_of() | MARKED), "It is only linked where links are marked nofollow"),
+            ("not_known_then", {}, told_of(sitemap=MAP, linked=linked_of() | MARKED), "did not know of it when it end"),
             ("not_found", {}, told_of(linked=linked_of()), "No page that was crawled links to it, and no sitemap nam"),
             ("not_found", {}, told_of(linked=linked_of(cut=True)), "(of some pages not all links are known)"),
             ("not_found", {}, told_of(linked=linked_of(against_limit=100)), "limit of 100 pages (max_pages): others"),
@@ -161,9 +164,12 @@ class TestWithoutRecord:
         self, run: Run, control: FakeControl, beside: Beside
     ) -> None:
         put_job(control, defined())
-        beside.told = told_of(linked=linked_of("next", f"{ROOT}/[b]"))
+        beside.told = told_of(linked=linked_of("next", f"{ROOT}/[b]") | MARKED)
         lines = run("pages", "docs", "--why", URL).stdout.splitlines()
-        assert lines[-2:] == ["Linked from:", f"  {ROOT}/[b]  fetched, depth 2"]
+        assert lines[-4:] == [
+            "Linked from:", f"  {ROOT}/[b]  fetched, depth 2",
+            "Linked from, marked nofollow:", f"  {ROOT}/c  fetched, depth 1",
+        ]  # fmt: skip
         log = {"kb_id": "docs", "generation": 1, "job_id": "job-docs"}
         asked = {"url": URL, "definition": defined()}
         assert beside.asked == [asked, {**asked, "ask_site": True, "log": log}]

@@ -134,6 +134,21 @@ class TestByTheLog:
         (told, _) = await after(play, f"{site.root}/night/2034/12/")
         assert told.verdict == "inside"
 
+    async def test_links_that_are_marked_nofollow(self, site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+        marked = '<a rel="nofollow" href="/a">a</a> <a rel="nofollow" href="/both">both</a><a rel=nofollow href="//x/">'
+        site.put("/", article("start", "/quiet", "/both").replace("<main>", f"<main>{marked}"))
+        site.put("/quiet", article("quiet", "/b", head='<meta name="robots" content="nofollow">'))
+        site.put("/both", article("both"))
+        play = Play(monkeypatch, site.root + "/")
+        await play.crawl()
+        assert play.pages["/"].nofollow_links == (site.root + "/a",)
+        for path, on in (("/a", "/"), ("/b", "/quiet")):
+            told, linked = await after(play, site.root + path)
+            assert (told.verdict, linked.place, linked.by) == ("inside", "not_linked", ())
+            assert [by.url for by in linked.marked] == [site.root + on]
+        await play.refresh()
+        assert (play.states["/"], play.pages["/"].nofollow_links) == ("unchanged", (site.root + "/a",))
+
     async def test_links_that_did_not_fit_into_the_record(
         self, site: FakeSite, monkeypatch: pytest.MonkeyPatch
     ) -> None:
