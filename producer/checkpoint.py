@@ -61,14 +61,30 @@ class Manifest(PageFold):
 
     def bereft(self) -> list[PageRecord]:
         """Pages that were left out in favour of others which have no content to stand for theirs; of pages that name
-        each other, one. A URL that more than `MAX_COPIES` pages call canonical is not believed to stand for them."""
+        each other, one; of those that redirect in a circle, all. A URL that more than `MAX_COPIES` pages call canonical
+        is not believed to stand for them."""
         copies = [page for page in self.records() if page.instead is not None]
         named = Counter(page.instead for page in copies if _is_copy_elsewhere(page))
-        return [
+        alone = [
             page
             for page in copies
             if (_is_copy_elsewhere(page) and named[page.instead] > MAX_COPIES) or not self._stood_for(page)
         ]
+        return alone + self._circling()
+
+    def _circling(self) -> list[PageRecord]:
+        onward = {page.url: page.links[0] for page in self.records() if page.state == "redirected" and page.links}
+        circling: list[str] = []
+        done: set[str] = set()
+        for start in list(onward):
+            way: list[str] = []
+            at = start
+            while at in onward and at not in done:
+                done.add(at)
+                way.append(at)
+                at = onward[at]
+            circling += way[way.index(at) :] if at in way else []
+        return [self.pages[url].page for url in circling]
 
     def _stood_for(self, page: PageRecord) -> bool:
         way: dict[str, PageRecord] = {}

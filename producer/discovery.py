@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from headrace.state.manifest import BREATH
 from producer.checkpoint import links_of
@@ -12,6 +12,8 @@ from producer.sitemaps import Found
 from producer.traps import MAX_COPIES_IN_A_ROW, Traps
 from schemas.pages import PageRecord
 
+COPIES: Final = "copies in a row"
+"""Beside the kinds of traps. It says something of the pages that link there alone, so that another's link counts."""
 Inside: TypeAlias = Callable[[str], bool]
 """Whether a canonical URL is in scope."""
 
@@ -30,6 +32,7 @@ class Discovery:
         for number, url in enumerate(found.urls):
             if number % (10 * BREATH) == 0:
                 await asyncio.sleep(0)
+            self.left_out[COPIES] -= self._frontier.take_in(url)
             self._frontier.add(Entry(url, 1, found.sitemap, named=True))
 
     async def follow_recorded(self, pages: Iterable[PageRecord], inside: Inside) -> None:
@@ -50,16 +53,14 @@ class Discovery:
             return
         for link in links:
             if not self._frontier.settled(link) and inside(link):
-                self._leave_out(link, "copies in a row")
+                self.left_out[COPIES] += self._frontier.leave_out(link, for_good=False)
 
     def _add(self, entries: Iterable[Entry], inside: Inside) -> None:
         for entry in entries:
             if self._frontier.settled(entry.url) or not inside(entry.url):
                 continue
+            self.left_out[COPIES] -= self._frontier.take_in(entry.url)
             if (trap := self.traps.trap(entry.url)) is not None:
-                self._leave_out(entry.url, trap.kind)
+                self.left_out[trap.kind] += self._frontier.leave_out(entry.url, for_good=True)
             elif self._frontier.add(entry):
                 self.traps.count(entry.url)
-
-    def _leave_out(self, url: str, kind: str) -> None:
-        self.left_out[kind] += self._frontier.leave_out(url)

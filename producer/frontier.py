@@ -25,13 +25,14 @@ MAX_PASSED_OVER: Final = 2_000
 MAX_HOPS: Final = 10
 """Redirects in a row. RFC 9110, 15.4 leaves the number open; browsers take 20, crawlers 5 to 10."""
 
-_SEEN, _VISITED, _TOO_DEEP, _LEFT_OUT = 1, 2, 4, 8
+_SEEN, _VISITED, _TOO_DEEP, _LEFT_OUT, _PASSED_OVER = 1, 2, 4, 8, 16
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """A page to visit. `depth`: links from a start URL; a redirect's target keeps its depth and counts `hops`.
 
-    `as_it_is`: what it names as its canonical URL has come to nothing; its own content counts. `named`: by a sitemap.
+    `as_it_is`: what it names as its canonical URL, or redirects to, has come to nothing; its own content counts.
+    `named`: by a sitemap.
     """
 
     url: str
@@ -159,7 +160,7 @@ class Frontier:
         return bool(self._known.get(url) & _SEEN)
 
     def settled(self, url: str) -> bool:
-        """Whether it was added or left out before."""
+        """Whether it was added, or left out for good."""
         return bool(self._known.get(url) & (_SEEN | _LEFT_OUT))
 
     def visited(self, url: str) -> bool:
@@ -169,19 +170,25 @@ class Frontier:
         """Whether a link to it lay deeper than allowed; it may have been visited by another one."""
         return bool(self._known.get(url) & _TOO_DEEP)
 
-    def leave_out(self, url: str) -> bool:
-        """Marks what a link leads to and no visit will; whether it was not marked so before."""
-        if self._known.get(url) & _LEFT_OUT:
+    def leave_out(self, url: str, *, for_good: bool) -> bool:
+        """Marks what a link leads to and does not make a visit; whether it was not marked so before. Unless it is
+        `for_good`, another page's link may still have it added."""
+        mark = _LEFT_OUT if for_good else _PASSED_OVER
+        if self._known.get(url) & mark:
             return False
         if len(self._known) >= self._capacity:
             self.overflowed = True
             return False
-        self._known.mark(url, _LEFT_OUT)
+        self._known.mark(url, mark)
         return True
+
+    def take_in(self, url: str) -> bool:
+        """Takes back `leave_out` where it was not for good; whether it was called."""
+        return bool(self._known.get(url) & _PASSED_OVER and self._known.mark(url, 0, remove=_PASSED_OVER))
 
     def left_out(self, url: str) -> bool:
         """Whether a link to it was left out; it may have been visited by another way."""
-        return bool(self._known.get(url) & _LEFT_OUT)
+        return bool(self._known.get(url) & (_LEFT_OUT | _PASSED_OVER))
 
     def all_among(self, urls: Iterable[str]) -> bool:
         """Whether everything visited is among `urls`, which are distinct."""

@@ -33,6 +33,8 @@ SCOPE_CACHE: Final = 50_000
 
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _GONE = frozenset({404, 410})
+_WITH_CONTENT = frozenset({200, 203})
+"""Others of 2xx have none (204, 205), or a part that was not asked for (206)."""
 _OUTSIDE_LIMITS = frozenset({"too_large"})
 
 
@@ -185,6 +187,9 @@ class Visitor:
 
     async def _judge(self, entry: Entry, attempt: int, result: FetchResult) -> Visit:
         if result.redirect_to is not None:
+            if result.redirect_to == entry.url or entry.as_it_is:
+                how = "to itself" if result.redirect_to == entry.url else f"in a circle, by way of {result.redirect_to}"
+                return self._troubled(entry, attempt, _Trouble(f"redirects {how}", result.status))
             return self._redirected(entry, attempt, result, result.redirect_to, "redirects")
         known = self._base.get(entry.url)
         if result.status == 304 and known is not None and any(_validators(known)):
@@ -193,7 +198,7 @@ class Visitor:
             return Visit(
                 entry=entry, attempt=attempt, state="gone", status=result.status, reason=f"status {result.status}"
             )
-        if not 200 <= result.status < 300:
+        if result.status not in _WITH_CONTENT:
             return self._troubled(entry, attempt, _Trouble(f"status {result.status}", result.status))
         return await self._read(entry, attempt, result)
 
@@ -216,7 +221,7 @@ class Visitor:
             return self._troubled(
                 entry, attempt, _Trouble(content.failure, result.status, state="skipped", limited=True)
             )
-        if content.refresh_to is not None:
+        if content.refresh_to is not None and not entry.as_it_is:
             return self._redirected(entry, attempt, result, content.refresh_to, "sends its readers on")
         if content.canonical_url is None and result.canonical_url is not None:
             content = msgspec.structs.replace(content, canonical_url=result.canonical_url)

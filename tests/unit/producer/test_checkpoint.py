@@ -139,13 +139,20 @@ def test_every_page_that_can_be_read_is_stood_for_in_the_end_and_circles_by_one(
         ids = url[-1] if state == "fetched" else ""
         folded.fold(offset, page(url, state, ids=ids, content_hash=content_hash, **more))
     left_out = {each.url for each in folded.records() if each.instead}
+    redirected = {each.url for each in folded.records() if each.state == "redirected"}
     visited: list[str] = []
     while bereft := folded.bereft():
         for each in bereft:
             visited.append(each.url)
             folded.fold(100 + len(visited), page(each.url, ids="9", content_hash=each.content_hash))
     assert len(set(visited)) == len(visited), "each is visited once more at most"
-    assert set(visited) <= left_out
+    assert set(visited) <= left_out | redirected
+    onward = {each.url: each.links[0] for each in folded.records() if each.state == "redirected"}
+    for at in onward:
+        way = {at}
+        while (at := onward.get(at, "")) in onward:
+            assert at not in way, "redirects in a circle"
+            way.add(at)
     for each in folded.records():
         at, steps = each, 0
         while each.instead is not None and not at.chunks:

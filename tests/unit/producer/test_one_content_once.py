@@ -294,6 +294,56 @@ async def test_an_instant_refresh_is_a_redirect(site: FakeSite, play: Play) -> N
     assert play.states["/docs/v2/"] == "fetched"
 
 
+@pytest.mark.parametrize("target", ["/docs/a", "/docs/a?utm_source=x", "/docs/a;jsessionid=ABC", "#top"])
+async def test_a_redirect_to_itself_is_an_error_and_costs_no_content(site: FakeSite, play: Play, target: str) -> None:
+    site.put("/docs/", article("start", "a", "b"))
+    site.put("/docs/a", article("what stays"))
+    site.behave("/docs/b", redirect(target.replace("a", "b", 1)))
+    ending = await play.crawl()
+    page = play.pages["/docs/b"]
+    assert (page.state, page.reason, ending.counts.pages_failed) == ("failed", "redirects to itself", 1)
+    site.behave("/docs/a", redirect(target))
+    ending = await play.refresh()
+    assert (play.states["/docs/a"], ending.counts.pages_failed) == ("kept", 2)
+    assert about("what stays")(play)
+
+
+async def test_redirects_in_a_circle_are_errors_and_cost_no_content(site: FakeSite, play: Play) -> None:
+    site.put("/docs/", article("start", "way", "a", "b"))
+    for path in ("a", "b", "c"):
+        site.put(f"/docs/{path}", article(path))
+    site.behave("/docs/way", redirect("/docs/a"))
+    await play.crawl()
+    for path, target in (("a", "b"), ("b", "c"), ("c", "a")):
+        site.behave(f"/docs/{path}", redirect(f"/docs/{target}"))
+    ending = await play.refresh()
+    assert (play.states["/docs/way"], play.states["/docs/a"], play.states["/docs/b"]) == ("redirected", "kept", "kept")
+    assert play.pages["/docs/b"].reason == f"redirects in a circle, by way of {site.root}/docs/c"
+    assert (play.states["/docs/c"], ending.counts.pages_failed, play.end.errors) == ("failed", 3, 3)
+    assert about("a")(play)
+    assert about("b")(play)
+
+
+async def test_a_circle_of_instant_refreshes_is_read_for_what_it_is(site: FakeSite, play: Play) -> None:
+    site.put("/docs/", article("start", "a"))
+    for path, target in (("a", "b"), ("b", "a")):
+        site.put(f"/docs/{path}", article(path, head=f'<meta http-equiv="refresh" content="5; url={target}">'))
+    await play.crawl()
+    assert play.states == {"/docs/": "fetched", "/docs/a": "fetched", "/docs/b": "fetched"}
+
+
+@pytest.mark.parametrize("code", [201, 202, 204, 205, 206])
+async def test_success_without_the_page_is_an_error_and_costs_no_content(site: FakeSite, play: Play, code: int) -> None:
+    site.put("/docs/", article("start", "a"))
+    site.put("/docs/a", article("what stays"))
+    await play.crawl()
+    site.behave("/docs/a", status(code, text=""))
+    ending = await play.refresh()
+    page = play.pages["/docs/a"]
+    assert (page.state, page.reason, ending.counts.pages_failed) == ("kept", f"status {code}", 1)
+    assert about("what stays")(play)
+
+
 async def test_noindex_and_nofollow(site: FakeSite, play: Play) -> None:
     site.put("/docs/", article("start", "hidden", "end"))
     site.put("/docs/hidden", article("hidden", "below", head="<meta name=robots content=noindex>"))

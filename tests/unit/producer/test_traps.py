@@ -224,3 +224,22 @@ async def test_the_next_epoch_lets_in_no_more_than_the_first(site: TrapSite, mon
     await play.crawl()
     assert set(play.pages) == before
     assert len(before) == 11
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_what_a_page_links_to_that_repeats_no_other_is_crawled_whoever_linked_to_it_before(
+    site: TrapSite, monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    play = Play(monkeypatch, site.url)
+    site.put("/docs/", article("start", "s0", "p0"))
+    for number in range(6):
+        site.put(f"/docs/s{number}", article("the same", f"s{number + 1}" if number < 5 else "wanted"))
+    for number in range(8):
+        site.put(f"/docs/p{number}", article(f"page {number}", f"p{number + 1}" if number < 7 else "wanted"))
+    site.put("/docs/wanted", article("what is wanted"))
+    ending = await play.crawl()
+    if resumed:
+        play.forget(["/docs/wanted"])
+        ending = await play.crawl()
+    assert play.states["/docs/s5"] == "skipped"
+    assert (play.states["/docs/wanted"], ending.counts.left_out) == ("fetched", ())
