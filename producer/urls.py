@@ -14,6 +14,7 @@ import ada_url
 
 MAX_URL_CHARS = 2_048
 """Longer ones are almost always traps; they would also bloat every key and header that carries a URL."""
+MAX_QUOTED_CHARS = 200
 
 _TRACKING_PREFIXES = ("utm_", "mtm_", "pk_", "hsa_", "piwik_", "matomo_", "_hs")
 _TRACKING_NAMES = frozenset(
@@ -38,7 +39,7 @@ _PATH_PERHAPS_SESSION = re.compile(r";sid=([^/?;]*)", re.I)
 
 
 class UrlError(ValueError):
-    """The text isn't a URL that can be crawled; the message says why and quotes it."""
+    """The text isn't a URL that can be crawled; the message says why and quotes it, unless it may hold a password."""
 
 
 def canonical(url: str, base: str | None = None) -> str:
@@ -49,18 +50,19 @@ def canonical(url: str, base: str | None = None) -> str:
     Raises UrlError for anything that isn't http(s), carries credentials, or has no host.
     """
     href = _parse(url, base).partition("#")[0]
-    scheme, _, rest = href.partition(":")
+    scheme = href.partition(":")[0]
     if scheme not in ("http", "https"):
-        shown = "" if "@" in rest else f": {_quoted(url)}"  # what stands before an @ may be a password
-        raise UrlError(f"only http and https can be crawled, not {scheme}{shown}")
-    if "@" in rest.split("/", 3)[2]:
-        raise UrlError(f"a URL must not carry a user name or password: {scheme}://…@{_host_of(rest)}")
+        raise UrlError(f"only http and https can be crawled, not {scheme}{_quoted(url)}")
     if "?" in href:
         href = _with_clean_query(href)
     if ";" in href or "/(" in href:
-        href = _without_path_session(href)
+        href = _without_path_sessions(href)
+    if "@" in host_key(href):
+        raise UrlError(
+            f"a URL must not carry a user name or password: {scheme}://…@{host_key(href).rpartition('@')[2]}"
+        )
     if len(href) > MAX_URL_CHARS:
-        raise UrlError(f"longer than {MAX_URL_CHARS} characters: {_quoted(url)}")
+        raise UrlError(f"longer than {MAX_URL_CHARS} characters{_quoted(url)}")
     return href
 
 
@@ -83,11 +85,12 @@ def _parse(url: str, base: str | None) -> str:
     """Normalised by the standard, as text: past this, `#`, `?` and `@` stand only where they mean something."""
     text = url.strip(_C0_AND_SPACE).translate(_TAB_OR_NEWLINE)
     if base is None and not _HAS_SCHEME.match(text):
-        raise UrlError(f"not an absolute URL (did you mean https://{text}?): {_quoted(url)}")
+        meant = "" if "@" in text else f" (did you mean https://{text[:MAX_QUOTED_CHARS]}?)"
+        raise UrlError(f"not an absolute URL{meant}{_quoted(url)}")
     try:
         return ada_url.join_url(base, text) if base is not None else ada_url.normalize_url(text)
     except (ValueError, UnicodeError) as error:
-        raise UrlError(f"not a valid URL: {_quoted(url)}") from error
+        raise UrlError(f"not a valid URL{_quoted(url)}") from error
 
 
 def _with_clean_query(href: str) -> str:
@@ -97,16 +100,14 @@ def _with_clean_query(href: str) -> str:
     return f"{path}?{kept}" if kept else path
 
 
-def _without_path_session(href: str) -> str:
-    """Once more through the parser where something went: `..;jsessionid=1` is a dot segment without its id."""
-    path, mark, query = href.partition("?")
+def _without_path_sessions(href: str) -> str:
+    """Once more through the parser where something went: `..;jsessionid=1` is a dot segment without its id, and
+    `(S(…));jsessionid=1/` a session id."""
+    site = origin(href)
+    path, mark, query = href[len(site) :].partition("?")
     clean = _PATH_SESSION.sub("", path)
     clean = _PATH_PERHAPS_SESSION.sub(lambda found: "" if _TOKEN.fullmatch(found[1]) else found[0], clean)
-    return href if clean == path else str(ada_url.normalize_url(clean + mark + query))
-
-
-def _host_of(rest: str) -> str:
-    return rest.split("/", 3)[2].rpartition("@")[2]
+    return href if clean == path else _without_path_sessions(_parse(site + clean + mark + query, None))
 
 
 def _is_dropped(parameter: str) -> bool:
@@ -120,4 +121,7 @@ def _is_dropped(parameter: str) -> bool:
 
 
 def _quoted(url: str) -> str:
-    return repr(url if len(url) <= 200 else url[:200] + "…")
+    """For the end of a message; empty where what stands before an @ may be a password."""
+    if "@" in url:
+        return ""
+    return f": {url if len(url) <= MAX_QUOTED_CHARS else url[:MAX_QUOTED_CHARS] + '…'!r}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producer.extract import extract
@@ -49,10 +49,23 @@ def test_link_of_a_document_with_a_base(case: list[Any]) -> None:
     assert document.links == [case[3]]
 
 
-def test_a_password_is_not_repeated_in_the_error() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:hunter2@h.example/", "https://user:hunter2@exa mple/", "https://user:hunter2@[h/", "ftp://u:hunter2@h/",
+        "https://user:hunter2@h.example:99999/", "user x:hunter2@h.example/", "https:///@:hunter2@h.example/",
+        "https://user:hunter2@h.example/" + "a" * 3_000,
+    ],
+)  # fmt: skip
+def test_a_password_is_not_repeated_in_the_error(url: str) -> None:
     with pytest.raises(UrlError) as caught:
-        canonical("https://user:hunter2@h.example/")
+        canonical(url)
     assert "hunter2" not in str(caught.value)
+
+
+def test_an_error_quotes_what_can_hold_no_password() -> None:
+    with pytest.raises(UrlError, match=re.escape("not a valid URL: 'https://exa mple/'")):
+        canonical("https://exa mple/")
 
 
 def test_parts_of_a_canonical_url() -> None:
@@ -61,6 +74,30 @@ def test_parts_of_a_canonical_url() -> None:
 
 
 _WITH_SESSIONS = st.text("ab/.;?&=()SX19", max_size=40).map(lambda t: t.replace("9", ";jsessionid=1"))
+
+
+_PARTS = (
+    "https://", "http:", "//", "/", "?", "#", ".", "..", "\\", "@", "u:p@", ":", ":80", ":0", "(S(a))/", "(S(a))",
+    "(A(b)S(c))/", ";jsessionid=1", ";sid=0123456789abcdef0", ";", "sid=0123456789abcdef0", "&", "=", "utm_source=x",
+    "s=1", "h.example", "127.1", "[::1]", "%2e", "%", "%zz", "é", "*", "|", "{", "^", "\0", "\ufeff", "\udcff",
+)  # fmt: skip
+
+
+@given(
+    st.lists(st.sampled_from(_PARTS) | st.text(max_size=3), max_size=12).map("".join),
+    st.sampled_from([None, "https://h.example/a/b?q"]),
+)
+@settings(max_examples=1_000)
+def test_whatever_is_given_comes_out_canonical_or_as_a_url_error(text: str, base: str | None) -> None:
+    for url in (text, "https://" + text):
+        try:
+            once = canonical(url, base)
+        except UrlError:
+            continue
+        assert canonical(once) == once
+        assert "@" not in host_key(once)
+        assert host_key(once)
+        assert path_of(once).startswith("/")
 
 
 @given(st.text(max_size=60) | _WITH_SESSIONS, st.text(max_size=30))
