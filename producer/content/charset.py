@@ -7,6 +7,7 @@ UTF-8 where all of it is, else by Firefox's detector.
 
 import codecs
 import re
+from collections.abc import Iterator
 from typing import Final, Literal
 
 import chardetng_py
@@ -45,15 +46,31 @@ def decode(body: bytes, content_type: str | None, declares: Declares = "html") -
 
     Raises NotExtractable for encodings that browsers refuse to decode ("replacement": they hide ASCII from filters).
     """
-    for bom, encoding in _BOMS:
-        if body.startswith(bom):
-            return _decoded(body[len(bom) :], encoding)
+    if marked := _by_bom(body):
+        start, encoding = marked
+        return _decoded(body[start:], encoding)
     told = _from_header(content_type) or _declared(body, declares)
     if told is not None:
         return _decoded(body, told)
     if declares == "xml":
         return _decoded(body, "utf-8")  # XML 1.0, 4.3.3
     return _guessed(body)
+
+
+def xml_slices(body: bytes, slice_bytes: int) -> Iterator[str]:
+    """As `decode` of XML without a header, bit by bit."""
+    start, encoding = _by_bom(body) or (0, xml_encoding(body) or "utf-8")
+    codec, errors = _codec(encoding)
+    assert codec.incrementaldecoder is not None
+    decoder, view = codec.incrementaldecoder(errors), memoryview(body)
+    for at in range(start, len(view), slice_bytes):
+        yield decoder.decode(bytes(view[at : at + slice_bytes]))
+    yield decoder.decode(b"", True)
+
+
+def _by_bom(body: bytes) -> tuple[int, str] | None:
+    """The mark's length and its encoding."""
+    return next(((len(bom), encoding) for bom, encoding in _BOMS if body.startswith(bom)), None)
 
 
 def _declared(body: bytes, declares: Declares) -> str | None:
@@ -76,12 +93,17 @@ def _from_header(content_type: str | None) -> str | None:
 
 
 def _decoded(body: bytes, encoding: str) -> str:
+    codec, errors = _codec(encoding)
+    return str(codec.decode(body, errors)[0])
+
+
+def _codec(encoding: str) -> tuple[codecs.CodecInfo, str]:
+    """And what it makes of errors."""
     if encoding == "replacement":
         raise NotExtractable("an encoding that no browser decodes")
     found = webencodings.lookup(_WIDER.get(encoding, encoding))
     assert found is not None
-    errors = _C1_KEPT if encoding.startswith("windows-") else "replace"
-    return str(found.codec_info.decode(body, errors)[0])
+    return found.codec_info, _C1_KEPT if encoding.startswith("windows-") else "replace"
 
 
 def _guessed(body: bytes) -> str:

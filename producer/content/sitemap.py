@@ -2,6 +2,7 @@
 
 The sitemaps protocol (sitemaps.org, 0.9), RSS, Atom, and plain text with a URL a line; each gzipped or not. XML is read
 as a stream by expat, which opens nothing else; a file that declares a document type is refused, entities and all.
+expat is given UTF-8 whatever the file is in: what it can't decode it reports as faults of the program.
 """
 
 import re
@@ -12,6 +13,8 @@ from xml.parsers import expat
 
 import msgspec
 
+from producer.content.charset import xml_slices
+from producer.content.document import NotExtractable
 from producer.inflate import BodyTooLarge, Inflater, UnknownEncoding
 from producer.urls import UrlError, canonical
 
@@ -94,16 +97,17 @@ class _Reader:
 
     def read_xml(self, body: bytes) -> bool:
         """Whether it could be read to its end."""
-        parser = expat.ParserCreate(namespace_separator=" ")
+        parser = expat.ParserCreate("utf-8", " ")
         parser.buffer_text = True
         parser.StartDoctypeDeclHandler = _refuse_doctype
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         parser.CharacterDataHandler = self._characters
-        view = memoryview(body)
         try:
-            for start in range(0, len(view), _SLICE):
-                parser.Parse(bytes(view[start : start + _SLICE]), False)
+            for text in xml_slices(body, _SLICE):
+                parser.Parse(text.encode(), False)
             parser.Parse(b"", True)
+        except NotExtractable as exc:
+            raise NotASitemap(exc.reason) from exc
         except expat.ExpatError as exc:
             if not self._path and not self.pages and not self.sitemaps:
                 raise NotASitemap(f"XML that can't be read: {exc}") from exc

@@ -1,9 +1,15 @@
 """Sitemap files, and crawls that go by them."""
 
+import codecs
+import contextlib
 import gzip
 from collections.abc import AsyncIterator
+from encodings.aliases import aliases
 
 import pytest
+import webencodings.labels
+from hypothesis import given
+from hypothesis import strategies as st
 
 from producer.content import sitemap
 from producer.content.sitemap import NotASitemap, read_sitemap, seconds_of
@@ -14,6 +20,8 @@ from tests.unit.producer.crawl_play import Play, article
 
 URL = "https://h.example/sitemap.xml"
 NS = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
+
+_BOM = {"none": b"", "utf-8": codecs.BOM_UTF8, "utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}
 
 
 def urlset(*entries: str) -> str:
@@ -85,6 +93,30 @@ class TestFile:
     def test_declared_encodings(self, encoding: str) -> None:
         body = urlset(entry("https://h.example/ü")).replace("UTF-8", encoding)
         assert pages(body.encode(encoding)) == ["/%C3%BC"]
+
+    @pytest.mark.parametrize("encoding", ["gb2312", "shift_jis", "euc-kr", "big5", "euc-jp"])
+    def test_encodings_of_several_bytes(self, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sitemap, "_SLICE", 7)
+        body = urlset(entry("https://h.example/山")).replace("UTF-8", encoding).encode(encoding)
+        assert pages(body) == pages(gzip.compress(body)) == ["/%E5%B1%B1"]
+
+    @pytest.mark.parametrize("encoding", ["no-such", "utf-7", "idna", "rot13", "base64", "utf-32", "unicode_escape"])
+    def test_encodings_that_are_none_are_utf_8(self, encoding: str) -> None:
+        assert pages(urlset(entry("https://h.example/ü")).replace("UTF-8", encoding)) == ["/%C3%BC"]
+
+    def test_an_encoding_that_hides_text_is_refused(self) -> None:
+        with pytest.raises(NotASitemap, match="no browser decodes"):
+            pages(urlset(entry("/a")).replace("UTF-8", "iso-2022-kr"))
+
+    @given(st.data())
+    def test_only_one_error_comes_out(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from([*sorted(set(aliases.values())), *webencodings.labels.LABELS]) | st.text())
+        body = urlset(entry("https://h.example/a", "2026-01-01"), entry("/ü山")).replace("UTF-8", name)
+        spoilt = bytearray(_BOM[data.draw(st.sampled_from(list(_BOM)))] + body.encode("utf-8", "surrogatepass"))
+        for place, byte in data.draw(st.lists(st.tuples(st.integers(0, len(spoilt) - 1), st.integers(0, 255)))):
+            spoilt[place] = byte
+        with contextlib.suppress(NotASitemap):
+            read_sitemap(bytes(spoilt), URL)
 
     @pytest.mark.parametrize(
         ("body", "why"),
