@@ -8,7 +8,7 @@ import msgspec
 from lxml import etree
 
 from producer.content.charset import decode
-from producer.content.document import Block, Document, NotExtractable, content_hash
+from producer.content.document import Block, Document, NotExtractable, content_hash, scalars
 from producer.content.links import (
     NO_LINKS,
     Directives,
@@ -171,15 +171,16 @@ def _document(
     template: str | None = None,
     sketch: Sketch | None = None,
 ) -> Document:
+    title, blocks = scalars(title[:MAX_TITLE_CHARS]), [_with_scalars(block) for block in blocks]
     return Document(
-        title=title[:MAX_TITLE_CHARS],
+        title=title,
         language=metadata.language,
         blocks=blocks,
         links=list(links.followed),
-        content_hash=content_hash(title[:MAX_TITLE_CHARS], blocks),
+        content_hash=content_hash(title, blocks),
         canonical_url=canonical_url,
         refresh_to=refresh_to,
-        description=metadata.description,
+        description=metadata.description and scalars(metadata.description),
         published_on=metadata.published_on,
         noindex=directives.noindex,
         nofollow=directives.nofollow,
@@ -188,6 +189,11 @@ def _document(
         template=template,
         sketch=sketch,
     )
+
+
+def _with_scalars(block: Block) -> Block:
+    text = scalars(block.text)
+    return block if text is block.text else msgspec.structs.replace(block, text=text)
 
 
 def _parse(text: str) -> Element | None:

@@ -40,6 +40,8 @@ FetchErrorKind = Literal[
 ]
 _LINK = re.compile(r"<([^<>]*)>\s*((?:;\s*[^\s;,=]+(?:\s*=\s*(?:\"[^\"]*\"|[^\s;,\"]*))?\s*)*)")
 _LINK_PARAMETER = re.compile(r";\s*([^\s;,=]+)(?:\s*=\s*(?:\"([^\"]*)\"|([^\s;,\"]*)))?")
+_NO_UTF_8 = re.compile("[\udc80-\udcff]")
+"""What `surrogateescape` makes of such bytes (PEP 383)."""
 _TRANSIENT = frozenset({"timeout", "too_slow", "connect"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -288,17 +290,32 @@ def _result(
         body=body.data,
         bytes_received=sent.received,
         duration_ms=duration_ms,
-        content_type=headers.get("Content-Type"),
-        etag=headers.get("ETag"),
-        last_modified=headers.get("Last-Modified"),
+        content_type=_readable(headers.get("Content-Type")),
+        etag=_validator(headers.get("ETag")),
+        last_modified=_validator(headers.get("Last-Modified")),
         retry_after_s=retry_after_seconds(headers.get("Retry-After")),
-        x_robots_tag="\n".join(headers.getall("X-Robots-Tag", [])) or None,
+        x_robots_tag=_readable("\n".join(headers.getall("X-Robots-Tag", [])) or None),
         canonical_url=_canonical_link(url, headers.getall("Link", [])),
-        cache_control=headers.get("Cache-Control"),
+        cache_control=_readable(headers.get("Cache-Control")),
         redirect_to=redirect_to,
         truncated=body.truncated,
         connections=sent.connections,
     )
+
+
+def _readable(value: str | None) -> str | None:
+    """A header, with U+FFFD for bytes that are no UTF-8, of which aiohttp makes surrogates: no JSON holds them."""
+    return _NO_UTF_8.sub("\ufffd", value) if value is not None else None
+
+
+def _validator(value: str | None) -> str | None:
+    """None where it can't be sent back as it came."""
+    return value if value is not None and not _NO_UTF_8.search(value) else None
+
+
+def _escaped(value: str) -> str:
+    """A URL of a header, with its bytes that are no UTF-8 percent-encoded, as browsers send them."""
+    return _NO_UTF_8.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", value)
 
 
 def _canonical_link(url: str, fields: Iterable[str]) -> str | None:
@@ -307,7 +324,7 @@ def _canonical_link(url: str, fields: Iterable[str]) -> str | None:
         rels = (quoted or plain for name, quoted, plain in _LINK_PARAMETER.findall(parameters) if name.lower() == "rel")
         if "canonical" in next(rels, "").lower().split():
             try:
-                return canonical(target, base=url)
+                return canonical(_escaped(target), base=url)
             except UrlError:
                 return None
     return None
@@ -320,7 +337,7 @@ def _redirect_target(url: str, response: aiohttp.ClientResponse) -> str | None:
     if not location:
         raise FetchError("bad_redirect", f"status {response.status} without a Location", transient=False)
     try:
-        return canonical(location, base=url)
+        return canonical(_escaped(location), base=url)
     except UrlError as error:
         raise FetchError("bad_redirect", str(error), transient=False) from error
 
@@ -343,7 +360,7 @@ _KIND_OF: tuple[tuple[tuple[type[Exception], ...], FetchErrorKind, bool], ...] =
 
 def _typed(error: Exception) -> FetchError:
     """Which kind of failure an exception of aiohttp, zlib or the socket is."""
-    message = (str(error) or type(error).__name__)[:500]
+    message = _NO_UTF_8.sub("\ufffd", str(error) or type(error).__name__)[:500]
     if (forbidden := _forbidden_within(error)) is not None:
         return FetchError("address_forbidden", forbidden)
     if isinstance(error, aiohttp.ClientConnectorDNSError):

@@ -12,6 +12,7 @@ like a crash, save that records may still be on their way: `settle` waits for th
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.events import Event, Place
 from schemas.pages import ChunkRef, PageRecord, PageState
+
+log = logging.getLogger(__name__)
 
 MAX_CHUNKS: Final = 10_000
 """Chunks of one page: its record names each in 60 bytes, and a record has room for 1 MB."""
@@ -59,6 +62,16 @@ class Publication:
     async def publish(self, visit: Visit, base: PageRecord | None) -> PageRecord:
         """Steps 1 to 5. Waits for as long as Kafka is away."""
         fetched_at = now()
+        try:
+            return await self._publish(visit, base, fetched_at)
+        except UnicodeEncodeError:
+            # A fault of ours that this page brings out, which must not end every epoch of the crawl.
+            log.exception("what %s holds can't be written", visit.entry.url)
+            visit = msgspec.structs.replace(visit, result=None)
+            visit, plan = self._refused(visit, base, "it holds text that is no Unicode", "failed")
+            return await self.record(self._record(visit, plan, base, fetched_at))
+
+    async def _publish(self, visit: Visit, base: PageRecord | None, fetched_at: str) -> PageRecord:
         plan = self._plan(visit, base, fetched_at)
         if plan is None:
             visit, plan = self._refused(visit, base, _too_many(visit))
@@ -121,13 +134,15 @@ class Publication:
             return None
         return plan_chunks(self._command, self.epoch, visit, visit.content, base, fetched_at)
 
-    def _refused(self, visit: Visit, base: PageRecord | None, reason: str) -> tuple[Visit, Plan]:
-        """A page behind a limit of ours: what base has of it stays."""
+    def _refused(
+        self, visit: Visit, base: PageRecord | None, reason: str, state: PageState = "skipped"
+    ) -> tuple[Visit, Plan]:
+        """A page that we can't take, behind a limit of ours or by a fault: what base has of it stays."""
+        visit = msgspec.structs.replace(visit, reason=reason, content=None)
         if base is None:
-            return msgspec.structs.replace(visit, state="skipped", reason=reason, content=None), Plan((), ())
+            return msgspec.structs.replace(visit, state=state), Plan((), ())
         links = tuple(dict.fromkeys((*visit.links, *base.links)))
-        kept = msgspec.structs.replace(visit, state="kept", reason=reason, content=None, links=links)
-        return kept, Plan((), base.chunks)
+        return msgspec.structs.replace(visit, state="kept", links=links), Plan((), base.chunks)
 
     def _record(self, visit: Visit, plan: Plan, base: PageRecord | None, fetched_at: str) -> PageRecord:
         content, result = visit.content, visit.result

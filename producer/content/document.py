@@ -1,12 +1,15 @@
 """What extraction yields: a page's content as a flat list of Markdown blocks."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
 
 from producer.content.template import Sketch
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class BlockKind(StrEnum):
@@ -78,6 +81,15 @@ class NotExtractable(Exception):
     def __init__(self, reason: str, *, limited: bool = False, links: Sequence[str] = ()) -> None:
         super().__init__(reason)
         self.reason, self.limited, self.links = reason, limited, tuple(links)
+
+
+def scalars(text: str) -> str:
+    """The text with U+FFFD for lone surrogates, which escapes of JSON and YAML can make, and no UTF-8 holds."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATE.sub("\ufffd", text)
+    return text
 
 
 def content_hash(title: str, blocks: list[Block]) -> str:

@@ -16,6 +16,7 @@ from producer.report import Reports
 from producer.tools import Tools
 from producer.work import ContentPool, PageInput, PageOutput, process_page
 from schemas.chunks import Chunk, CrawlEnd
+from schemas.codec import encode
 from schemas.commands import JobCommand
 from schemas.events import Event, Place
 from schemas.kb import Definition, Source, resolve
@@ -35,6 +36,7 @@ class MemoryLog:
 
     async def publish(self, event: Event, *, partition: int) -> Any:
         future: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        encode(event)  # as a publisher does
         self.events.append(event)
         future.set_result(Place(partition, len(self.events)))
         return future

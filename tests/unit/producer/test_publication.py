@@ -11,6 +11,7 @@ from producer.publication import Publication, _within, plan_chunks
 from producer.visit import Visit
 from producer.work import PageOutput
 from schemas import identity
+from schemas.codec import encode
 from schemas.commands import JobCommand
 from schemas.events import Event, Place
 from schemas.kb import Definition, Source, resolve
@@ -54,6 +55,7 @@ class _Log:
 
     async def publish(self, event: Event, *, partition: int) -> Any:
         future: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        encode(event)  # as a publisher does
         self.events.append(event)
         future.set_result(Place(partition, len(self.events)))
         return future
@@ -111,6 +113,18 @@ async def test_what_a_page_says_of_itself_is_recorded_and_stays_while_it_is_unch
     assert said.items() <= msgspec.structs.asdict(record).items()
     _, later = await published(visit(None, "unchanged"), msgspec.structs.replace(record, generation=2))
     assert said.items() <= msgspec.structs.asdict(later).items()
+
+
+async def test_what_no_utf_8_holds_costs_the_page_and_is_no_error_of_the_crawl() -> None:
+    spoilt = [msgspec.structs.replace(content("a"), title="\ud800"), content("a", "\ud800")]
+    headers = msgspec.structs.replace(visit(content("a")), result=FetchResult(URL, 200, b"", 10, 1.0, etag="\udcff"))
+    for made in (*map(visit, spoilt), headers):
+        types, record = await published(made, None)
+        assert types[-1] == "page"
+        assert (record.state, record.chunks, record.etag) == ("failed", (), None)
+        assert record.reason == "it holds text that is no Unicode"
+        _, record = await published(made, base(("a", 1)))
+        assert (record.state, record.chunks, record.etag) == ("kept", base(("a", 1)).chunks, '"1"')
 
 
 async def test_an_error_keeps_bases_chunks() -> None:
