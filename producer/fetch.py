@@ -24,6 +24,8 @@ from producer.urls import UrlError, canonical
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 READ_BYTES = 64 * 1024
+MAX_OVERHEAD_BYTES = 256 * 1024
+"""A compressed body may be so much larger than what it holds may be: headers, blocks and members of nothing."""
 ACCEPT = "text/html,application/xhtml+xml,text/markdown,text/plain;q=0.9,*/*;q=0.1"
 
 FetchErrorKind = Literal[
@@ -238,6 +240,8 @@ class Fetcher:
             async for data in response.content.iter_chunked(READ_BYTES):
                 sent.received += len(data)
                 inflater.feed(data)
+                if sent.received > max_bytes + MAX_OVERHEAD_BYTES:
+                    raise BodyTooLarge(max_bytes)
                 self._check_pace(time.monotonic() - started, sent.received)
             inflater.finish()
         except BodyTooLarge:

@@ -25,13 +25,19 @@ JITTER: Final = 0.25
 """Of a pause, at most, on top of it: crawlers that were refused together don't come back together."""
 MAX_CRAWL_DELAY_S: Final = 300.0
 OVERLOAD_STATUSES: Final = frozenset({429, 503})
-TROUBLE_STATUSES: Final = OVERLOAD_STATUSES | {500, 502, 504}
+_OF_THE_REQUEST: Final = frozenset({501, 505})
+"""Server errors that tell of what was asked, and not of how the host is: it answers the same to everyone."""
 TROUBLES_IN_A_ROW: Final = 3
 """Server errors and requests without an answer, before the host is left alone for a while: one tells of a page."""
 PATIENCE_S: Final = 900.0
 """A host that has answered nothing well for so long is given up, save one request at the end of each pause."""
 MAX_KNOWN: Final = 10_000
 """Hosts that are remembered; beyond it, those that nobody uses and that ask for no pause are forgotten."""
+
+
+def is_trouble(status: int) -> bool:
+    """Whether the host is unwell, by its answer. What proxies and hosters say (507 to 509, 520 to 530) counts too."""
+    return status in OVERLOAD_STATUSES or (status >= 500 and status not in _OF_THE_REQUEST)
 
 
 class HostGivenUp(Exception):
@@ -241,7 +247,7 @@ class Turn:
         self._full = host.in_flight >= host.places
 
     def answered(self, status: int, retry_after_s: float | None = None) -> None:
-        if status in TROUBLE_STATUSES:
+        if is_trouble(status):
             overload = status in OVERLOAD_STATUSES
             self._hosts.unwell(self._host, self._started, overload=overload, retry_after_s=retry_after_s)
         else:

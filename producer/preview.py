@@ -19,7 +19,7 @@ from producer.hosts import Hosts
 from producer.robots import RobotsCache
 from producer.tokens import tokenizer_of
 from producer.urls import UrlError, canonical
-from producer.work import PageInput, PageOutput, process_page
+from producer.work import ContentPool, PageInput, PageOutput
 from schemas.kb import Definition, Source, Strategy
 
 HOST_OF_FILES: Final = "https://localhost/"
@@ -78,25 +78,26 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def preview(request: Request, settings: Settings) -> Preview:
-    """Never raises for what the site does. In a process of its own: a page that breaks it breaks nothing else."""
+    """Never raises for what the site does, or the page holds: it is read as in a crawl, in a process of its own."""
     try:
         url = canonical(request.url or HOST_OF_FILES + Path(request.file or "").name)
     except UrlError as error:
         return Preview(url=request.url or "", problem="url", reason=str(error))
     if request.file is not None:
-        return _of_file(url, Path(request.file), request)
-    got, answer = asyncio.run(_fetched(url, request, settings))
-    return got if answer is None else _read(got, answer, request)
+        got, answer = _of_file(url, Path(request.file))
+    else:
+        got, answer = asyncio.run(_fetched(url, request, settings))
+    return got if answer is None else _shown(got, answer, asyncio.run(_read(got.url, answer, request)))
 
 
-def _of_file(url: str, path: Path, request: Request) -> Preview:
+def _of_file(url: str, path: Path) -> tuple[Preview, FetchResult | None]:
     try:
         body = path.read_bytes()
     except OSError as error:
-        return Preview(url=url, problem="file", reason=f"{path}: {error.strerror}")
+        return Preview(url=url, problem="file", reason=f"{path}: {error.strerror}"), None
     content_type, _ = mimetypes.guess_type(path.name)
     got = Preview(url=url, content_type=content_type, bytes=len(body))
-    return _read(got, FetchResult(url, 200, body, len(body), 0.0, content_type), request)
+    return got, FetchResult(url, 200, body, len(body), 0.0, content_type)
 
 
 async def _fetched(url: str, request: Request, settings: Settings) -> tuple[Preview, FetchResult | None]:
@@ -144,20 +145,28 @@ def _answered(got: Preview, result: FetchResult) -> tuple[Preview, FetchResult |
     return msgspec.structs.replace(got, problem="status", reason=f"status {result.status}"), None
 
 
-def _read(got: Preview, result: FetchResult, request: Request) -> Preview:
-    content = process_page(
-        PageInput(
-            got.url,
-            result.body,
-            result.content_type,
-            result.x_robots_tag,
-            request.max_tokens,
-            request.overlap_tokens,
-            request.strategy,
-            tokenizer_of(request.model),
-            with_text=True,
+async def _read(url: str, result: FetchResult, request: Request) -> PageOutput:
+    pool = ContentPool(1)
+    await pool.start()
+    try:
+        return await pool.process(
+            PageInput(
+                url,
+                result.body,
+                result.content_type,
+                result.x_robots_tag,
+                request.max_tokens,
+                request.overlap_tokens,
+                request.strategy,
+                tokenizer_of(request.model),
+                with_text=True,
+            )
         )
-    )
+    finally:
+        await pool.stop()
+
+
+def _shown(got: Preview, result: FetchResult, content: PageOutput) -> Preview:
     canonical_url = content.canonical_url or result.canonical_url
     return msgspec.structs.replace(
         got,

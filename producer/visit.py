@@ -14,6 +14,7 @@ import msgspec
 from producer.client import Client
 from producer.fetch import FetchError, FetchResult
 from producer.frontier import MAX_HOPS, Entry
+from producer.hosts import is_trouble
 from producer.robots import RobotsCache
 from producer.scope import Scope
 from producer.sitemaps import Found, Sitemaps
@@ -31,7 +32,8 @@ TRIES_REFUSED: Final = 8
 """Where the host says 429: it is not the page's fault, and the host's own pauses add up to two minutes by then."""
 SCOPE_CACHE: Final = 50_000
 
-_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RETRIED = frozenset({408, 425})
+"""Beside trouble of the host."""
 _GONE = frozenset({404, 410})
 _WITH_CONTENT = frozenset({200, 203})
 """Others of 2xx have none (204, 205), or a part that was not asked for (206)."""
@@ -175,7 +177,7 @@ class Visitor:
                 received=error.sent.received,
                 duration_ms=(time.perf_counter() - began_s) * 1e3 if began_s is not None else 0.0,
             )
-        if result.status in _RETRIED:
+        if result.status in _RETRIED or is_trouble(result.status):
             return _Trouble(
                 f"status {result.status}",
                 result.status,

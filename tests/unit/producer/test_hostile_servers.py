@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from producer.fetch import MAX_BODY_BYTES, Fetcher, FetchError, Timeouts
+from producer.fetch import MAX_BODY_BYTES, MAX_OVERHEAD_BYTES, READ_BYTES, Fetcher, FetchError, Timeouts
 
 MB = 1_000_000
 LIMITS = Timeouts(connect_s=2, read_s=0.6, total_s=2.5, grace_s=0.3, min_bytes_per_s=2_000)
@@ -174,6 +174,35 @@ async def test_a_hostile_server_ends_within_its_limits(name: str) -> None:
     assert came in expected.split()
     assert time.monotonic() - started < ENDS_WITHIN_S
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MAX_GROWTH_KIB
+
+
+NOTHINGS = {
+    "members of nothing": (gzip.compress(b""), GZIP),
+    "blocks of nothing": (b"\0\0\0\xff\xff", DEFLATE),
+    "what follows the end": (b"more", GZIP),
+}
+
+
+@pytest.mark.parametrize("name", NOTHINGS)
+@pytest.mark.parametrize("truncate", [False, True])
+async def test_compressed_nothing_has_an_end(name: str, truncate: bool) -> None:
+    part, encoding = NOTHINGS[name]
+    begins = gzip.compress(b"x") if encoding is GZIP else b"\x78\x9c"
+    writes = again(part * 1_000, OK + encoding + b"\r\n\r\n" + begins)
+    async with (
+        serving(writes) as url,
+        Fetcher("T/1", allow_addresses=["127.0.0.0/8"], max_bytes=MB) as fetcher,
+    ):
+        if truncate:
+            result = await fetcher.fetch(url, truncate=True)
+            assert result.truncated
+            received = result.bytes_received
+        else:
+            with pytest.raises(FetchError) as caught:
+                await fetcher.fetch(url)
+            assert caught.value.kind == "too_large"
+            received = caught.value.sent.received
+    assert MB < received < MB + MAX_OVERHEAD_BYTES + 2 * READ_BYTES
 
 
 async def test_cookies_go_nowhere() -> None:

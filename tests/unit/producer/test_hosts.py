@@ -152,11 +152,17 @@ async def test_an_absurd_retry_after_is_capped() -> None:
     assert gate.opens_in_s() == MAX_RETRY_AFTER_S
 
 
-@pytest.mark.parametrize("trouble", [500, 502, 504, None])
+@pytest.mark.parametrize("trouble", [500, 502, 504, 507, 509, 521, 530, None])
 async def test_server_errors_and_silence_slow_down_when_they_come_in_a_row(trouble: int | None) -> None:
     gate = Gate()
     asked = [await gate.ask(status) for status in (trouble, trouble, 200, trouble, trouble, trouble, trouble, 200)]
     assert asked == [0.0] * 6 + [1.0, 3.0]
+
+
+@pytest.mark.parametrize("status", [501, 505])
+async def test_errors_that_tell_of_the_request_do_not_slow_the_host_down(status: int) -> None:
+    gate = Gate()
+    assert [await gate.ask(status) for _ in range(6)] == [0.0] * 6
 
 
 async def test_a_host_that_stays_unwell_is_given_up_save_for_a_try_after_each_pause() -> None:

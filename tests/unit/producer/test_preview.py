@@ -13,6 +13,7 @@ import pytest
 from headrace.settings import Settings
 from producer.preview import Preview, Request, preview
 from producer.work import PageInput, process_page
+from tests.fakes.pdf import unpacking_to
 from tests.fakes.site import FakeSite
 from tests.fakes.site_behaviours import redirect, status
 
@@ -112,5 +113,15 @@ def test_a_file_as_a_program(tmp_path: Path) -> None:
     got = json.loads(done.stdout)
     assert (got["title"], got["links"][-1]) == ("Widgets", "https://x.example/a/make.html")
     assert got["skipped"] == "canonical is https://x.example/w.html, which stands for it where that is in scope"
+
+
+async def test_a_page_that_breaks_its_reader_is_no_harm(site: FakeSite) -> None:
+    """As in a crawl; here it takes more memory than a page may."""
+    site.put("/bomb.pdf", unpacking_to(2_500), "application/pdf")
+    got = await shown(site.root + "/bomb.pdf")
+    assert (got.problem, got.reason, got.status) == ("content", "reading it crashed, 2 times", 200)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     missing = preview(Request(file=str(tmp_path / "none"), max_tokens=64, overlap_tokens=0), Settings.from_env({}))
     assert (missing.problem, "No such file" in str(missing.reason)) == ("file", True)

@@ -113,6 +113,16 @@ async def test_a_page_is_asked_for_three_times_while_it_fails(visitors: Visitors
     assert (visit.state, visit.attempt, visit.status) == ("failed", 3, 500)
 
 
+@pytest.mark.parametrize(("code", "tries"), [(507, 3), (521, 3), (529, 3), (501, 1), (505, 1), (403, 1)])
+async def test_trouble_of_the_host_is_asked_again_and_other_refusals_are_not(
+    visitors: Visitors, code: int, tries: int
+) -> None:
+    path = visitors.site.paths[3]
+    visitors.site.behave(path, status(code))
+    (visit,) = await visitors.visits(path)
+    assert (visit.state, visit.status, visitors.site.requests[path]) == ("failed", code, tries)
+
+
 async def test_a_host_that_says_it_is_asked_too_much_does_not_cost_its_pages(visitors: Visitors) -> None:
     paths = visitors.site.paths[:6]
     for path in paths:
