@@ -42,7 +42,7 @@ SITEMAPS_S: Final = 60.0
 LINKS_SHOWN: Final = 10
 
 Verdict = Literal["invalid_url", "invalid_scope", "out_of_scope", "trap", "inside"]
-Place = Literal["next", "too_deep", "repeated", "not_linked"]
+Place = Literal["next", "too_deep", "left_out", "not_linked"]
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,13 +69,12 @@ class Linking(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Linked(msgspec.Struct, frozen=True, kw_only=True):
-    """What the log tells of a URL without a record. `by`: the pages nearest to the start that link there.
+    """What the log tells of a URL without a record. `by`: the pages nearest to the start that link there; `marked`:
+    where that link, or the page, is marked nofollow.
 
-    `marked`: pages whose links there are marked nofollow, or that are so themselves.
-
-    `place`: where a crawl that went on from those pages would have it: visited next; deeper than max_depth; left out,
-    since only pages in a row that repeat others link there; nowhere. `cut`: not all links of all pages are known.
-    `against_limit`: pages that count against max_pages.
+    `place`: where a crawl that went on from the recorded pages would have it: visited next; deeper than max_depth; left
+    out, as a trap or since only pages in a row that repeat others link there; nowhere. `cut`: not all links of all
+    pages are known. `against_limit`: pages that count against max_pages.
     """
 
     by: tuple[Linking, ...]
@@ -164,7 +163,7 @@ def _place(frontier: Frontier, url: str) -> Place:
     if frontier.seen(url):
         return "next"
     if frontier.left_out(url):
-        return "repeated"
+        return "left_out"
     return "too_deep" if frontier.too_deep(url) else "not_linked"
 
 

@@ -142,7 +142,7 @@ def _not_come_to(status: Json, source: Json, told: Json) -> tuple[str, str]:
         return "waiting", f"The crawl has not come to it yet; the job is {status['status']}, {waiting}."
     if place == "too_deep":
         return "max_depth", f"It lies deeper than max_depth, {source['max_depth']}."
-    if place == "repeated":
+    if place == "left_out":
         return "repeated", "Only pages that repeat others, each found on the one before, link to it: a trap mostly."
     full = _full(source, crawl, linked)
     if place == "next" or told["sitemap"] or (full and linked is None):

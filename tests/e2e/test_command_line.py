@@ -1,5 +1,7 @@
-"""`headrace up -d`, the demo twice, Kafka's tools, `down`: as a newcomer runs them, on a stack of their own."""
+"""`headrace up -d`, the demo twice, what became of a site's pages, Kafka's tools, `down`: as a newcomer runs them, on a
+stack of their own."""
 
+import asyncio
 import json
 import os
 import re
@@ -12,6 +14,8 @@ import pytest
 from headrace.embedded.ports import free_ports
 from headrace.sample.pages import pages
 from headrace.settings import Settings
+from tests.fakes.site import FakeSite
+from tests.fakes.site_behaviours import redirect, status
 
 Headrace = Callable[..., subprocess.CompletedProcess[str]]
 DEADLINE_S = 240.0
@@ -84,6 +88,94 @@ def test_back_by_a_generation_and_on_again(headrace: Headrace) -> None:
         (3, "published", True), (2, "undone", False), (1, "published", False),
     ]  # fmt: skip
     assert "vacuumed" in headrace("search", "python-reference", "x", "--generation", "1", expect=1).stderr
+
+
+def page(subject: str, *links: str, head: str = "", before: str = "") -> str:
+    anchors = "".join(f'<a href="{link}">to {link}</a> ' for link in links)
+    text = f"This page is all about {subject}. " * 12
+    return (
+        f"<html><head><title>{subject}</title>{head}</head><body>{before}<nav>{anchors}</nav><main>{text}</main></body>"
+    )
+
+
+def sitemap(*paths: str) -> str:
+    urls = "".join(f"<url><loc>{path}</loc></url>" for path in paths)
+    return f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{urls}</urlset>'
+
+
+PAGES = {
+    "/": page("start", "/a", "/b", "/copy", "/moved", "/gone", "/bad", "/private/x", "/old/x", "/?sort=up"),
+    "/a": page("a", "/deep", before='<a rel="nofollow" href="/quiet">quiet</a>'),
+    "/copy": page("a copy", head='<link rel="canonical" href="/a">'),
+    "/mapped": page("mapped"),
+    "/new": page("new"),
+    "/sitemap.xml": sitemap("/mapped"),
+}
+RECORDED = {
+    "/": ("fetched", 200, "It is a start URL."),
+    "/a": ("fetched", 200, "It was crawled: 1 chunks."),
+    "/bad": ("failed", 403, "It could not be read: status 403."),
+    "/copy": ("skipped", 200, "It was found and left out: canonical is "),
+    "/gone": ("gone", 404, "It is gone: status 404."),
+    "/mapped": ("fetched", 200, "/sitemap.xml"),
+    "/moved": ("redirected", 301, "leads elsewhere: redirects to "),
+    "/private/x": ("skipped", None, "left out: disallowed by robots.txt."),
+}
+WITHOUT_RECORD = {
+    "/private/y": ("robots", "(disallow: /private/)"),
+    "/old/x": ("out_of_scope", "excluded by /old/**"),
+    "/?sort=up": ("trap", "another order of a list: sort=up"),
+    "/deep": ("max_depth", "deeper than max_depth, 1"),
+    "/quiet": ("nofollow", "only linked where links are marked nofollow"),
+    "/new": ("not_found", "No page that was crawled links to it, and no sitemap names it."),
+}
+
+
+async def test_what_became_of_each_page_and_why_others_are_none(headrace: Headrace) -> None:
+    async with FakeSite(pages=0, latency_s=0.005, robots="User-agent: headrace\nDisallow: /private/") as site:
+        for path, content in PAGES.items():
+            site.put(path, content)
+        site.put("/b", PAGES["/a"])
+        for path, answer in (("/moved", redirect("/a")), ("/gone", status(404)), ("/bad", status(403))):
+            site.behave(path, answer)
+
+        async def run(*arguments: str, expect: int = 0) -> str:
+            return (await asyncio.to_thread(headrace, *arguments, expect=expect)).stdout
+
+        async def why(path: str, kb: str = "seen") -> tuple[str, str]:
+            answer = json.loads(await run("pages", kb, "--why", site.root + path, "--json"))
+            return answer["verdict"], " ".join((*answer["words"], *answer["trail"]))
+
+        ingest = ("ingest", site.root + "/", "--allow-addresses", "127.0.0.0/8", "--kb")
+        await run(*ingest, "seen", "--exclude", "/old/**", "--max-depth", "1")
+        found = json.loads(await run("pages", "seen", "--json"))["pages"]
+        rows = {row["url"].removeprefix(site.root): row for row in found}
+        # of two pages with the same content either may be the one that is read
+        (twin,) = [rows.pop(path) for path in ("/a", "/b") if rows[path]["state"] == "skipped"]
+        original = site.root + ("/a" if twin["url"].endswith("/b") else "/b")
+        assert twin["reason"] == f"same content as {original}"
+        rows["/a"] = rows.pop(original.removeprefix(site.root))
+        assert {path: (row["state"], row["status"]) for path, row in rows.items()} == {
+            path: expected[:2] for path, expected in RECORDED.items()
+        }
+        assert {path: row["discovered_from"] for path, row in rows.items()} == dict.fromkeys(
+            RECORDED, f"{site.root}/"
+        ) | {"/": None, "/mapped": f"{site.root}/sitemap.xml"}
+        asked = [row for path, row in rows.items() if path != "/private/x"]
+        assert all(row["duration_ms"] > 0 for row in asked)
+        assert all(row["bytes"] > 0 for row in asked if row["state"] != "redirected")
+        assert {path for path, row in rows.items() if row["chunks"]} == {"/", "/a", "/mapped"}
+        for path, (state, _, words) in RECORDED.items():
+            told = await why(rows[path]["url"].removeprefix(site.root))
+            assert (told[0], words in told[1]) == (state, True), told
+        for path, (verdict, words) in WITHOUT_RECORD.items():
+            told = await why(path)
+            assert (told[0], words in told[1]) == (verdict, True), told
+        site.put("/sitemap.xml", sitemap("/mapped", "/new"))
+        assert (await why("/new"))[0] == "not_known_then"
+        await run(*ingest, "few", "--max-pages", "1", "--no-sitemaps")
+        assert (await why("/a", "few"))[0] == "max_pages"
+        await run("pages", "nowhere", "--why", site.root + "/", expect=5)
 
 
 def test_the_doctor_finds_nothing_wrong(headrace: Headrace) -> None:

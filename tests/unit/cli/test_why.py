@@ -135,7 +135,7 @@ class TestWithoutRecord:
             ("waiting", RUNNING, told_of(robots=ALLOWED), "the job is running, 1,234 pages are known to wait."),
             ("waiting", PAUSED, told_of(), "the job is paused"),
             ("max_depth", {}, told_of(linked=linked_of("too_deep", B)), "It lies deeper than max_depth, 3."),
-            ("repeated", {}, told_of(linked=linked_of("repeated", B)), "Only pages that repeat others"),
+            ("repeated", {}, told_of(linked=linked_of("left_out", B)), "Only pages that repeat others"),
             ("max_pages", {}, told_of(linked=linked_of("next", against_limit=100)), "limit of 100 pages (max_pages)"),
             ("max_pages", AT_LIMIT, told_of(), "The crawl ended at its limit of 100 pages (max_pages) before it."),
             ("max_pages", {}, told_of(sitemap=MAP, linked=linked_of(against_limit=100)), f"{MAP} names it. The crawl"),

@@ -123,7 +123,7 @@ class TestByTheLog:
         await play.crawl()
         left = next(f"/x{n}" for n in range(9) if f"/x{n}" not in play.pages)
         told, linked = await after(play, site.root + left)
-        assert (told.verdict, linked.place, len(linked.by)) == ("inside", "repeated", 1)
+        assert (told.verdict, linked.place, len(linked.by)) == ("inside", "left_out", 1)
 
     async def test_one_more_of_a_kind_than_are_let_in(self, site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
         site.put("/", article("start", *(f"/day/{2000 + n // 12}/{n % 12 + 1:02}/" for n in range(420))))
