@@ -9,8 +9,8 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 # The first that is there; Debian and friends have python3.11, newer systems a newer python3.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTEST_ARGS ?=
-# Each has servers of its own, and mostly waits; a file's tests stay together, and those that wait most come first.
-TEST_WORKERS ?= 2
+# Each has servers of its own (2 GB) and mostly waits; a file's tests stay together, and those that wait most come first.
+TEST_WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo up down test test-containers faults bench lint format schemas lock clean
