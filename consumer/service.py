@@ -24,6 +24,7 @@ from consumer.reports import Reports
 from consumer.settle import SettleStage
 from consumer.stalls import Stalls
 from consumer.stream import (
+    NO_GENERATION,
     back_off_on_metadata,
     commit_offsets,
     committed_offsets,
@@ -219,9 +220,11 @@ class Consumer:
         partitions = {tp for tp in assigned if tp.topic == self._settings.topic("chunks")}
         starts = await log_start(self.app, partitions)
         await self.follower.catch_up()
+        if self._outdated:
+            return
         self._reports.group_generation = self.app.consumer_generation_id
         begins = await self._offsets.settle(starts)
-        if begins is None:
+        if begins is None or self._outdated:
             return  # the gate stays shut until the next assignment
         self.window.assigned(begins)
         mine = frozenset(tp.partition for tp in partitions)
@@ -229,6 +232,11 @@ class Consumer:
         self._upkeep.assigned(mine)
         log.info("owns partitions %s", sorted(tp.partition for tp in partitions))
         self.window.gate.set()
+
+    @property
+    def _outdated(self) -> bool:
+        """The membership ended before its assignment was taken up: another one follows, unless this worker stops."""
+        return self.app.should_stop or self.app.consumer_generation_id == NO_GENERATION
 
     async def _before_shutdown(self, app: faust.App, **kwargs: Any) -> None:
         self.window.gate.clear()

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 TAKE_WITHIN_S = 0.1
 """A batch that isn't full goes on after this long: bounds the time to searchable of a small job."""
 
+NO_GENERATION = -1
+"""aiokafka's group generation once the group has forgotten this member, until it has joined again."""
+
 Handler = Callable[[list[Any]], Awaitable[None]]
 
 
