@@ -22,6 +22,7 @@ Declares = Literal["html", "xml", "nothing"]
 GUESSED_BYTES: Final = 100_000
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.BOM_UTF16_BE, "utf-16be"))
+_WIDE = ("utf-16le", "utf-16be")
 _PARAMETER = re.compile(r';\s*charset\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))', re.IGNORECASE)
 _ESCAPED = re.compile(r"\\(.)")
 _WIDER = {"gbk": "gb18030"}
@@ -71,6 +72,13 @@ def xml_slices(body: bytes, slice_bytes: int) -> Iterator[str]:
 def _by_bom(body: bytes) -> tuple[int, str] | None:
     """The mark's length and its encoding."""
     return next(((len(bom), encoding) for bom, encoding in _BOMS if body.startswith(bom)), None)
+
+
+def wide_encoding(body: bytes, content_type: str | None) -> str | None:
+    """utf-16le or utf-16be where the body is in that, as `decode` takes it: else text has no zero bytes."""
+    _, by_bom = _by_bom(body) or (0, None)
+    told = by_bom or _from_header(content_type) or xml_encoding(body)
+    return told if told in _WIDE else None
 
 
 def _declared(body: bytes, declares: Declares) -> str | None:

@@ -17,9 +17,16 @@ from producer.content.metadata import Metadata, iso_date, language_tag, words
 from producer.content.plaintext import unix
 
 MAX_FRONT_MATTER_CHARS: Final = 20_000
+MAX_NESTING: Final = 200
+"""Of blocks; a level of a list is two. The library's own limit drops all lists beyond their ninth level."""
 
-_YAML = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_YAML = re.compile(
+    r"\A---[ \t]*\n(?=(?:#[^\n]*+\n\s*+)*+[\"']?[\w.-]+[\"']?[ \t]*:\s)(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+"""Its first line, comments apart, names a value; below a rule at the top of a text there is none."""
 _TOML = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_NULLS = ("~", "null", "Null", "NULL")
 
 _TITLES = ("title",)
 _DESCRIPTIONS = ("description", "summary", "abstract", "excerpt")
@@ -42,38 +49,43 @@ def markdown_html(text: str) -> tuple[Metadata, str]:
 
 @lru_cache(maxsize=1)
 def _reader() -> MarkdownIt:
-    return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    return MarkdownIt("commonmark", {"html": True, "maxNesting": MAX_NESTING}).enable(["table", "strikethrough"])
 
 
 def _front_matter(text: str) -> tuple[dict[str, Any], str]:
     """Its values by name in lower case. What only looks like front matter is text."""
-    for pattern, load in ((_YAML, yaml.safe_load), (_TOML, tomllib.loads)):
+    for pattern, load in ((_YAML, _yaml), (_TOML, tomllib.loads)):
         match = pattern.match(text)
-        if match is None:
-            continue
-        values = _loaded(load, match.group(1))
-        if values is not None:
+        if match is not None and (values := _loaded(load, match.group(1))) is not None:
             return values, text[match.end() :]
     return {}, text
 
 
+def _yaml(text: str) -> Any:
+    """With all values as strings, as they stand there: nothing else is made of them."""
+    return yaml.load(text, yaml.BaseLoader)
+
+
 def _loaded(load: Any, text: str) -> dict[str, Any] | None:
+    """None for what is no list of values, and for what can't be loaded: nobody could tell that from text."""
     if len(text) > MAX_FRONT_MATTER_CHARS:
-        return {}
+        return None
     try:
         values = load(text)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError):
-        # This page's front matter is bad: its values stay unknown, and it is no text either.
-        return {}
-    if not isinstance(values, dict):
-        return None
-    return {str(name).lower(): value for name, value in values.items()}
+        return None  # this page's front matter is bad
+    return {str(name).lower(): value for name, value in values.items()} if isinstance(values, dict) else None
 
 
 def _first(values: dict[str, Any], names: tuple[str, ...], read: Any) -> str | None:
     for name in names:
         value = values.get(name)
         text = value.isoformat() if isinstance(value, date) else value
-        if isinstance(text, str) and (found := read(text)):
+        if isinstance(text, str) and text not in _NULLS and (found := read(_paired(text))):
             return str(found)
     return None
+
+
+def _paired(text: str) -> str:
+    """YAML's escapes may name the halves of a character, as JSON's do; PyYAML leaves them apart."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -35,6 +35,8 @@ _JSON_LD = etree.XPath('//script[@type="application/ld+json"]')
 _PUBLISHED_TIMES = etree.XPath('//time[@pubdate] | //*[@itemprop="datePublished"]')
 _MARKED_UP = re.compile("pubdate|itemprop", re.IGNORECASE)
 _CHANGED_TIMES = etree.XPath('//*[@itemprop="dateModified"]')
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
+"""Escapes in JSON and YAML may name them."""
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
 _DATE = re.compile(r"(\d{4})([-/.]?)(\d{2})\2(\d{2})(?!\d)")
 _WRITTEN = ("%d %B %Y", "%B %d, %Y", "%d %b %Y", "%b %d, %Y")
@@ -66,7 +68,7 @@ def html_metadata(root: Element, title: str, text: str) -> Metadata:
 
 def words(text: str | None) -> str | None:
     """One line of at most MAX_DESCRIPTION_CHARS, cut at a word; None for none."""
-    line = " ".join((text or "").split())
+    line = " ".join(_CONTROL.sub("", text or "").split())
     if len(line) > MAX_DESCRIPTION_CHARS:
         line = line[: MAX_DESCRIPTION_CHARS - 1].rpartition(" ")[0] or line[: MAX_DESCRIPTION_CHARS - 1]
         return line + "…"

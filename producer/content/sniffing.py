@@ -1,14 +1,19 @@
 """What a body is: by its first bytes where they tell, else by its type and its URL's ending."""
 
+import codecs
 import re
 from typing import Final, Literal
 
+from producer.content.charset import wide_encoding
 from producer.content.document import NotExtractable
 from producer.urls import path_of
 
 Kind = Literal["html", "markdown", "plain", "pdf", "xml", "json"]
 
 MAX_NAMED_CHARS: Final = 80
+HEAD_BYTES: Final = 65_536
+"""How far a body is looked at: long comments stand before some."""
+BINARY_HEAD_BYTES: Final = 4_096
 
 _BY_TYPE: Final[dict[str, Kind]] = {
     "text/html": "html",
@@ -39,15 +44,12 @@ _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
 }
 _PDF = re.compile(rb"\s*%PDF-")
-_LOOKS_HTML = re.compile(
-    rb"^\s*(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html|head|body|\?xml[^>]*>\s*<(?:!doctype\s+html|html))",
-    re.I | re.S,
-)
-_LOOKS_FEED = re.compile(
-    rb"^(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}>\s*)?(?:<\?xml-stylesheet[^>]{0,500}>\s*)*(?:<!--.{0,2000}?-->\s*)*"
-    rb"<(?:rss|feed|rdf:RDF|urlset|sitemapindex)\b",
-    re.S,
-)
+_PROLOG = rb"(?:\s++|<!--.*?-->|<\?[^>]*+>)*+"
+"""White space, comments and processing instructions, which stand before a page's or a feed's first tag."""
+_ROOT_OF_HTML = re.compile(_PROLOG + rb"<(?:!doctype\s+html|html|head|body)[\s/>]", re.IGNORECASE | re.DOTALL)
+_TAG_OF_HTML = re.compile(rb"\s*<(?:!--|(?:script|iframe|h1|div|font|table|a|style|title|b|br|p)[\s/>])", re.IGNORECASE)
+"""What else an untyped body is HTML by (WHATWG MIME Sniffing, 7.1)."""
+_FEED = re.compile(_PROLOG + rb"<(?:rss|feed|rdf:RDF|urlset|sitemapindex)\b", re.DOTALL)
 _BINARY_BYTES = bytes({*range(0x09), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)})
 """Bytes that text never holds (WHATWG MIME Sniffing, "binary data byte")."""
 
@@ -57,15 +59,24 @@ def kind_of(url: str, body: bytes, content_type: str | None) -> Kind:
     media_type = (content_type or "").partition(";")[0].strip().lower()
     if _PDF.match(body):
         return "pdf"
-    _refuse_binary(body, media_type)
-    if media_type in ("text/html", "text/plain", *_UNTOLD) and _LOOKS_FEED.match(body):
+    head = _head(body, content_type)
+    _refuse_binary(body, head, media_type)
+    if media_type in ("text/html", "text/plain", *_UNTOLD) and _FEED.match(head):
         return "xml"  # MIME Sniffing, 7.3: feeds go about as text/html
-    kind = _untold(url, body, media_type) if media_type in _UNTOLD else _told(media_type)
+    kind = _untold(url, head, media_type) if media_type in _UNTOLD else _told(media_type)
     if kind is None:
         raise NotExtractable(f"content type {media_type[:MAX_NAMED_CHARS]} is not text that can be read")
-    if kind == "xml" and _LOOKS_HTML.match(body):
+    if kind == "xml" and _ROOT_OF_HTML.match(head):
         return "html"
     return "markdown" if kind == "plain" and _ends(url, _MARKDOWN_ENDINGS) else kind
+
+
+def _head(body: bytes, content_type: str | None) -> bytes:
+    """Its first bytes without a BOM, and as UTF-8 where they are UTF-16."""
+    head = body[:HEAD_BYTES]
+    if (encoding := wide_encoding(head, content_type)) is None:
+        return head.removeprefix(codecs.BOM_UTF8)
+    return head.decode(encoding, "ignore").removeprefix("\ufeff").encode()
 
 
 def _told(media_type: str) -> Kind | None:
@@ -76,22 +87,25 @@ def _told(media_type: str) -> Kind | None:
     return "xml" if media_type.endswith("+xml") else "json" if media_type.endswith("+json") else None
 
 
-def _untold(url: str, body: bytes, media_type: str) -> Kind | None:
+def _untold(url: str, head: bytes, media_type: str) -> Kind | None:
     """Of a body whose type says nothing: without any it may be text; one that is to be saved, by its ending only."""
-    if _LOOKS_HTML.match(body):
+    if _ROOT_OF_HTML.match(head):
         return "html"
-    return "plain" if not media_type or _ends(url, _MARKDOWN_ENDINGS + _TEXT_ENDINGS) else None
+    if _ends(url, _MARKDOWN_ENDINGS + _TEXT_ENDINGS):
+        return "plain"  # of these many begin with a tag
+    if media_type:
+        return None
+    return "html" if _TAG_OF_HTML.match(head) else "plain"
 
 
 def _ends(url: str, endings: tuple[str, ...]) -> bool:
     return path_of(url).lower().endswith(endings)
 
 
-def _refuse_binary(body: bytes, media_type: str) -> None:
+def _refuse_binary(body: bytes, head: bytes, media_type: str) -> None:
     under = f" under the content type {media_type[:MAX_NAMED_CHARS]}" if media_type else ""
     if named := next((name for magic, name in _MAGIC.items() if body.startswith(magic)), None):
         raise NotExtractable(f"{named} data{under}")
-    head = body[:4_096]
-    wide = body.startswith((b"\xff\xfe", b"\xfe\xff"))
-    if not wide and len(head) - len(head.translate(None, _BINARY_BYTES)) > max(4, len(head) // 50):
+    head = head[:BINARY_HEAD_BYTES]
+    if len(head) - len(head.translate(None, _BINARY_BYTES)) > max(4, len(head) // 50):
         raise NotExtractable(f"binary data{under}")

@@ -1,6 +1,9 @@
 """What is not HTML: what it is taken for, Markdown's parts, lists of pages."""
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from producer.content.document import Document, NotExtractable
 from producer.content.sniffing import kind_of
@@ -8,6 +11,9 @@ from producer.extract import extract
 
 URL = "https://h.example/docs/page"
 HTML = b"<!doctype html><title>x</title><p>y"
+XHTML = b'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><body><p>words</p></body></html>'
+STYLED = XHTML.replace(b"?><html", b"?><?xml-stylesheet href='a.css'?>\n<!-- a page --><html")
+BOM = b"\xef\xbb\xbf"
 RSS = b"""<?xml version="1.0" encoding="iso-8859-1"?><?xml-stylesheet href="x.xsl"?><!-- made by hand -->
 <rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom"><channel><title>N\xe9ws</title><link>https://h.example/</link>
 <atom:link rel="self" href="https://h.example/feed"/><atom:link rel="next" href="https://h.example/feed?page=2"/>
@@ -62,6 +68,22 @@ def h(*paths: str) -> list[str]:
         ("", SITEMAP, None, "xml"),
         ("", b"\xef\xbb\xbf" + RDF, "application/octet-stream", "xml"),
         ("", b"{}", "application/feed+json", "json"),
+        ("", BOM + HTML, None, "html"),
+        ("", BOM + XHTML, "application/xml", "html"),
+        ("", STYLED, "text/xml", "html"),
+        ("", b"<!-- a --> <!-- b -->" + HTML, None, "html"),
+        ("", b"<title>x</title><p>y", None, "html"),
+        ("", b" <P>y", None, "html"),
+        ("", b"<!-- x -->words", None, "html"),
+        ("", b"<pre>", None, "plain"),
+        ("", b"<title>x</title><p>y", "application/xml", "xml"),
+        (".md", b"<p align=center>y", None, "markdown"),
+        (".md", b"<p align=center>y", "application/octet-stream", "markdown"),
+        ("", XHTML.decode().encode("utf-16-be"), None, "html"),
+        ("", XHTML.decode().encode("utf-16-le"), "application/xml", "html"),
+        ("", HTML.decode().encode("utf-16-le"), "text/html; charset=utf-16le", "html"),
+        ("", SITEMAP.decode().encode("utf-16"), "text/html", "xml"),
+        ("", SITEMAP.decode().encode("utf-16-be"), "text/plain; charset=UTF-16BE", "xml"),
         ("", b"{}", "application/json", "json"),
     ],
 )
@@ -78,6 +100,8 @@ def test_what_a_body_is_taken_for(path: str, body: bytes, content_type: str | No
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml", "content type image/svg\\+xml is not"),
         (b"PK\x03\x04", "application/epub+zip", "ZIP data under the content type application/epub\\+zip"),
         (b"GIF89a", None, "GIF data$"),
+        (b"\xff\xfe" + b"\x01\x00\x02\x00" * 99, "text/html", "binary data under the content type text/html"),
+        (HTML.decode().encode("utf-16-le"), "text/html", "binary data under the content type text/html"),
         (b"[1, 2]", "application/json", "JSON that is no feed"),
         (b'{"version": "3.1.0"}', "application/json", "JSON that is no feed"),
         (b"[" * 100_000, "application/json", "JSON that is no feed"),
@@ -90,6 +114,20 @@ def test_what_is_no_page_says_its_type(body: bytes, content_type: str | None, re
     with pytest.raises(NotExtractable, match=reason) as refused:
         extract(URL, body, content_type)
     assert not refused.value.links and not refused.value.limited
+
+
+def test_a_page_in_utf_16_without_a_mark_is_read() -> None:
+    body = "<!doctype html><title>Мельница</title><p>вода".encode("utf-16-le")
+    document = extract(URL, body, "text/html; charset=utf-16le")
+    assert (document.title, document.text) == ("Мельница", "вода")
+    assert extract(URL, XHTML.decode().encode("utf-16-be"), "application/xhtml+xml").text == "words"
+
+
+@pytest.mark.parametrize("before", [b"<!-- a -->", b"<?a?>", b" <!---->", b"<!--"])
+def test_what_stands_before_the_first_tag_is_passed_in_linear_time(before: bytes) -> None:
+    """3,000 of them: a pattern that tries each of them anew in two ways ends in no lifetime."""
+    for content_type in ("text/html", "application/xml", None):
+        assert kind_of(URL, before * 3_000 + b"<i>", content_type) in ("html", "xml", "plain")
 
 
 @pytest.mark.parametrize(
@@ -181,10 +219,15 @@ def test_markdown_links() -> None:
          ("The Gate", "Holds water.", "2026-03-04")),
         ("---\nTitle: x\nlastmod: 2026-03-04T23:30:00-08:00\n...\n", ("x", None, "2026-03-04")),
         ('+++\ntitle = "T"\nsummary = "S"\npublishDate = 2026-01-02T03:04:05Z\n+++\n', ("T", "S", "2026-01-02")),
-        ("---\ntags: [a\n---\n", ("Words", None, None)),
         ("---\na: &a [x]\nb: [*a, *a]\ndescription: [list]\n---\n", ("Words", None, None)),
-        ("---\n!!python/object/apply:os.system ['false']\n---\n", ("Words", None, None)),
-        ("---\n" + "[" * 15_000 + "\n---\n", ("Words", None, None)),
+        ("---\n# made by hand\n\n\"title\": x\n---\n", ("x", None, None)),
+        ("---\ntitle: 404\ndate: 2026-03-04\nsummary: no\n---\n", ("404", "no", "2026-03-04")),
+        ("---\ntitle: null\nsummary: ~\ndate:\n---\n", ("Words", None, None)),
+        ('---\ntitle: "\\ud83e\\udd80\\ud800 \\0x"\n---\n', ("🦀\ufffd x", None, None)),
+        ("---\ntitle: !!bool foo\n---\n", ("foo", None, None)),
+        ("---\ntitle: !!int ''\nx: !!float '_'\n---\n", ("Words", None, None)),
+        ("---\ntitle: !!timestamp x\n---\n", ("x", None, None)),
+        ("---\ntitle: x\ny: !!python/object/apply:os.system ['false']\n---\n", ("x", None, None)),
         ("", ("Words", None, None)),
     ],
 )  # fmt: skip
@@ -194,5 +237,34 @@ def test_front_matter(front: str, expected: tuple[str, str | None, str | None]) 
     assert [b.text for b in document.blocks] == ["# Words", "of water"]
 
 
-def test_a_rule_at_the_top_is_no_front_matter() -> None:
-    assert [b.text for b in markdown("---\n\nwords\n\n---\n\nmore").blocks] == ["words", "more"]
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("---\n\nwords\n\n---\n\nmore", ["words", "more"]),
+        ("---\n\nIntro text: yes\n\n---\n\nbody", ["Intro text: yes", "body"]),
+        ("---\nSome words\n\nof: water\n\n---\n\nbody", ["Some words", "of: water", "body"]),
+        ("---\nNote: read this: carefully\n\nMore\n\n---\n\nbody", ["Note: read this: carefully", "More", "body"]),
+        ("---\ntags: [a\n\n---\n\nbody", ["tags: [a", "body"]),
+        ("---\ntags: " + "[" * 15_000 + "\n\n---\n\nbody", ["tags: " + "[" * 15_000, "body"]),
+        ("---\nNote: long\n" + "x" * 20_000 + "\n\n---\n\nbody", ["Note: long " + "x" * 20_000, "body"]),
+        ("+++\n\nwords\n\n+++\n\nbody", ["+++", "words", "+++", "body"]),
+    ],
+)
+def test_what_only_looks_like_front_matter_is_text(text: str, expected: list[str]) -> None:
+    assert [b.text for b in markdown(text).blocks] == expected
+
+
+YAML = """title date : - ~ ' [ ] { } ! !!int !!bool !!float !!timestamp !!binary !!set !!omap !!pairs !!merge & * << ?
+| > # % @ 1 _ . 0x 1e9 foo "\\ud800" "\\0" """.split()
+
+
+@given(st.lists(st.sampled_from([*YAML, " ", "\n", "\n  ", "\ntitle: "])))
+def test_no_front_matter_fails_the_page(parts: list[str]) -> None:
+    document = markdown("---\ntitle: " + "".join(parts) + "\n---\nwords")
+    assert "words" in document.text
+    assert msgspec.json.encode(document.title)
+
+
+def test_lists_keep_all_their_levels() -> None:
+    text = "\n".join("  " * level + f"- level {level}" for level in range(40))
+    assert [line.strip() for line in markdown(text).text.split("\n")] == [line.strip() for line in text.split("\n")]
