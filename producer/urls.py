@@ -16,21 +16,20 @@ MAX_URL_CHARS = 2_048
 """Longer ones are almost always traps; they would also bloat every key and header that carries a URL."""
 MAX_QUOTED_CHARS = 200
 
-_TRACKING_PREFIXES = ("utm_", "mtm_", "pk_", "hsa_", "piwik_", "matomo_", "_hs")
+_TRACKING_PREFIXES = ("utm_", "mtm_", "hsa_", "piwik_", "matomo_", "_hs")
 _TRACKING_NAMES = frozenset(
     "fbclid gclid gclsrc dclid gbraid wbraid msclkid yclid twclid ttclid li_fat_id igshid mc_cid mc_eid "
-    "vero_id oly_anon_id oly_enc_id wickedid s_cid mkt_tok srsltid _openstat _ga _gl".split()
+    "vero_id oly_anon_id oly_enc_id wickedid s_cid mkt_tok srsltid _openstat _ga _gl "
+    "pk_campaign pk_cpn pk_kwd pk_keyword pk_source pk_medium pk_content pk_cid".split()
 )
 _HAS_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*:")
 _C0_AND_SPACE = "".join(map(chr, range(0x21)))
 """What the standard takes off both ends; Python's own idea of white space is wider."""
 _TAB_OR_NEWLINE = str.maketrans("", "", "\t\n\r")
 
-_SESSION_NAMES = frozenset(
-    "jsessionid phpsessid sessionid session_id sessid asp.net_sessionid cfid cftoken oscsid zenid xtcsid".split()
-)
-_PERHAPS_SESSION_NAMES = frozenset(("sid", "s", "session"))
-"""They name sections, too, so their value must look like a token."""
+_SESSION_NAMES = frozenset("jsessionid phpsessid asp.net_sessionid cfid cftoken oscsid zenid xtcsid".split())
+_PERHAPS_SESSION_NAMES = frozenset(("sid", "s", "session", "sessionid", "session_id", "sessid"))
+"""They name sections, searches and a conference's talks, too, so their value must look like a token."""
 _SESSION_PREFIX = "aspsessionid"
 _TOKEN = re.compile(r"(?=[a-z]*\d)(?:[0-9a-f]{16,64}|(?=\d*[a-z])[0-9a-z]{24,128})", re.I)
 _PATH_SESSION = re.compile(r";(?:jsessionid|phpsessid)=[^/?;]*|(?<=/)\((?:[A-Z]\([^()/?]*\))+\)/", re.I)
@@ -52,7 +51,7 @@ def canonical(url: str, base: str | None = None) -> str:
     href = _parse(url, base).partition("#")[0]
     scheme = href.partition(":")[0]
     if scheme not in ("http", "https"):
-        raise UrlError(f"only http and https can be crawled, not {scheme}{_quoted(url)}")
+        raise UrlError(f"only http and https can be crawled, not {scheme}{quoted(url)}")
     if "?" in href:
         href = _with_clean_query(href)
     if ";" in href or "/(" in href:
@@ -62,7 +61,7 @@ def canonical(url: str, base: str | None = None) -> str:
             f"a URL must not carry a user name or password: {scheme}://…@{host_key(href).rpartition('@')[2]}"
         )
     if len(href) > MAX_URL_CHARS:
-        raise UrlError(f"longer than {MAX_URL_CHARS} characters{_quoted(url)}")
+        raise UrlError(f"longer than {MAX_URL_CHARS} characters{quoted(url)}")
     return href
 
 
@@ -86,11 +85,11 @@ def _parse(url: str, base: str | None) -> str:
     text = url.strip(_C0_AND_SPACE).translate(_TAB_OR_NEWLINE)
     if base is None and not _HAS_SCHEME.match(text):
         meant = "" if "@" in text else f" (did you mean https://{text[:MAX_QUOTED_CHARS]}?)"
-        raise UrlError(f"not an absolute URL{meant}{_quoted(url)}")
+        raise UrlError(f"not an absolute URL{meant}{quoted(url)}")
     try:
         return ada_url.join_url(base, text) if base is not None else ada_url.normalize_url(text)
     except (ValueError, UnicodeError) as error:
-        raise UrlError(f"not a valid URL{_quoted(url)}") from error
+        raise UrlError(f"not a valid URL{quoted(url)}") from error
 
 
 def _with_clean_query(href: str) -> str:
@@ -120,7 +119,7 @@ def _is_dropped(parameter: str) -> bool:
     return name in _PERHAPS_SESSION_NAMES and _TOKEN.fullmatch(value) is not None
 
 
-def _quoted(url: str) -> str:
+def quoted(url: str) -> str:
     """For the end of a message; empty where what stands before an @ may be a password."""
     if "@" in url:
         return ""
