@@ -4,6 +4,7 @@ Patterns of `include` and `exclude` are globs over the URL's path (the query tak
 
 * `*` is any run of characters within one path segment, `?` is one such character;
 * `**` is any run of characters, slashes included; `/a/**/b` also matches `/a/b`;
+* all else stands for itself, spelled with or without percent-encoding;
 * a pattern that ends in `/` means everything beneath it, and the directory itself;
 * `/docs/**` counts from the root of each start URL's host, `*.pdf` or `old/**` at any depth,
   `https://other.example/docs/**` names another host and thereby adds it to the scope.
@@ -13,19 +14,19 @@ it is where links are found. http and https, and only these, are the same place.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote
 
 import msgspec
 
-from producer.urls import UrlError, canonical, host_key, path_of
+from producer.urls import UrlError, canonical, host_key, path_of, quoted
 
 MAX_PATTERN_CHARS = 500
-MAX_WILDCARDS = 16
-"""Each `*` multiplies the matching time of a path that almost fits; nobody needs more."""
 
-_TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|[^*?]+")
-_REGEX_OF = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+_ANY_RUN = re.compile(r"(?<=/)(?P<directories>\*\*/)|\*\*")
+_ESCAPE = re.compile("%[0-9a-fA-F]{2}")
+_KEPT = "/%!$&'()+,;=:@-._~|[]"
+"""What the URL standard leaves as it is in a path, besides letters and digits."""
 
 
 class ScopeError(ValueError):
@@ -45,6 +46,7 @@ class _Pattern(msgspec.Struct, frozen=True):
     regex: re.Pattern[str]
 
     def matches(self, host: str, path: str) -> bool:
+        """`path` with its escapes in upper case."""
         return (self.host is None or self.host == host) and self.regex.fullmatch(path) is not None
 
 
@@ -78,7 +80,7 @@ class Scope:
 
     def verdict(self, url: str) -> Verdict:
         """Judge a canonical URL."""
-        host, path = host_key(url), path_of(url)
+        host, path = host_key(url), _with_upper_escapes(path_of(url))
         if host not in self._hosts:
             return Verdict(False, f"host {host} is not in scope")
         if (hit := _first(self._exclude, host, path)) is not None:
@@ -108,7 +110,7 @@ def _schemeless(url: str) -> str:
 
 
 def _directory(seed: str) -> tuple[str, str]:
-    return host_key(seed), path_of(seed).rpartition("/")[0] + "/"
+    return host_key(seed), _with_upper_escapes(path_of(seed)).rpartition("/")[0] + "/"
 
 
 def _first(patterns: tuple[_Pattern, ...], host: str, path: str) -> _Pattern | None:
@@ -118,19 +120,49 @@ def _first(patterns: tuple[_Pattern, ...], host: str, path: str) -> _Pattern | N
 def _compile(pattern: str) -> _Pattern:
     """Raises ScopeError on an empty, overlong or malformed pattern."""
     text = pattern.strip()
-    if not text or len(text) > MAX_PATTERN_CHARS or text.count("*") + text.count("?") > MAX_WILDCARDS:
-        raise ScopeError(
-            f"a pattern has 1 to {MAX_PATTERN_CHARS} characters and at most {MAX_WILDCARDS} wildcards: {text!r}"
-        )
+    if not 0 < len(text) <= MAX_PATTERN_CHARS:
+        raise ScopeError(f"a pattern has 1 to {MAX_PATTERN_CHARS} characters{quoted(text)}")
     host, glob = _split_host(text)
     body = glob if glob.startswith("/") else "/**/" + glob
     under = body.endswith("/")
-    pieces = [_regex_of(token) for token in _TOKEN.findall(body.removesuffix("/") if under else body)]
-    return _Pattern(text, host, re.compile("".join(pieces) + ("(?:/.*)?" if under else ""), re.DOTALL))
+    regex = _regex_of(body.removesuffix("/") if under else body) + ("(?:/.*)?" if under else "")
+    return _Pattern(text, host, re.compile(regex, re.DOTALL))
 
 
-def _regex_of(token: str) -> str:
-    return _REGEX_OF.get(token) or re.escape(quote(token, safe="/%!$&'()+,;=:@-._~|^[]{}"))
+def _regex_of(glob: str) -> str:
+    """One that takes time by the length of the path, and not by powers of it.
+
+    Between two `**` the first match is as good as any, and so is, behind a `*`, the first match in the segment: what
+    matches further on leaves less for the rest. So each is an atomic group, to which the search does not come back;
+    save those behind the last wildcard, which the path's end holds.
+    """
+    first, *others = _runs(glob)
+    runs = [first, *("(?:[^/]*+/)*?" + run for run in others)]
+    return "".join([*(f"(?>{run})" for run in runs[:-1]), runs[-1]])
+
+
+def _runs(glob: str) -> Iterator[str]:
+    """What stands between the `**`, as regexes. Behind `**/` a run begins with a segment, behind `**` within one."""
+    start, within = 0, False
+    for gap in _ANY_RUN.finditer(glob):
+        yield _run(glob[start : gap.start()], within=within, last=False)
+        start, within = gap.end(), gap["directories"] is None
+    yield _run(glob[start:], within=within, last=True)
+
+
+def _run(glob: str, *, within: bool, last: bool) -> str:
+    head, *pieces = map(_literal, (("*" if within else "") + glob).split("*"))
+    end = "[^/]*" + pieces.pop() if last and pieces else ""
+    return head + "".join(f"(?>[^/]*?{piece})" for piece in pieces) + end
+
+
+def _literal(text: str) -> str:
+    return "[^/]".join(re.escape(_with_upper_escapes(quote(part, safe=_KEPT))) for part in text.split("?"))
+
+
+def _with_upper_escapes(path: str) -> str:
+    """`%c3` as `%C3`, which names the same page (RFC 3986, 6.2.2.1), though not always the same to a server."""
+    return _ESCAPE.sub(lambda found: found[0].upper(), path) if "%" in path else path
 
 
 def _split_host(pattern: str) -> tuple[str | None, str]:
@@ -138,9 +170,9 @@ def _split_host(pattern: str) -> tuple[str | None, str]:
         return None, pattern
     scheme_and_host, slash, rest = pattern.partition("://")[2].partition("/")
     if "*" in scheme_and_host or not scheme_and_host:
-        raise ScopeError(f"a pattern's host can't hold wildcards: {pattern!r}")
+        raise ScopeError(f"a pattern's host can't hold wildcards{quoted(pattern)}")
     try:
         base = canonical(pattern.partition("://")[0] + "://" + scheme_and_host + "/")
     except UrlError as error:
-        raise ScopeError(f"pattern {pattern!r}: {error}") from error
+        raise ScopeError(f"pattern{quoted(pattern)}: {error}") from error
     return host_key(base), "/" + rest if slash else "/"
