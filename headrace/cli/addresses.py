@@ -19,6 +19,15 @@ def slug_of(url: str) -> str:
     return slug
 
 
+def directory_of(url: str) -> str | None:
+    """The URL with a slash at its end, where its last segment reads like a directory's name; without the slash its
+    scope is what lies around it."""
+    parts = urlsplit(url)
+    segment = parts.path.rpartition("/")[2]
+    named = segment and "." not in segment and "@" not in parts.netloc
+    return f"{parts.scheme}://{parts.netloc}{parts.path}/" if named else None
+
+
 def check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from headrace.cli.addresses import check_url, covered, private_range, slug_of
+from headrace.cli.addresses import check_url, covered, directory_of, private_range, slug_of
 from headrace.cli.root import FAILED, App, Failure, pass_app, print_json
 from headrace.cli.view import chunk_counts, crawl_counts, took, trouble
 from headrace.cli.watch import watch
@@ -33,6 +33,12 @@ from headrace.client import ACTIVE, Json
 def ingest(app: App, /, urls: tuple[str, ...], name: str | None, no_wait: bool, as_json: bool, **options: Any) -> None:
     """Crawl a site and make it searchable.
 
+    The crawl covers each URL's host and directory: of https://example.org/docs/ what lies under /docs/, but of
+    https://example.org/docs, without the slash, the whole host. --include and --exclude narrow or widen that by
+    the path of URLs: * is any part of a segment, ? one character of it, ** any part of a path, a / at the end
+    everything beneath; '*.pdf' counts at any depth, '/docs/**' from the root, and 'https://other.example/docs/**'
+    adds a host. With --include, only what fits is crawled, and the URLs themselves; --exclude wins.
+
     Without URL, the knowledge base named by --kb is refreshed as it is defined. Ctrl-C stops watching, not the job.
 
     \b
@@ -46,11 +52,21 @@ def ingest(app: App, /, urls: tuple[str, ...], name: str | None, no_wait: bool, 
         raise click.UsageError("name a URL, or with --kb a knowledge base to refresh")
     kb = name or slug_of(check_url(urls[0]))
     definition = definition_of(urls, **options) if urls else None
+    if not options["include"]:
+        _point_out_width(app, urls)
     accepted = app.client.start(kb, definition, idempotency_key=str(uuid.uuid4()))
     if no_wait:
         _started(app, kb, accepted, as_json)
     else:
         _follow(app, kb, accepted, as_json)
+
+
+def _point_out_width(app: App, urls: tuple[str, ...]) -> None:
+    for url in urls:
+        if (narrower := directory_of(url)) is not None:
+            wide = narrower[:-1].rpartition("/")[0] + "/"
+            words = f"{url} has no slash at its end: all under {wide} is crawled. Was {narrower} meant?"
+            app.err.print(words, style="yellow", markup=False, soft_wrap=True)
 
 
 def definition_of(

@@ -30,6 +30,31 @@ def test_ingest_starts_with_a_definition_of_what_was_given(run: Run, control: Fa
     assert 'headrace search example-org-docs "your question"' in result.stderr
 
 
+@pytest.mark.parametrize(
+    "url", ["https://example.org/docs", "https://example.org/docs?a=1", "http://[2001:db9::1]/docs"]
+)
+def test_a_url_that_covers_more_than_it_seems_is_pointed_out(run: Run, control: FakeControl, url: str) -> None:
+    root = url.partition("docs")[0]
+    result = run("ingest", url, "--allow-addresses", "2001:db9::/32")
+    assert result.exit_code == 0
+    assert f"all under {root} is crawled. Was {root}docs/ meant?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [[URL], ["https://example.org"], [URL + "index.html"], [URL[:-1], "--include", "/docs/"]]
+)
+def test_a_url_that_covers_what_it_seems_is_not(run: Run, control: FakeControl, arguments: list[str]) -> None:
+    result = run("ingest", *arguments)
+    assert result.exit_code == 0
+    assert "no slash" not in result.stderr
+
+
+def test_the_help_of_ingest_tells_what_is_covered_and_how_patterns_read(run: Run) -> None:
+    words = " ".join(run("ingest", "--help").stdout.split())
+    assert "without the slash, the whole host" in words
+    assert "** any part of a path" in words
+
+
 def test_ingest_of_a_known_kb_refreshes_it_as_it_is(run: Run, control: FakeControl) -> None:
     control.statuses["docs"] = [status_of(status="completed")]
     assert run("ingest", "--kb", "docs").exit_code == 0
