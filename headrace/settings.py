@@ -151,6 +151,11 @@ class Settings:
         return _CONTACT.search(self.user_agent) is not None
 
     @property
+    def example_user_agent(self) -> str:
+        """One with a contact, to be filled in."""
+        return f"{PRODUCT_TOKEN}/{headrace.__version__} (+https://example.org/bot; you@example.org)"
+
+    @property
     def bootstrap_servers(self) -> str:
         return self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_port}"
 

@@ -15,6 +15,7 @@ from headrace.state.kbs import KnowledgeBases
 from producer.base import Ground
 from producer.crawl import Crawl, Ending
 from producer.report import State
+from producer.spill import SpillError
 from producer.tools import Tools
 from schemas.commands import JobCommand
 from schemas.facts import CrawlCounts
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 PAUSE_GRACE_S: Final = 1.0
 """For pages under way when a command changes; what isn't done by then is fetched again after the resume."""
 BACK_OFF_S: Final = 2.0
+FULL_DISK_S: Final = 20.0
+"""Between looks at a disk that is full: what was known is read from the log again each time."""
 OUTLIVED_S: Final = 5.0
 """Before an owner that was outlived begins anew: some heartbeats, so that one that lost the job learns of it first."""
 MAX_FAULTS: Final = 3
@@ -148,6 +151,10 @@ class Keeper:
                 raise
             log.warning("job %s: Kafka is unwell: %r; beginning anew", self._command.job_id, exc)
             await self._back_off(BACK_OFF_S)
+        except SpillError as exc:
+            log.warning("job %s: %s; beginning anew in %.0f s", self._command.job_id, exc, FULL_DISK_S)
+            await self._tools.reports.stall(self._command, dependency="disk", reason=str(exc))
+            await self._back_off(FULL_DISK_S)
         except Exception:
             self._tools.metrics.faults.inc()
             self._faults = 1 if crawl.progressed else self._faults + 1

@@ -37,6 +37,11 @@ DRAIN_S: Final = 5.0
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """Runs until `stop`, or until a keeper raises. Stopping takes 2 s for pages under way, 10 more with Kafka away."""
+    if not settings.has_contact:
+        log.warning(
+            'the User-Agent "%s" names no contact: to crawl sites of others, set HEADRACE_USER_AGENT, e.g. "%s"',
+            settings.user_agent, settings.example_user_agent,
+        )  # fmt: skip
     pages_partitions = await _until_stopped(topics_ready(settings), stop)
     if pages_partitions is None:
         return

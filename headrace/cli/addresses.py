@@ -50,6 +50,14 @@ def private_range(url: str) -> str | None:
     return next((str(net) for net in of_its_kind if address.version == net.version and address in net), f"{address}")
 
 
+def is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def covered(needed: str, allowed: tuple[str, ...]) -> bool:
     """Whether one of the allowed ranges overlaps the needed one; a malformed range is for control to judge."""
     for text in allowed:

@@ -1,6 +1,5 @@
 """What `headrace doctor` looks at. Each check gives one finding and never raises for what it looks for."""
 
-import ipaddress
 import platform
 import shutil
 import sys
@@ -8,19 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from headrace import __version__
+from headrace.cli.addresses import is_loopback
 from headrace.client import ControlClient, ControlError
 from headrace.embedded import EmbeddedError, artifacts, ports
 from headrace.embedded.java import find_java
 from headrace.embedded.process import OWNER_VARIABLE
 from headrace.embedded.weaviate_build import binary_path
 from headrace.kafka.admin import admin_client, differences
-from headrace.settings import PRODUCT_TOKEN, Settings
+from headrace.settings import Settings
 from headrace.supervisor import read_state, running_stack
 from headrace.supervisor.reachable import any_listens, url_listens
 from schemas.topics import TOPICS
@@ -121,11 +119,11 @@ def user_agent(settings: Settings, client: ControlClient) -> Finding:
         urls = [url for kb in client.kbs() for url in kb["definition"]["source"]["urls"]]
     except ControlError:
         urls = None
-    if urls is not None and all(_is_loopback(url) for url in urls):
+    if urls is not None and all(map(is_loopback, urls)):
         return Finding("User-Agent", "ok", f"{settings.user_agent}; only sites on this machine are crawled")
     return Finding(
         "User-Agent", "warn", f"{settings.user_agent}: site owners can't reach you",
-        f'set HEADRACE_USER_AGENT, e.g. "{PRODUCT_TOKEN}/{__version__} (+https://example.org/bot; you@example.org)"',
+        f'set HEADRACE_USER_AGENT, e.g. "{settings.example_user_agent}"',
     )  # fmt: skip
 
 
@@ -225,14 +223,6 @@ def _port(name: str, server: str, port: int, variable: str, settings: Settings) 
         name, "fail", f"{server}'s port is taken by process {holder.pid} ({holder.command})",
         f"stop that process, or set {variable} to another port",
     )  # fmt: skip
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _existing(path: Path) -> Path:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from headrace.cli.addresses import check_url, covered, directory_of, private_range, slug_of
+from headrace.cli.addresses import check_url, covered, directory_of, is_loopback, private_range, slug_of
 from headrace.cli.root import FAILED, App, Failure, pass_app, print_json
 from headrace.cli.view import chunk_counts, crawl_counts, took, trouble
 from headrace.cli.watch import watch
@@ -55,6 +55,7 @@ def ingest(app: App, /, urls: tuple[str, ...], name: str | None, no_wait: bool, 
     if not options["include"]:
         _point_out_width(app, urls)
     accepted = app.client.start(kb, definition, idempotency_key=str(uuid.uuid4()))
+    _point_out_no_contact(app, urls)
     if no_wait:
         _started(app, kb, accepted, as_json)
     else:
@@ -67,6 +68,15 @@ def _point_out_width(app: App, urls: tuple[str, ...]) -> None:
             wide = narrower[:-1].rpartition("/")[0] + "/"
             words = f"{url} has no slash at its end: all under {wide} is crawled. Was {narrower} meant?"
             app.err.print(words, style="yellow", markup=False, soft_wrap=True)
+
+
+def _point_out_no_contact(app: App, urls: tuple[str, ...]) -> None:
+    if not app.settings.has_contact and not all(map(is_loopback, urls)):
+        app.err.print(
+            f"[yellow]The crawler's User-Agent names no contact, so site owners can't reach you: set "
+            f'HEADRACE_USER_AGENT, e.g. "{app.settings.example_user_agent}", and restart the producer.',
+            soft_wrap=True,
+        )
 
 
 def definition_of(

@@ -55,6 +55,25 @@ def test_the_help_of_ingest_tells_what_is_covered_and_how_patterns_read(run: Run
     assert "** any part of a path" in words
 
 
+@pytest.mark.parametrize(
+    ("agent", "urls", "warns"),
+    [
+        (None, (URL,), True),
+        (None, ("http://localhost:8080/", URL), True),
+        (None, ("http://localhost:8080/",), False),
+        ("Headrace/1 (+https://example.org/bot)", (URL,), False),
+    ],
+)
+def test_ingest_warns_where_sites_of_others_are_crawled_without_a_contact(
+    run: Run, monkeypatch: pytest.MonkeyPatch, agent: str | None, urls: tuple[str, ...], warns: bool
+) -> None:
+    if agent is not None:
+        monkeypatch.setenv("HEADRACE_USER_AGENT", agent)
+    result = run("ingest", *urls, "--allow-addresses", "127.0.0.0/8", "--no-wait")
+    assert result.exit_code == 0
+    assert ("set HEADRACE_USER_AGENT" in result.stderr) == warns
+
+
 def test_ingest_of_a_known_kb_refreshes_it_as_it_is(run: Run, control: FakeControl) -> None:
     control.statuses["docs"] = [status_of(status="completed")]
     assert run("ingest", "--kb", "docs").exit_code == 0

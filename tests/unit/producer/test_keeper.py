@@ -13,9 +13,10 @@ from headrace.settings import Settings
 from headrace.state.commands import Commands
 from headrace.state.kbs import KnowledgeBases
 from producer.crawl import Crawl
-from producer.keeper import Keeper, _fatal
+from producer.keeper import MAX_FAULTS, Keeper, _fatal
 from producer.metrics import Metrics
 from producer.report import Reports
+from producer.spill import SpillError
 from producer.tools import Tools
 from schemas.chunks import CrawlBegin
 from schemas.codec import encode, headers_for
@@ -105,6 +106,23 @@ async def test_a_client_that_can_not_go_on_ends_the_keeper(commands: Commands, l
     async with asyncio.timeout(5):
         with pytest.raises(KafkaException, match="out of order"):
             await keeper_of(command(), commands, log).run()
+
+
+async def test_a_full_disk_is_waited_out(commands: Commands, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.keeper.FULL_DISK_S", 0.01)
+    log.fails_with = SpillError("/data/spill can't be written or read: No space left on device")
+    keeper = keeper_of(command(), commands, log)
+    running = asyncio.create_task(keeper.run())
+    async with asyncio.timeout(5):
+        while len([event for event in log.told if isinstance(event, Stall)]) <= MAX_FAULTS:
+            log.came.clear()
+            await log.came.wait()
+    stall = await log.until(Stall)
+    assert isinstance(stall, Stall)
+    assert (stall.service, stall.dependency, stall.reason) == ("producer", "disk", str(log.fails_with))
+    log.fails_with = KafkaException(KafkaError(KafkaError._FATAL, "the next epoch began"))
+    with pytest.raises(KafkaException):
+        await running
 
 
 def test_which_errors_are_fatal() -> None:
