@@ -206,7 +206,11 @@ class Keeper:
     async def _look(self) -> None:
         """A job that was paused before this process owned it has progress to show all the same."""
         crawl = Crawl(self._command, self._tools, self._ground)
-        await crawl.look()
+        try:
+            await crawl.look()
+        except SpillError as exc:
+            log.warning("job %s: its progress is not shown: %s", self._command.job_id, exc)
+            return
         self._epoch, self._counts, self._looked = crawl.epoch, crawl.counts, True
 
     async def _ground(self) -> Ground:

@@ -125,6 +125,21 @@ async def test_a_full_disk_is_waited_out(commands: Commands, log: Log, monkeypat
         await running
 
 
+async def test_a_paused_job_is_answered_also_where_the_disk_is_full(
+    commands: Commands, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(self: Crawl) -> None:
+        raise SpillError("No space left on device")
+
+    monkeypatch.setattr(Crawl, "look", full)
+    keeper = keeper_of(command(desired="paused"), commands, log)
+    running = asyncio.create_task(keeper.run())
+    report = await log.until(CrawlReport)
+    assert isinstance(report, CrawlReport) and report.state == "holding"
+    keeper.stop(0)
+    await running
+
+
 def test_which_errors_are_fatal() -> None:
     assert _fatal(KafkaException(KafkaError(KafkaError._FATAL)))
     assert _fatal(KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, "x", True)))
