@@ -50,12 +50,12 @@ class Client:
         max_bytes: int | None = None,
         truncate: bool = False,
     ) -> FetchResult:
-        """As `Fetcher.fetch`; `begins` is called when the request is made. Raises FetchError.
+        """As `Fetcher.fetch`; `begins` is called when the request is made. Sitemaps go before pages. Raises FetchError.
 
         Of kind `host_unwell`: nothing was asked, since the host has been unwell for too long.
         """
         try:
-            async with self.share.slot(url) as turn:
+            async with self.share.slot(url, ahead=purpose == "sitemap") as turn:
                 begins()
                 entry = _Entry(url, purpose, attempt, turn, self._note)
                 try:

@@ -4,8 +4,9 @@
 2. The KB's partition of `pages` is read to its end: pages of this generation with a record are not visited again, their
    links make the frontier; pages of base are known with their chunks and validators (`base`), and so are pages that
    this generation recorded under an older scope, which are visited again where the scope of now finds them.
-   What sitemaps name is added by each owner anew.
-3. Pages are visited and published (`publication`) until the frontier is empty or the page limit is reached. Where a
+   What sitemaps name is added by each owner anew, beside step 3.
+3. Pages are visited and published (`publication`) until the frontier is empty and all sitemaps are read, or the page
+   limit is reached. What links name waits a while for what sitemaps name (`LINKS_WAIT_S`). Where a
    page could not be read and nothing is known of what it links to, pages of base that were not come to may hang below
    it: they are asked for themselves.
 4. Pages of base or an older scope that were not come to get their record: gone, kept, or out of scope (`accounting`).
@@ -27,6 +28,7 @@ it writes later stands behind the end that `crawl_end` names; its `crawl_end` st
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections import Counter
@@ -66,6 +68,10 @@ PAGES_PER_HOST: Final = 24
 not hold up all."""
 ENOUGH: Final = 2
 """Times as many URLs as there may be pages are read from sitemaps: some will be redirects or copies."""
+LINKS_WAIT_S: Final = 10.0
+"""For sitemaps, which come first. With a limit of depth, until they are read: a page that they name lies at depth 1."""
+SITEMAPS_S: Final = 1_800.0
+"""For all sitemaps of a job: 180 files of a host that is asked every 10 s. What is unread then takes no page away."""
 REPORT_S: Final = 1.0
 ACCOUNTED_AT_ONCE: Final = 500
 """Records of base handed over before their delivery reports are waited for: about 5 MB."""
@@ -98,6 +104,10 @@ class Crawl:
         """Whether a page's links are not known, neither from now nor from before, or what a sitemap names."""
         self._unnamed = False
         """Whether a sitemap could not be read to its end: the frontier does not count as emptied."""
+        self._naming: asyncio.Task[None] | None = None
+        self._links_from = 0.0
+        self._stirred = asyncio.Event()
+        """A page is done, or a sitemap is, or links need wait no more."""
         self._publication: Publication | None = None
         self._visitor: Visitor | None = None
         self._ledger: Ledger | None = None
@@ -139,6 +149,7 @@ class Crawl:
     def halt(self) -> None:
         """No further request is made; `run` returns None when pages under way are recorded. Cancel it to be quicker."""
         self._halting = True
+        self._stir()
         if self._visitor is not None:
             for task in self._in_flight.keys() & self._visitor.waiting:
                 task.cancel()
@@ -166,26 +177,58 @@ class Crawl:
         self._ledger.start()
         try:
             await visitor.start()
-            await self._read_sitemaps(visitor)
+            self._begin_naming(visitor)
             manifest = await self._crawl(visitor, publication)
         finally:
             self.cut_off = any(not task.done() for task in self._in_flight)
-            await _cancelled(reporter, *self._in_flight)
+            await _cancelled(reporter, *self._in_flight, *self._still_naming)
             await visitor.stop()
             await self._ledger.stop()
         return await self._end(publication, manifest, manifest.failure()) if manifest else None
 
-    async def _read_sitemaps(self, visitor: Visitor) -> None:
-        """Into the frontier, before all links."""
-        source = self._command.definition.source
-        if not source.sitemaps:
+    def _begin_naming(self, visitor: Visitor) -> None:
+        if not self._command.definition.source.sitemaps:
             return
-        async for found in visitor.sitemaps(ENOUGH * source.max_pages):
-            if self._halting:
-                return
-            await self._discovery.name(found)
-            self._unread |= found.unread
-            self._unnamed |= found.unread
+        loop = asyncio.get_running_loop()
+        self._naming = asyncio.create_task(self._read_sitemaps(visitor))
+        self._naming.add_done_callback(self._stir)
+        self._links_from = loop.time() + LINKS_WAIT_S
+        loop.call_at(self._links_from, self._stir)
+
+    def _stir(self, _: object = None) -> None:
+        self._stirred.set()
+
+    async def _read_sitemaps(self, visitor: Visitor) -> None:
+        """Into the frontier, before all links that wait there."""
+        whole = False
+        try:
+            async with (
+                asyncio.timeout(SITEMAPS_S),
+                contextlib.aclosing(visitor.sitemaps(ENOUGH * self._command.definition.source.max_pages)) as files,
+            ):
+                async for found in files:
+                    await self._discovery.name(found)
+                    self._unread |= found.unread
+                    self._unnamed |= found.unread
+                    self._stir()
+            whole = True
+        except TimeoutError:
+            log.warning("job %s: not all sitemaps could be read in time", self._command.job_id)
+        finally:
+            self._unread |= not whole
+            self._unnamed |= not whole
+
+    @property
+    def _still_naming(self) -> "tuple[asyncio.Task[None], ...]":
+        return (self._naming,) if self._naming is not None and not self._naming.done() else ()
+
+    @property
+    def _links_wait(self) -> bool:
+        """Whether what links name is not begun yet."""
+        if not self._still_naming:
+            return False
+        by_depth = self._command.definition.source.max_depth is not None
+        return by_depth or asyncio.get_running_loop().time() < self._links_from
 
     async def look(self) -> None:
         """Instead of `run`: makes `counts` and `epoch` those of the log, for a job that is not to go on now."""
@@ -291,23 +334,40 @@ class Crawl:
 
     async def _visit_all(self, visitor: Visitor, publication: Publication) -> None:
         while True:
+            self._stirred.clear()
             while (entry := self._next()) is not None:
-                self._in_flight[asyncio.create_task(self._visit(entry, visitor, publication))] = entry
-            if not self._in_flight:
+                task = asyncio.create_task(self._visit(entry, visitor, publication))
+                task.add_done_callback(self._stir)
+                self._in_flight[task] = entry
+            if not self._in_flight and self._nothing_to_wait_for:
+                await _cancelled(*self._still_naming)
+                if self._naming is not None and not self._naming.cancelled():
+                    self._naming.result()
                 return
-            done, _ = await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            await self._stirred.wait()
+            for task in [task for task in self._in_flight if task.done()]:
                 del self._in_flight[task]
                 if not (self._halting and task.cancelled()):
                     task.result()
 
+    @property
+    def _nothing_to_wait_for(self) -> bool:
+        """While no page is under way. Behind a limit that cuts off what waits already, sitemaps can't add to it."""
+        return self._halting or not self._still_naming or (len(self._frontier) > 0 and not self._has_room)
+
+    @property
+    def _has_room(self) -> bool:
+        within = self._tally.against_limit + len(self._in_flight) < self._command.definition.source.max_pages
+        return within or self._frontier.urgent
+
     def _next(self) -> Entry | None:
         """The next page to begin, if one may be begun now."""
-        source = self._command.definition.source
-        room = self._tally.against_limit + len(self._in_flight) < source.max_pages or self._frontier.urgent
-        if self._halting or not room or len(self._in_flight) >= PAGES_IN_FLIGHT:
+        if self._halting or not self._has_room or len(self._in_flight) >= PAGES_IN_FLIGHT:
             return None
-        if source.max_depth is not None and any(e.depth < self._frontier.next_depth for e in self._in_flight.values()):
+        if self._links_wait and self._frontier.next_depth > 0:
+            return None
+        by_depth = self._command.definition.source.max_depth is not None
+        if by_depth and any(entry.depth < self._frontier.next_depth for entry in self._in_flight.values()):
             return None  # a page under way may show a shorter way there, and so further pages within the limit
         return self._frontier.pop(self._full())
 

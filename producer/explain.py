@@ -212,8 +212,8 @@ async def _named_by(url: str, scope: Scope, sitemaps: Sitemaps) -> tuple[str | N
     """The sitemap that names the URL; and, where none does, whether some could not be read."""
     unread = False
     try:
-        async with asyncio.timeout(SITEMAPS_S):
-            async for found in sitemaps.read(scope.seeds):
+        async with asyncio.timeout(SITEMAPS_S), contextlib.aclosing(sitemaps.read(scope.seeds)) as files:
+            async for found in files:
                 if url in found.urls:
                     return found.sitemap, False
                 unread |= found.unread

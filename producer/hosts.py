@@ -82,7 +82,7 @@ class _Host:
         return max((max(share.delay_s, asked) for share, asked in self.delays.items()), default=0.0)
 
     def admit(self) -> None:
-        """Gives free places to who waits, in order of arrival."""
+        """Gives free places to who waits, in the order of `waiting`."""
         while self.waiting and self.in_flight < self.places:
             turn = self.waiting.popleft()
             if not turn.done():
@@ -125,13 +125,13 @@ class Hosts:
             host.delays.pop(share, None)
             host.admit()
 
-    async def enter(self, host: _Host) -> None:
-        """A place at the host, in order of arrival."""
+    async def enter(self, host: _Host, *, ahead: bool = False) -> None:
+        """A place at the host, in order of arrival, or `ahead` of those who wait."""
         if not host.waiting and host.in_flight < host.places:
             host.in_flight += 1
             return
         turn = asyncio.get_running_loop().create_future()
-        host.waiting.append(turn)
+        host.waiting.insert(0 if ahead else len(host.waiting), turn)
         try:
             await turn
         except asyncio.CancelledError:
@@ -207,13 +207,16 @@ class HostShare:
         self._hosts, self.concurrency, self.delay_s = hosts, concurrency, delay_s
 
     @asynccontextmanager
-    async def slot(self, url: str) -> AsyncIterator["Turn"]:
-        """Holds one of the host's places, once its delay has passed. Raises HostGivenUp instead of waiting."""
+    async def slot(self, url: str, *, ahead: bool = False) -> AsyncIterator["Turn"]:
+        """Holds one of the host's places, once its delay has passed. Raises HostGivenUp instead of waiting.
+
+        `ahead`: of all who wait for a place.
+        """
         hosts, host = self._hosts, self._hosts.of(host_key(url))
         host.delays.setdefault(self, 0.0)
         hosts._check_given_up(host)
         asked = hosts.clock()
-        await hosts.enter(host)
+        await hosts.enter(host, ahead=ahead)
         try:
             await hosts.pass_turnstile(host)
             try:

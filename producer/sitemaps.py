@@ -1,14 +1,16 @@
 """The sitemaps of a crawl's hosts: those that robots.txt names, and `/sitemap.xml`; indices of them as well.
 
+Several hosts are read beside each other, so that a slow one does not hold up the others'; each file by file.
 They are asked for as pages are: by the same client, by robots.txt, the address rules and the host's pace. What they say
 of the time of a change decides the order within a file, newest first, so that a limit of pages cuts off the oldest; it
 never saves a request: dates of sitemaps are often wrong, and validators are not.
 """
 
 import asyncio
+import itertools
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -22,11 +24,15 @@ from producer.urls import UrlError, canonical, host_key, origin
 log = logging.getLogger(__name__)
 
 MAX_FILES: Final = 500
+"""Of one host."""
+HOSTS_AT_ONCE: Final = 4
+"""A file has 50 MB."""
 MAX_LEVELS: Final = 3
 """Indices in indices. The protocol knows one level; some sites have two."""
 MAX_REDIRECTS: Final = 5
 BACK_OFF_S: Final = (1.0, 4.0)
 _NOT_FOR_US: Final = frozenset({"address_forbidden", "bad_redirect"})
+_HANGS: Final = frozenset({"timeout", "too_slow"})
 _UNWELL: Final = frozenset({408, 425, 429})
 
 
@@ -57,27 +63,57 @@ class Sitemaps:
         self, client: Client, robots: RobotsCache | None, inside: Callable[[str], bool], enough: int = 10_000_000
     ) -> None:
         self._client, self._robots, self._inside, self._enough = client, robots, inside, enough
+        self._count = 0
 
-    async def read(self, seeds: Iterable[str]) -> AsyncIterator[Found]:
-        """One file after the other. Never raises for what the site does."""
-        sites = dict.fromkeys(map(origin, seeds))
+    async def read(self, seeds: Iterable[str]) -> AsyncGenerator[Found, None]:
+        """File by file. Never raises for what the site does. To be closed where it isn't read to its end."""
+        sites = iter(dict.fromkeys(map(origin, seeds)))
+        under_way: dict[asyncio.Task[Found | None], AsyncGenerator[Found, None]] = {}
+        try:
+            while True:
+                for site in itertools.islice(sites, HOSTS_AT_ONCE - len(under_way)):
+                    files = self._files(site)
+                    under_way[_next(files)] = files
+                if not under_way:
+                    return
+                done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    files = under_way.pop(task)
+                    if (found := task.result()) is not None:
+                        under_way[_next(files)] = files
+                        yield found
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _files(self, site: str) -> AsyncGenerator[Found, None]:
+        """Of one host, one after the other."""
         waiting: deque[tuple[str, int]] = deque()
-        for site in sites:
-            waiting.extend((url, 1) for url in await self._first(site))
-        seen, files, count = {url for url, _ in waiting}, 0, 0
+        seen: set[str] = set()
+
+        def take(urls: Iterable[str], level: int) -> bool:
+            """As many as may be read; whether that is all."""
+            fresh = [url for url in dict.fromkeys(urls) if url not in seen]
+            taken = fresh[: MAX_FILES - len(seen)]
+            seen.update(taken)
+            waiting.extend((url, level) for url in taken)
+            return len(taken) == len(fresh)
+
+        if not take(await self._first(site), 1):
+            yield Found(site, unread=True)
         while waiting:
             url, level = waiting.popleft()
-            files += 1
-            if files > MAX_FILES or count >= self._enough:
+            if self._count >= self._enough:
                 log.warning("%d sitemaps are left unread, from %s on", len(waiting) + 1, url)
                 yield Found(url, unread=True)
                 return
             found, further = await self._read(url)
-            count += len(found.urls)
-            yield msgspec.structs.replace(found, unread=found.unread or bool(further and level >= MAX_LEVELS))
-            fresh = [each.url for each in further if each.url not in seen and level < MAX_LEVELS]
-            seen.update(fresh)
-            waiting.extend((each, level + 1) for each in fresh)
+            self._count += len(found.urls)
+            whole = take((each.url for each in further), level + 1) if level < MAX_LEVELS else not further
+            if not whole:
+                log.warning("%s names more sitemaps than are read", url)
+            yield msgspec.structs.replace(found, unread=found.unread or not whole)
 
     async def _first(self, site: str) -> list[str]:
         named: list[str] = []
@@ -85,7 +121,7 @@ class Sitemaps:
             file = await self._robots.file(site + "/", self._client)
             named = file.sitemaps()
         urls: dict[str, None] = {}
-        for each in (*named, "/sitemap.xml"):
+        for each in (*named[:MAX_FILES], "/sitemap.xml"):
             try:
                 urls[canonical(each, site + "/")] = None
             except UrlError:
@@ -132,8 +168,8 @@ class Sitemaps:
                 result = await self._client.get(url, "sitemap", attempt=attempt, max_bytes=MAX_BYTES, truncate=True)
             except FetchError as error:
                 trouble: Exception = _Absent(str(error)) if error.kind in _NOT_FOR_US else _Unread(str(error))
-                if not error.transient or error.kind == "timeout":
-                    raise trouble from error  # a host that hangs would hold up the crawl's beginning three times
+                if not error.transient or error.kind in _HANGS:
+                    raise trouble from error  # three times would take a minute
             else:
                 if result.redirect_to is not None or 200 <= result.status < 300:
                     return result
@@ -144,3 +180,10 @@ class Sitemaps:
                 raise trouble
             await asyncio.sleep(pause_s)
         raise AssertionError("unreachable")
+
+
+def _next(files: AsyncGenerator[Found, None]) -> "asyncio.Task[Found | None]":
+    async def read() -> Found | None:
+        return await anext(files, None)
+
+    return asyncio.create_task(read())

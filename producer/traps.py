@@ -25,7 +25,7 @@ MAX_ROUNDS: Final = 2
 MAX_COPIES_IN_A_ROW: Final = 5
 """Pages with the content of others, each found on the one before: the next ones will be no better."""
 _MAX_COUNTERS: Final = 50_000
-"""About 5 MB. When they are more, those that stand at one are forgotten: in a trap, many URLs share one."""
+"""About 5 MB. When they are more, the lower half is forgotten: in a trap, many URLs share one."""
 
 _ASCENDING = r"asc|desc|ascending|descending"
 _VIEWS: Final[tuple[tuple[str, frozenset[str], re.Pattern[str]], ...]] = tuple(
@@ -132,9 +132,9 @@ class Traps:
     def count(self, url: str) -> None:
         for kind in self._kinds(url):
             if kind.key not in self._counters and len(self._counters) >= _MAX_COUNTERS:
-                self._counters = {key: times for key, times in self._counters.items() if times > 1}
-            if kind.key in self._counters or len(self._counters) < _MAX_COUNTERS:
-                self._counters[kind.key] = self._counters.get(kind.key, 0) + 1
+                by_count = sorted(self._counters.items(), key=lambda counter: counter[1])
+                self._counters = dict(by_count[len(by_count) // 2 :])
+            self._counters[kind.key] = self._counters.get(kind.key, 0) + 1
 
     def _kinds(self, url: str) -> "tuple[_Kind, ...]":
         """What the URL is counted by. Judged and counted is mostly the same one."""

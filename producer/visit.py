@@ -6,7 +6,7 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -115,7 +115,7 @@ class Visitor:
         await self._robots.forsake(self._client)
         await self._client.stop()
 
-    def sitemaps(self, enough: int) -> AsyncIterator[Found]:
+    def sitemaps(self, enough: int) -> AsyncGenerator[Found, None]:
         """What the sitemaps of the start URLs' hosts name within the scope; `enough` URLs will do."""
         robots = self._robots if self._respects_robots else None
         return Sitemaps(self._client, robots, self.inside, enough).read(self.scope.seeds)

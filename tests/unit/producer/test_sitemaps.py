@@ -1,21 +1,26 @@
 """Sitemap files, and crawls that go by them."""
 
+import asyncio
 import codecs
 import contextlib
 import gzip
+import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from encodings.aliases import aliases
 
 import pytest
 import webencodings.labels
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.content import sitemap
 from producer.content.sitemap import NotASitemap, read_sitemap, seconds_of
 from producer.frontier import Entry, Frontier
-from tests.fakes.site import FakeSite
+from tests.fakes.site import Behaviour, FakeSite
 from tests.fakes.site_behaviours import redirect, reset, status
+from tests.support.waiting import until
 from tests.unit.producer.crawl_play import Play, article
 
 URL = "https://h.example/sitemap.xml"
@@ -164,6 +169,28 @@ class TestFile:
         assert pages(urlset(f"<url><loc>/{'a' * 50_000}</loc></url>", entry("/b"))) == ["/b"]
 
     @pytest.mark.parametrize(
+        ("body", "named"),
+        [
+            (gzip.compress(b"") * 2_500_000, None),
+            (gzip.compress(b"\0" * 10_000_000) * 100, None),
+            (gzip.compress(b"<urlset>" + b" " * 10_000_000) + gzip.compress(b" " * 10_000_000) * 100, 0),
+            (b"".join(gzip.compress(each.encode()) for each in ("<urlset>", *map(entry, "abc"), "</urlset>")), 3),
+            (gzip.compress(gzip.compress(urlset(entry("a")).encode())), None),
+            (gzip.compress(urlset(entry("a")).encode()) + b"something else", 1),
+            (b"\x1f\x8b" + bytes(range(256)) * 10_000, None),
+        ],
+        ids=["members", "zeros", "spaces", "pieces", "twice", "more behind it", "garbage"],
+    )
+    def test_hostile_gzip_is_done_within_its_limits(self, body: bytes, named: int | None) -> None:
+        started = time.process_time()
+        try:
+            found = len(read_sitemap(body, URL).pages)
+        except NotASitemap:
+            found = None
+        assert time.process_time() - started < 10.0
+        assert found == named
+
+    @pytest.mark.parametrize(
         ("moment", "expected"),
         [
             ("1970-01-02", 86_400), ("1970-02", 31 * 86_400), ("1971", 365 * 86_400), ("1970-01-01T00:01Z", 60),
@@ -304,6 +331,127 @@ async def test_under_a_limit_of_pages_the_newest_of_the_sitemap_come_first(
     assert set(play.pages) == {"/docs/4", "/docs/3", "/docs/"}
 
 
+def answers_after(seconds: float, text: str = "") -> Behaviour:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(seconds)
+        return web.Response(text=text) if text else web.Response(status=404)
+
+    return answer
+
+
+async def recorded(play: Play, pages: int, within_s: float) -> None:
+    async def are() -> bool:
+        return len(play.log.manifest(play.generation).pages) >= pages
+
+    await until(are, within_s=within_s)
+
+
+async def test_a_host_whose_sitemap_is_slow_holds_up_neither_the_others_pages_nor_their_sitemaps(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FakeSite(pages=0) as slow:
+        slow.put("/docs/", article("slow start"))
+        slow.behave("/sitemap.xml", answers_after(4.0, urlset(entry("/docs/late"))))
+        puts(slow, "/docs/late")
+        puts(site, "/docs/named")
+        site.put("/sitemap.xml", urlset(entry("/docs/named")))
+        play = Play(monkeypatch, slow.url, site.url)
+        running = asyncio.create_task(play.crawl())
+        await recorded(play, 3, within_s=3.0)
+        await running
+        assert play.states == {"/docs/": "fetched", "/docs/named": "fetched", "/docs/late": "fetched"}
+        assert play.end.frontier_emptied
+
+
+async def test_links_wait_for_sitemaps_but_not_for_long(
+    site: FakeSite, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("/docs/", article("start", "linked"))
+    puts(site, "/docs/linked", "/docs/named")
+    site.behave("/sitemap.xml", answers_after(0.5, urlset(entry("/docs/named"))))
+    await play.crawl()
+    assert list(site.requests)[-2:] == ["/docs/named", "/docs/linked"]
+    site.forget()
+    monkeypatch.setattr("producer.crawl.LINKS_WAIT_S", 0.2)
+    site.behave("/sitemap.xml", answers_after(1.0, urlset(entry("/docs/named"))))
+    await play.refresh()
+    assert list(site.requests)[-2:] == ["/docs/linked", "/docs/named"]
+
+
+async def test_with_a_limit_of_depth_links_wait_until_all_sitemaps_are_read(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`below` lies at depth 2 by the sitemap, at 3 by links."""
+    monkeypatch.setattr("producer.crawl.LINKS_WAIT_S", 0.1)
+    play = Play(monkeypatch, site.url, max_depth=2)
+    site.put("/docs/", article("start", "a"))
+    site.put("/docs/a", article("a", "named"))
+    site.put("/docs/named", article("named", "below"))
+    puts(site, "/docs/below")
+    site.behave("/sitemap.xml", answers_after(1.0, urlset(entry("/docs/named"))))
+    await play.crawl()
+    assert play.states["/docs/below"] == "fetched"
+
+
+async def test_a_sitemap_that_takes_too_long_takes_no_page_away(
+    site: FakeSite, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puts(site, "/docs/a", "/docs/b")
+    site.put("/sitemap.xml", urlset(entry("/docs/a"), entry("/docs/b")))
+    await play.crawl()
+    monkeypatch.setattr("producer.crawl.SITEMAPS_S", 0.5)
+    site.behave("/sitemap.xml", answers_after(30.0, urlset(entry("/docs/a"))))
+    site.remove("/docs/b")
+    await play.refresh()
+    assert play.states == {"/docs/": "unchanged", "/docs/a": "unchanged", "/docs/b": "gone"}
+    assert not play.end.frontier_emptied
+
+
+async def test_behind_the_limit_of_pages_no_sitemap_is_waited_for(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producer.crawl.LINKS_WAIT_S", 0.1)
+    play = Play(monkeypatch, site.url, max_pages=2)
+    site.put("/docs/", article("start", "a", "b", "c"))
+    puts(site, "/docs/a", "/docs/b", "/docs/c")
+    site.behave("/sitemap.xml", answers_after(60.0, urlset(entry("/docs/a"))))
+    async with asyncio.timeout(20.0):
+        await play.new().run()
+    assert (len(play.pages), play.end.frontier_emptied) == (2, False)
+
+
+async def test_a_crawl_that_waits_for_sitemaps_alone_can_be_halted(site: FakeSite, play: Play) -> None:
+    site.behave("/sitemap.xml", answers_after(60.0))
+    crawl = play.new()
+    running = asyncio.create_task(crawl.run())
+    await recorded(play, 1, within_s=10.0)
+    crawl.halt()
+    async with asyncio.timeout(10.0):
+        assert await running is None
+
+
+async def test_a_sitemap_goes_before_pages_that_wait_for_the_same_host(site: FakeSite, play: Play) -> None:
+    names = [f"/docs/{number}" for number in range(60)]
+    puts(site, *names)
+    asked: list[str] = []
+
+    def noted(path: str, text: str) -> None:
+        async def answer(_: web.Request) -> web.StreamResponse:
+            asked.append(path)
+            await asyncio.sleep(0.02)
+            return web.Response(text=text, content_type="text/html" if path in names else "text/xml")
+
+        site.behave(path, answer)
+
+    for name in names:
+        noted(name, article(name))
+    noted("/sitemap.xml", index("/0.xml", "/1.xml", "/2.xml"))
+    for number in range(3):
+        noted(f"/{number}.xml", urlset(*map(entry, names)))
+    await play.crawl()
+    assert asked.index("/2.xml") < 20
+
+
 async def test_files_are_bounded_in_number_and_levels(
     site: FakeSite, play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,6 +466,28 @@ async def test_files_are_bounded_in_number_and_levels(
     await play.refresh()
     assert sum("many" in path for path in site.requests) == 19
     assert not play.end.frontier_emptied
+
+
+async def test_an_index_of_indices_is_not_kept_in_memory(site: FakeSite, play: Play) -> None:
+    """Three files of 5,000 sitemaps, most of which will not be read: 3 MB and more of URLs."""
+    monstrous = [f"/docs/{name}{number}" for name in "abc" for number in range(5_000)]
+    for number in range(3):
+        site.put(f"/{number}.xml", index(*monstrous[number * 5_000 : (number + 1) * 5_000]))
+    site.put("/sitemap.xml", index("/0.xml", "/1.xml", "/2.xml"))
+    visitor = play.new()._new_visitor()
+    await visitor.start()
+    held, unread = list[int](), set[str]()
+    tracemalloc.start()
+    try:
+        async with contextlib.aclosing(visitor.sitemaps(1_000)) as files:
+            async for found in files:
+                held.append(tracemalloc.get_traced_memory()[0])
+                unread |= {found.sitemap.rpartition("/")[2]} if found.unread else set()
+    finally:
+        tracemalloc.stop()
+        await visitor.stop()
+    assert max(held) < 2_000_000
+    assert {"0.xml", "1.xml", "2.xml"} <= unread
 
 
 async def test_an_index_that_names_itself_ends(site: FakeSite, play: Play) -> None:

@@ -123,6 +123,25 @@ def test_memory_is_bounded_and_what_grows_is_remembered(monkeypatch: pytest.Monk
     assert not traps.verdict(HOST + "/list?page=9999").inside
 
 
+def test_what_comes_when_all_is_taken_by_others_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.traps._MAX_COUNTERS", 100)
+    traps = Traps(Limits(of_paging=50))
+    for number in range(100):
+        let_in(traps, f"/list{number}?page=1", f"/list{number}?page=2")
+    assert [let_in(traps, f"/late?page={number}") for number in range(60)] == [True] * 50 + [False] * 10
+
+
+def test_room_is_made_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.traps._MAX_COUNTERS", 1_000)
+    traps = Traps()
+    tables = [traps._counters]
+    for number in range(4_000):
+        let_in(traps, f"/list{number}?page=1", f"/list{number}?page=2")
+        if traps._counters is not tables[-1]:
+            tables.append(traps._counters)
+    assert 2 < len(tables) < 8
+
+
 @given(st.lists(st.sampled_from([f"/l?page={n}" for n in range(30)] + [f"/{n}" for n in range(5)]), unique=True))
 def test_a_later_owner_that_counts_what_is_recorded_judges_alike(paths: list[str]) -> None:
     first, later = Traps(Limits(of_paging=5)), Traps(Limits(of_paging=5))
