@@ -14,11 +14,13 @@ be: between sentences, list items and rows, or anywhere between words. Code and 
 In all three:
 
 * Pieces of one section (of the document, in the latter two) begin with the end of the piece before
-  (`overlap_tokens`), where that fits; one that goes on with a table begins with the table's first rows instead.
+  (`overlap_tokens`), where that fits, and back to the last code at most; one that goes on with a table begins with the
+  table's first rows instead.
+* Code that is cut has its fences in each chunk.
 * A runt joins the neighbour that has room for it, or takes from the piece before.
 
-The limit holds for what is embedded: title and heading path count too. Joined without what they repeat, chunks give the
-document's text back, whitespace apart. The same input gives the same chunks.
+The limit holds for what is embedded: title and heading path count too. Joined without what they repeat and the fences
+that they add, chunks give the document's text back, whitespace apart. The same input gives the same chunks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,7 +48,8 @@ class ChunkText(msgspec.Struct, frozen=True):
     """One chunk. `tokens` counts `embedding_input(title, heading_path, text)`; `ordinal` is its place on the page.
 
     `title` is the document's, shortened when it would fill the chunk. `repeated`: so many characters at the text's
-    beginning stand in the chunk before, or in the table's first rows.
+    beginning stand in the chunk before, or in the first rows or the fence of the table or code that it goes on with.
+    `closing`: so many at its end close the code that the next chunk goes on with.
     """
 
     text: str
@@ -55,6 +58,7 @@ class ChunkText(msgspec.Struct, frozen=True):
     ordinal: int
     tokens: int
     repeated: int = 0
+    closing: int = 0
 
 
 def chunk(
@@ -113,7 +117,7 @@ class _Piece(msgspec.Struct):
 
     @property
     def text(self) -> str:
-        return "".join(unit.text + unit.glue for unit in self.units).strip("\n").rstrip()
+        return _text_of(self.units)
 
 
 class _Cutter:
@@ -164,33 +168,48 @@ class _Cutter:
 
     def _packed(self, units: Sequence[Unit], room: int) -> Iterator[list[Unit]]:
         """Each piece is as near to an even share of what is left as its units let it be, if that makes no piece more.
-        One that is to repeat the first rows of a table counts with those."""
-        repeated = max((self._tokens.count_short(unit.header) for unit in units), default=0)
-        net = max(room - max(self._overlap, repeated), 1)
+        One that is to repeat the first rows of a table or a fence counts with those."""
+        repeated = max(map(self._begin, units), default=0)
+        net = max(room - max(self._overlap, repeated) - max(map(self._end, units), default=0), 1)
         left = sum(unit.tokens for unit in units)
         share = _even_share(left, net)
         held: list[Unit] = []
         size = 0
         for unit in units:
             far = 2 * size + unit.tokens > 2 * share and _pieces_of(left - size, net) < _pieces_of(left, net)
-            if held and (size + unit.tokens > room or (far and held[-1].may_end)):
+            added = unit.tokens + self._end(unit)
+            if held and (size + added > room or (far and held[-1].may_end)):
                 carried = _carried(held)
                 done = held[: len(held) - len(carried)]
                 yield done
                 left -= sum(one.tokens for one in done)
                 share = _even_share(left, net)
-                held, size = carried, sum(one.tokens for one in carried)
-                if held and size + unit.tokens > room:
+                held, size = carried, self._size(carried)
+                if held and size + added > room:
                     yield held
-                    left -= size
+                    left -= sum(one.tokens for one in held)
                     share = _even_share(left, net)
                     held, size = [], 0
             if not held:
-                size = self._tokens.count_short(unit.header)
+                size = self._begin(unit)
             held.append(unit)
             size += unit.tokens
         if held:
             yield held
+
+    def _begin(self, unit: Unit) -> int:
+        """Tokens of what a chunk that begins with it repeats."""
+        return self._tokens.count_short(unit.header + unit.opening)
+
+    def _end(self, unit: Unit) -> int:
+        return self._tokens.count_short(unit.closing)
+
+    def _size(self, units: Sequence[Unit]) -> int:
+        """Of a chunk that is to go on with these, what it repeats included."""
+        return self._begin(units[0]) + sum(unit.tokens for unit in units) if units else 0
+
+    def _fits(self, units: Sequence[Unit], room: int) -> bool:
+        return self._size(units) + self._end(units[-1]) <= room
 
     def _without_runts(self, pieces: list[_Piece]) -> list[_Piece]:
         """Each runt in one with a neighbour that has room, or made larger at the cost of the piece before."""
@@ -213,13 +232,15 @@ class _Cutter:
         units = one.units + other.units
         path = self._fitting_path(_common_of(units))
         room = self._room(path)
-        return _Piece(path, units, room, one.goes_on) if one.size + other.size <= room else None
+        return _Piece(path, units, room, one.goes_on) if self._fits(units, room) else None
 
     def _take_from(self, before: _Piece, piece: _Piece) -> None:
         """Units from the end of the piece before until this one is no runt, as long as that one does not become one."""
         while piece.size < self._runt and len(before.units) > 1:
             moved = before.units[-1]
-            if before.size - moved.tokens < self._runt or piece.size + moved.tokens > piece.room:
+            if before.size - moved.tokens < self._runt or not self._fits([moved, *piece.units], piece.room):
+                return
+            if not self._fits(before.units[:-1], before.room):
                 return
             if not before.units[-2].may_end and len(before.units) > 2:
                 return
@@ -270,11 +291,12 @@ class _Cutter:
         text = piece.text
         if not text:
             return
-        repeated = self._repeated(piece, before)
+        opening, closing = piece.units[0].opening, piece.units[-1].closing
+        repeated, text = self._repeated(piece, before), text + closing
         if repeated and (tokens := self._count(piece.path, repeated + text)) <= self._max:
-            self._close(piece.path, repeated + text, tokens, len(repeated))
-        elif (tokens := self._exact(piece) or self._count(piece.path, text)) <= self._max:
-            self._close(piece.path, text, tokens)
+            self._close(piece.path, repeated + text, tokens, len(repeated), len(closing))
+        elif (tokens := self._exact(piece) or self._count(piece.path, opening + text)) <= self._max:
+            self._close(piece.path, opening + text, tokens, len(opening), len(closing))
         else:
             self._add_halves(piece)
 
@@ -285,12 +307,14 @@ class _Cutter:
             self._add(_Piece(piece.path, piece.units[:middle], piece.room), None)
             self._add(_Piece(piece.path, piece.units[middle:], piece.room), None)
             return
+        opening, closing = piece.units[0].opening, piece.units[0].closing
         for part in self._tokens.cut(piece.text, max(piece.room * 3 // 4, 4)):
             if part := part.strip("\n").rstrip():
-                self._close(piece.path, part, self._count(piece.path, part))
+                text = opening + part + closing
+                self._close(piece.path, text, self._count(piece.path, text), len(opening), len(closing))
 
-    def _close(self, path: Path, text: str, tokens: int, repeated: int = 0) -> None:
-        self._chunks.append(ChunkText(text, self._title, path, len(self._chunks), tokens, repeated))
+    def _close(self, path: Path, text: str, tokens: int, repeated: int = 0, closing: int = 0) -> None:
+        self._chunks.append(ChunkText(text, self._title, path, len(self._chunks), tokens, repeated, closing))
 
     def _exact(self, piece: _Piece) -> int | None:
         """Tokens of whole blocks with title and path, without counting them again: the sum, less the last separator.
@@ -310,9 +334,10 @@ class _Cutter:
         return prefix + piece.size - count(word + SEPARATOR) + count(word)
 
     def _repeated(self, piece: _Piece, before: _Piece | None) -> str:
-        if header := piece.units[0].header:
-            return header
-        overlap = tail(self._tokens, before.text, self._overlap) if before is not None else ""
+        first = piece.units[0]
+        if before is None or first.header or first.opening:
+            return first.header
+        overlap = tail(self._tokens, _after_code(before.units), self._overlap)
         return overlap + SEPARATOR if overlap else ""
 
     def _count(self, path: Path, text: str) -> int:
@@ -332,6 +357,16 @@ class _Cutter:
             current.counts.append(self._tokens.count(block.text + SEPARATOR))
         if current.blocks:
             yield current
+
+
+def _text_of(units: Sequence[Unit]) -> str:
+    return "".join(unit.text + unit.glue for unit in units).strip("\n").rstrip()
+
+
+def _after_code(units: Sequence[Unit]) -> str:
+    """Part of a code block would be taken for prose, and what follows its one fence for code."""
+    last_code = max((index for index, unit in enumerate(units) if unit.code), default=-1)
+    return _text_of(units[last_code + 1 :])
 
 
 def _pieces_of(tokens: int, room: int) -> int:

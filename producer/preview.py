@@ -40,12 +40,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChunkShown(msgspec.Struct, frozen=True, kw_only=True):
-    """`repeated`: so many characters at its beginning stand in the chunk before."""
+    """`repeated`: so many characters at its beginning stand before; `closing`: so many at its end close code that is
+    cut."""
 
     text: str
     tokens: int
     heading_path: tuple[str, ...]
     repeated: int
+    closing: int
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,7 +187,13 @@ def _shown(got: Preview, result: FetchResult, content: PageOutput) -> Preview:
         text=content.text,
         links=content.links,
         chunks=tuple(
-            ChunkShown(text=each.text, tokens=each.tokens, heading_path=each.heading_path, repeated=each.repeated)
+            ChunkShown(
+                text=each.text,
+                tokens=each.tokens,
+                heading_path=each.heading_path,
+                repeated=each.repeated,
+                closing=each.closing,
+            )
             for each in content.chunks
         ),
     )

@@ -109,8 +109,9 @@ def _show(app: App, answer: Json, *, links: bool) -> None:
         _rule(
             app, f"chunk {number} of {len(answer['chunks'])}, {chunk['tokens']} tokens" + (f": {path}" if path else "")
         )
-        repeated = chunk["repeated"]
-        app.out.print(Text.assemble((chunk["text"][:repeated], "dim"), chunk["text"][repeated:]), soft_wrap=True)
+        text, begin = chunk["text"], chunk["repeated"]
+        end = len(text) - chunk["closing"]
+        app.out.print(Text.assemble((text[:begin], "dim"), text[begin:end], (text[end:], "dim")), soft_wrap=True)
     if links:
         _rule(app, f"{len(answer['links'])} links")
         for link in answer["links"]:

@@ -1,5 +1,6 @@
 """Chunking: properties that hold for any document, and how structure decides."""
 
+import re
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer import tokens
-from producer.chunker import PREFIX_SHARE, RUNT_SHARE, STRATEGIES, chunk
+from producer.chunker import PREFIX_SHARE, RUNT_SHARE, STRATEGIES, ChunkText, chunk
+from producer.content.codeblock import fenced
 from producer.content.document import Block, BlockKind, Document
 from schemas.identity import embedding_input
 
@@ -30,6 +32,11 @@ def prose(words: int, kind: BlockKind = BlockKind.PARAGRAPH) -> Block:
     return Block(kind, (sentence * (words // 5 + 1)).strip())
 
 
+def own(chunk: ChunkText) -> str:
+    """Its text without what it repeats or adds."""
+    return chunk.text[chunk.repeated : len(chunk.text) - chunk.closing]
+
+
 def squeezed(text: str) -> str:
     return "".join(text.split())
 
@@ -49,7 +56,13 @@ documents = st.builds(
 
 
 short_headings = st.builds(heading, st.integers(1, 4), st.sampled_from(["Gate", "Wheel", "Mill race", "Water"]))
-codes = st.builds(lambda n: Block(BlockKind.CODE, "```\n" + f"call({n}, a)\n" * n + "```"), st.integers(1, 40))
+codes = st.builds(
+    lambda n, language, words: Block(BlockKind.CODE, fenced(f"call({n}, a)\n" * n + words, language)),
+    st.integers(1, 90),
+    st.sampled_from([None, "py"]),
+    st.sampled_from(["", "end", "\n\nx = 1", "a long last line " * 20]),
+)
+endless_words = st.builds(lambda n: Block(BlockKind.CODE, fenced("0123456789abcdef" * n, None)), st.integers(1, 90))
 tables = st.builds(
     lambda n, header: Block(BlockKind.TABLE, "\n".join([*header, *(f"| row {n} | value {row} |" for row in range(n))])),
     st.integers(1, 60),
@@ -64,13 +77,25 @@ tokenizers = st.sampled_from(get_args(tokens.Name))
 @given(documents | manuals, st.integers(32, 200), st.integers(0, 16), strategies, tokenizers)
 def test_what_holds_of_all_chunks(doc: Document, limit: int, overlap: int, strategy: Any, tokenizer: Any) -> None:
     found = chunk(doc, "u", limit, overlap, strategy, tokenizer)
-    assert squeezed("".join(c.text[c.repeated :] for c in found)) == squeezed(doc.text)
+    assert squeezed("".join(map(own, found))) == squeezed(doc.text)
     assert found == chunk(doc, "u", limit, overlap, strategy, tokenizer)
     assert [c.ordinal for c in found] == list(range(len(found)))
     count = tokens.tokens_for(tokenizer).count
     for c in found:
         assert c.tokens == count(embedding_input(c.title, c.heading_path, c.text)) <= limit
         assert c.text.strip()
+
+
+@given(manuals | endless_words.map(document), st.integers(64, 256), st.integers(0, 30), strategies, tokenizers)
+def test_all_code_is_fenced_and_nothing_else_is(
+    doc: Document, limit: int, overlap: int, strategy: Any, tokenizer: Any
+) -> None:
+    for c in chunk(doc, "u", limit, overlap, strategy, tokenizer):
+        parts = re.split(r"^```.*$", c.text, flags=re.MULTILINE)
+        assert len(parts) % 2 == 1, c.text
+        assert "call(" not in "".join(parts[::2])
+        assert "turns" not in "".join(parts[1::2])
+        assert all(code.strip() for code in parts[1::2])
 
 
 @given(manuals, st.integers(64, 256), strategies, tokenizers)
@@ -202,6 +227,28 @@ def test_long_code_is_cut_between_lines_and_rows_stay_whole() -> None:
     lines = [line for c in found for line in c.text.splitlines() if line.strip()]
     assert [line for line in lines if line.startswith("|")] == rows.text.splitlines()
     assert [line for line in lines if "call" in line] == code.text.splitlines()[1:-1]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_code_that_is_cut_has_its_fences_in_each_chunk(strategy: Any) -> None:
+    lines = [f"    call({n}, {n})" for n in range(200)]
+    code = Block(BlockKind.CODE, fenced("````\n" + "\n".join(lines), "python"))
+    found = chunk(document(heading(1, "A"), code), "u", 300, 50, strategy)
+    assert len(found) > 5
+    assert all(c.text.removeprefix("# A\n\n").startswith("`````python\n") and c.text.endswith("\n`````") for c in found)
+    assert [c.text[: c.repeated] for c in found] == ["", *["`````python\n"] * (len(found) - 1)]
+    assert [c.closing for c in found] == [*[6] * (len(found) - 1), 0]
+    assert [line for c in found for line in c.text.split("\n") if "call" in line] == lines
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_goes_on_after_code_repeats_none_of_it(strategy: Any) -> None:
+    code = Block(BlockKind.CODE, fenced("\n".join(f"call({n})" for n in range(20)), "py"))
+    after = prose(300)
+    found = chunk(document(prose(20), code, after), "u", 200, 50, strategy)
+    assert not any("call" in c.text[: c.repeated] for c in found)
+    assert any(c.repeated for c in found)
+    assert all(c.text.count("```") % 2 == 0 for c in found)
 
 
 def test_pieces_of_one_section_overlap_by_whole_sentences() -> None:

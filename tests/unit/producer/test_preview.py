@@ -49,8 +49,8 @@ async def test_chunks_are_those_of_a_crawl(site: FakeSite) -> None:
     got = await shown(site.url, strategy="sentences", model="all-MiniLM-L6-v2", max_tokens=64)
     body = site._body(site.paths[0])
     page = PageInput(site.url, body, "text/html", None, 64, 10, "sentences", "wordpiece")
-    assert [(c.text, c.tokens, c.repeated) for c in got.chunks] == [
-        (c.text, c.tokens, c.repeated) for c in process_page(page).chunks
+    assert [(c.text, c.tokens, c.repeated, c.closing) for c in got.chunks] == [
+        (c.text, c.tokens, c.repeated, c.closing) for c in process_page(page).chunks
     ]
     assert len(got.chunks) > 5 and max(chunk.tokens for chunk in got.chunks) <= 64
 
