@@ -163,6 +163,11 @@ class Settings:
     def weaviate(self) -> str:
         return self.weaviate_url or f"http://127.0.0.1:{self.weaviate_port}"
 
+    @property
+    def spill_dir(self) -> Path:
+        """For files without a name, which hold what memory is not to."""
+        return self.data_dir / "spill"
+
     def topic(self, name: str) -> str:
         return self.topic_prefix + name
 

@@ -13,6 +13,7 @@ import msgspec
 from producer.base import reachable
 from producer.frontier import Frontier
 from producer.scope import Scope
+from producer.stored import PagesView
 from producer.traps import Traps
 from schemas.codec import now
 from schemas.commands import JobCommand
@@ -24,8 +25,8 @@ def accounts(
 ) -> Iterator[PageRecord]:
     """A record for each of `pages`, none of which the crawl came to."""
     limit = None if frontier.emptied else "not reached within the page limit"
-    beyond = {} if limit else _cut_off(frontier, scope, pages)
-    if any(page.links_truncated for page in beyond.values()):
+    beyond = set[str]() if limit else _cut_off(frontier, scope, pages)
+    if any(pages[url].links_truncated for url in beyond):
         limit = "perhaps only linked by a page that a limit cut off"
     for url, page in pages.items():
         verdict = scope.verdict(url)
@@ -77,10 +78,9 @@ def _kept(command: JobCommand, epoch: int, page: PageRecord, reason: str) -> Pag
     )
 
 
-def _cut_off(frontier: Frontier, scope: Scope, pages: Mapping[str, PageRecord]) -> dict[str, PageRecord]:
-    inside = {url: page for url, page in pages.items() if scope.verdict(url).inside}
-    beyond = reachable(inside, (url for url in inside if frontier.too_deep(url) or frontier.left_out(url)))
-    return {url: inside[url] for url in beyond}
+def _cut_off(frontier: Frontier, scope: Scope, pages: Mapping[str, PageRecord]) -> set[str]:
+    inside = PagesView(pages, frozenset(url for url in pages if scope.verdict(url).inside))
+    return reachable(inside, (url for url in inside if frontier.too_deep(url) or frontier.left_out(url)))
 
 
 def _cut_off_by(frontier: Frontier, traps: Traps, url: str) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from producer.checkpoint import Manifest
+from producer.stored import PagesView
 from schemas.commands import JobCommand
 from schemas.kb import Definition
 from schemas.pages import PageRecord
@@ -39,19 +39,22 @@ class Ground:
         return not self.not_indexed_cut and chunk_id not in self.not_indexed
 
 
-def base_pages(command: JobCommand, ground: Ground, manifest: Manifest) -> dict[str, PageRecord]:
+def base_pages(command: JobCommand, ground: Ground, pages: Mapping[str, PageRecord]) -> PagesView:
     """Pages that have content, or lead to some: what they linked to is followed even if they can't be read now."""
     same_scope = ground.definition is not None and _scope(ground.definition) == _scope(command.definition)
-    pages = (each.page for each in manifest.pages.values())
-    known = (page for page in pages if page.state in WITH_CONTENT or page.links)
-    return {page.url: _believed(page, ground, same_scope) for page in known}
+    return PagesView(pages, _known(pages), lambda page: _believed(page, ground, same_scope))
 
 
-def own_pages(outdated: Mapping[str, PageRecord]) -> dict[str, PageRecord]:
+def own_pages(outdated: Mapping[str, PageRecord]) -> PagesView:
     """Of pages that this generation recorded under an older scope, what their next visit may build on: chunks that are
     on the log already need not be written again. Their links, and so a 304, don't count."""
-    known = {url: page for url, page in outdated.items() if page.state in WITH_CONTENT or page.links}
-    return {url: msgspec.structs.replace(page, etag=None, last_modified=None) for url, page in known.items()}
+    return PagesView(
+        outdated, _known(outdated), lambda page: msgspec.structs.replace(page, etag=None, last_modified=None)
+    )
+
+
+def _known(pages: Mapping[str, PageRecord]) -> frozenset[str]:
+    return frozenset(url for url, page in pages.items() if page.state in WITH_CONTENT or page.links)
 
 
 def reachable(pages: Mapping[str, PageRecord], start: Iterable[str]) -> set[str]:

@@ -16,6 +16,8 @@ from headrace.kafka.follower import end_offset
 from headrace.settings import Settings
 from headrace.state.manifest import PageFold, fold_pages
 from producer.frontier import Entry, Frontier
+from producer.spill import SpillFile
+from producer.stored import StoredPages
 from producer.urls import path_of
 from schemas.identity import manifest_digest
 from schemas.pages import PageRecord
@@ -26,14 +28,26 @@ MAX_COPIES: Final = 50
 
 @dataclass
 class Manifest(PageFold):
-    """The pages of one generation up to `end`, an offset of their partition."""
+    """The pages of one generation up to `end`, an offset of their partition.
+
+    In memory they are without what only their next visit asks for, and without their links, save a redirect's one
+    (`_slim`): 1 KB and 130 bytes for each chunk. `whole` has all of it, where that is kept.
+    """
 
     end: int = 0
     epochs: set[int] = field(default_factory=set)
+    whole: StoredPages = field(default_factory=StoredPages)
+    keep_whole: bool = False
 
     def fold(self, offset: int, page: PageRecord) -> None:
         self.epochs.add(page.epoch)
-        super().fold(offset, _interned(page))
+        super().fold(offset, _slim(page))
+        if self.keep_whole and self.pages[page.url].offset == offset:
+            self.whole.put(page)
+
+    def forget(self, url: str) -> None:
+        super().forget(url)
+        self.whole.forget(url)
 
     def visited(self) -> list[PageRecord]:
         """Pages that were asked for, as against those of base that the end of a crawl accounts for; by depth."""
@@ -124,11 +138,12 @@ class Checkpoint:
     def __init__(self, settings: Settings, kb_id: str, partition: int) -> None:
         self._settings, self._kb_id, self._partition = settings, kb_id, partition
 
-    async def read(self, *generations: int) -> list[Manifest]:
+    async def read(self, *generations: int, whole: bool = False) -> list[Manifest]:
         """What the log holds of each at this moment, in one pass. Waits while Kafka is away."""
         bootstrap = self._settings.bootstrap_servers
         end = await end_offset(bootstrap, "pages", self._partition, prefix=self._settings.topic_prefix)
-        manifests = [Manifest(each, end=end) for each in generations]
+        file = SpillFile(self._settings.spill_dir)
+        manifests = [Manifest(each, end=end, whole=StoredPages(file), keep_whole=whole) for each in generations]
         await fold_pages(self._settings, self._kb_id, self._partition, end, manifests)
         return manifests
 
@@ -138,10 +153,24 @@ def _is_copy_elsewhere(page: PageRecord) -> bool:
     return page.instead is not None and page.content_hash is None and path_of(page.instead) != path_of(page.url)
 
 
-def _interned(page: PageRecord) -> PageRecord:
-    """Pages of a site link to the same pages: one string for each, not one for each link."""
-    links, marked = (tuple(map(sys.intern, urls)) for urls in (page.links, page.nofollow_links))
-    return msgspec.structs.replace(page, url=sys.intern(page.url), links=links, nofollow_links=marked)
+def _slim(page: PageRecord) -> PageRecord:
+    return msgspec.structs.replace(
+        page,
+        kb_id=sys.intern(page.kb_id),
+        job_id=sys.intern(page.job_id),
+        discovered_from=sys.intern(page.discovered_from) if page.discovered_from else None,
+        title="",
+        language=None,
+        canonical_url=None,
+        description=None,
+        published_on=None,
+        content_type=None,
+        etag=None,
+        last_modified=None,
+        links=page.links if page.state == "redirected" else (),
+        nofollow_links=(),
+        fetched_at="",
+    )
 
 
 def links_of(page: PageRecord, links: Iterable[str], hops: int = 0) -> Iterable[Entry]:

@@ -32,7 +32,7 @@ import contextlib
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +47,7 @@ from producer.frontier import Entry, Frontier
 from producer.ledger import Ledger, describing
 from producer.publication import Publication
 from producer.scope import ScopeError
+from producer.stored import Layers, PagesView
 from producer.tally import Tally
 from producer.tools import Tools
 from producer.urls import host_key
@@ -93,12 +94,12 @@ class Crawl:
         self._command, self._tools, self._ground = command, tools, ground
         self._pages_partition = partition_for(command.kb_id, tools.pages_partitions)
         self._checkpoint = Checkpoint(tools.settings, command.kb_id, self._pages_partition)
-        self._frontier = Frontier(command.definition.source.max_depth, directory=tools.settings.data_dir / "spill")
+        self._frontier = Frontier(command.definition.source.max_depth, directory=tools.settings.spill_dir)
         self._discovery, self._holders = Discovery(self._frontier), Holders()
         self._tally = Tally(command.generation)
-        self._known: dict[str, PageRecord] = {}
+        self._known = Layers()
         """From before: pages of base, and on top of them those of this generation under an older scope."""
-        self._outdated: dict[str, PageRecord] = {}
+        self._outdated: Mapping[str, PageRecord] = {}
         self._in_flight: dict[asyncio.Task[None], Entry] = {}
         self._unread = False
         """Whether a page's links are not known, neither from now nor from before, or what a sitemap names."""
@@ -270,16 +271,18 @@ class Crawl:
         command = self._command
         ground = await self._ground()
         base = [command.base] if command.base is not None else []
-        own, *older = await self._checkpoint.read(command.generation, *base)
+        own, *older = await self._checkpoint.read(command.generation, *base, whole=True)
         self._read_to = own.end
         self._last_epoch = max(own.epochs, default=0)
         stale = own.stale(self._begun or 0)
         outdated = own.outdated(command.scope_revision)
-        self._outdated = {url: page for url, page in outdated.items() if url not in stale}
-        for manifest in older:
-            self._known.update(base_pages(command, ground, manifest))
-        self._holders.expect(page for page in self._known.values() if visitor.inside(page.url))
-        self._known.update(own_pages(self._outdated))
+        if again := outdated.keys() - stale.keys():
+            self._outdated = PagesView(own.whole, frozenset(again))
+        bases = [(each, base_pages(command, ground, each.whole)) for each in older]
+        for manifest, pages in bases:
+            expected = (page for page in manifest.records() if page.url in pages and visitor.inside(page.url))
+            self._holders.expect(map(pages.believed, expected))
+        self._known.layers = (own_pages(self._outdated), *(pages for _, pages in bases))
         for page in mark_visited(self._frontier, own, self._begun or 0, command.scope_revision):
             self._tally.add(page)
             self._unread |= page.state == "failed"
@@ -287,7 +290,7 @@ class Crawl:
             self._holders.recorded(page, base=self._known.get(page.url))
         for seed in visitor.scope.seeds:
             self._frontier.add(Entry(seed, 0))
-        recorded = (page for page in own.visited() if page.url not in outdated)
+        recorded = (own.whole[page.url] for page in own.visited() if page.url not in outdated)
         await self._discovery.follow_recorded(recorded, visitor.inside)
 
     async def _crawl(self, visitor: Visitor, publication: Publication) -> Manifest | None:
@@ -403,13 +406,13 @@ class Crawl:
 
     def _add_unseen(self, visitor: Visitor) -> bool:
         """Puts what was known before and was not come to into the frontier; whether there is any."""
-        unseen = [page for url, page in self._known.items() if visitor.inside(url) and not self._frontier.visited(url)]
+        unseen = (self._known[url] for url in self._known if visitor.inside(url) and not self._frontier.visited(url))
         return any([self._frontier.add(Entry(page.url, page.depth, page.discovered_from)) for page in unseen])
 
     async def _account_for_base(self, visitor: Visitor, publication: Publication) -> None:
         """Step 4."""
-        known = self._known | {url: page for url, page in self._outdated.items() if url not in self._known}
-        unseen = {url: page for url, page in known.items() if not self._frontier.visited(url)}
+        known = Layers(self._known, self._outdated)
+        unseen = PagesView(known, frozenset(url for url in known if not self._frontier.visited(url)))
         records = accounts(self._command, self.epoch, self._frontier, visitor.scope, self._discovery.traps, unseen)
         while some := list(itertools.islice(records, ACCOUNTED_AT_ONCE)):
             await asyncio.gather(*map(publication.record, some))

@@ -14,6 +14,8 @@ from schemas.pages import PageRecord
 
 COPIES: Final = "copies in a row"
 """Beside the kinds of traps. It says something of the pages that link there alone, so that another's link counts."""
+FOLLOWED: Final = 100_000
+"""Links that are not looked up again while recorded pages are followed: 20 MB."""
 Inside: TypeAlias = Callable[[str], bool]
 """Whether a canonical URL is in scope."""
 
@@ -37,23 +39,31 @@ class Discovery:
 
     async def follow_recorded(self, pages: Iterable[PageRecord], inside: Inside) -> None:
         """`pages` by depth, so that of the many links to a page the first is the shortest way to it."""
+        followed: set[str] = set()
         for number, page in enumerate(pages):
             if number % BREATH == 0:
                 await asyncio.sleep(0)  # heartbeats must go on over a million links
-            links = [link for link in page.links if not self._frontier.settled(link)]
             self._add([Entry(page.url, page.depth, page.discovered_from)], inside)
-            self.follow(page, links, inside)
+            if page.state == "redirected":  # its link lies as deep as itself
+                self.follow(page, page.links, inside)
+                continue
+            links = [link for link in page.links if link not in followed]
+            if self.follow(page, links, inside):
+                followed.update(links)
+            if len(followed) > FOLLOWED:
+                followed.clear()
 
-    def follow(self, page: PageRecord, links: Iterable[str], inside: Inside, hops: int = 0) -> None:
-        """`hops`: redirects in a row that led to the page."""
+    def follow(self, page: PageRecord, links: Iterable[str], inside: Inside, hops: int = 0) -> bool:
+        """Whether they count; `hops`: redirects in a row that led to the page."""
         if page.instead is not None and page.content_hash is not None:
             self._copies[page.url] = self._copies.get(page.discovered_from or "", 0) + 1
         if self._copies.get(page.url, 0) < MAX_COPIES_IN_A_ROW:
             self._add(links_of(page, links, hops), inside)
-            return
+            return True
         for link in links:
             if not self._frontier.settled(link) and inside(link):
                 self.left_out[COPIES] += self._frontier.leave_out(link, for_good=False)
+        return False
 
     def _add(self, entries: Iterable[Entry], inside: Inside) -> None:
         for entry in entries:

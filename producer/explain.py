@@ -8,9 +8,8 @@ and what the crawl would do if it went on from them) are asked if wanted.
 import asyncio
 import contextlib
 import functools
-import itertools
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Final, Literal
 
 import msgspec
@@ -134,6 +133,7 @@ async def with_log(told: Explanation, definition: Definition, manifest: Manifest
     """`told` of a URL in scope, with what a crawl that was begun again on `manifest` would make of it."""
     url, scope = told.url or "", _scope(definition)
     frontier, tally, pages = Frontier(definition.source.max_depth), Tally(manifest.generation), manifest.visited()
+    by, marked = list[Linking](), list[Linking]()
     discovery = Discovery(frontier)
     for page in mark_visited(frontier, manifest):
         discovery.traps.count(page.url)
@@ -141,13 +141,14 @@ async def with_log(told: Explanation, definition: Definition, manifest: Manifest
         tally.add(page)
     for seed in scope.seeds:
         frontier.add(Entry(seed, 0))
-    await discovery.follow_recorded(pages, functools.lru_cache(100_000)(lambda each: scope.verdict(each).inside))
+    inside = functools.lru_cache(100_000)(lambda each: scope.verdict(each).inside)
+    await discovery.follow_recorded(_noting(url, (manifest.whole[page.url] for page in pages), by, marked), inside)
     trap = discovery.traps.trap(url) if frontier.left_out(url) else None
     if told.verdict == "inside" and trap is not None:
         told = msgspec.structs.replace(told, verdict="trap", reason=trap.reason)
     linked = Linked(
-        by=_shown(page for page in pages if url in page.links),
-        marked=_shown(page for page in pages if url in page.nofollow_links),
+        by=tuple(by),
+        marked=tuple(marked),
         place=_place(frontier, url),
         cut=any(page.links_truncated for page in pages),
         against_limit=tally.against_limit,
@@ -155,8 +156,13 @@ async def with_log(told: Explanation, definition: Definition, manifest: Manifest
     return msgspec.structs.replace(told, linked=linked)
 
 
-def _shown(pages: Iterable[PageRecord]) -> tuple[Linking, ...]:
-    return tuple(Linking(url=p.url, depth=p.depth, state=p.state) for p in itertools.islice(pages, LINKS_SHOWN))
+def _noting(url: str, pages: Iterable[PageRecord], by: list[Linking], marked: list[Linking]) -> Iterator[PageRecord]:
+    """Puts the first of those that link to the URL into `by` and `marked`."""
+    for page in pages:
+        for links, shown in ((page.links, by), (page.nofollow_links, marked)):
+            if url in links and len(shown) < LINKS_SHOWN:
+                shown.append(Linking(url=page.url, depth=page.depth, state=page.state))
+        yield page
 
 
 def _place(frontier: Frontier, url: str) -> Place:
@@ -223,8 +229,8 @@ async def _named_by(url: str, scope: Scope, sitemaps: Sitemaps) -> tuple[str | N
 
 
 async def _manifest(of: Generation | None, settings: Settings) -> Manifest | None:
-    """None where Kafka is away, takes too long, or knows another job by this name: the rest of the answer does not hang
-    on it."""
+    """None where Kafka is away, takes too long, or knows another job by this name, or nothing can be spilled to disk:
+    the rest of the answer does not hang on it."""
     servers = settings.bootstrap_servers
     if of is None or not await asyncio.to_thread(any_listens, servers):
         return None
@@ -232,8 +238,8 @@ async def _manifest(of: Generation | None, settings: Settings) -> Manifest | Non
         async with asyncio.timeout(LOG_S):
             count = await asyncio.to_thread(partition_count, servers, settings.topic("pages"))
             checkpoint = Checkpoint(settings, of.kb_id, partition_for(of.kb_id, count))
-            (manifest,) = await checkpoint.read(of.generation)
-    except (KafkaException, TimeoutError):
+            (manifest,) = await checkpoint.read(of.generation, whole=True)
+    except (KafkaException, OSError):
         return None
     return manifest if any(page.job_id == of.job_id for page in manifest.visited()) else None
 

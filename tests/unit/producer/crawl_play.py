@@ -45,8 +45,8 @@ class MemoryLog:
         place: Place = (await self.publish(event, partition=partition)).result()
         return place
 
-    def manifest(self, generation: int) -> Manifest:
-        manifest = Manifest(generation, end=len(self.events) + 1)
+    def manifest(self, generation: int, whole: bool = False) -> Manifest:
+        manifest = Manifest(generation, end=len(self.events) + 1, keep_whole=whole)
         for offset, event in enumerate(self.events, 1):
             if isinstance(event, PageRecord) and event.generation == generation:
                 manifest.fold(offset, event)
@@ -67,8 +67,8 @@ class Play:
         class MemoryCheckpoint:
             def __init__(self, *_: Any) -> None: ...
 
-            async def read(self, *generations: int) -> list[Manifest]:
-                return [log.manifest(each) for each in generations]
+            async def read(self, *generations: int, whole: bool = False) -> list[Manifest]:
+                return [log.manifest(each, whole) for each in generations]
 
         monkeypatch.setattr(crawl, "Checkpoint", MemoryCheckpoint)
         monkeypatch.setattr("producer.visit.BACK_OFF_S", (0.01, 0.01))
@@ -103,8 +103,8 @@ class Play:
     @property
     def pages(self) -> dict[str, PageRecord]:
         """Of the newest generation, by path and query."""
-        records = self.log.manifest(self.generation).records()
-        return {"/" + page.url.split("/", 3)[3]: page for page in records}
+        whole = self.log.manifest(self.generation, whole=True).whole
+        return {"/" + page.url.split("/", 3)[3]: page for page in whole.values()}
 
     @property
     def end(self) -> CrawlEnd:

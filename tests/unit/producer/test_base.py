@@ -3,7 +3,6 @@
 import msgspec
 
 from producer.base import Ground, base_pages
-from producer.checkpoint import Manifest
 from schemas.pages import ChunkRef, PageRecord
 from tests.unit.consumer.made import DEFINITION, NOW, command
 
@@ -14,9 +13,7 @@ PAGE = PageRecord(
 
 
 def believed(ground: Ground) -> PageRecord:
-    manifest = Manifest(1)
-    manifest.fold(0, PAGE)
-    return base_pages(command(base=1, generation=2), ground, manifest)[PAGE.url]
+    return base_pages(command(base=1, generation=2), ground, {PAGE.url: PAGE})[PAGE.url]
 
 
 def test_a_page_whose_chunks_are_all_indexed_is_believed() -> None:

@@ -40,6 +40,23 @@ def test_folding_twice_changes_nothing(records: list[tuple[str, int, str]]) -> N
     assert manifest(*pages).digest() == manifest(*pages, *pages).digest()
 
 
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.sampled_from("xyz"), st.booleans())))
+def test_what_is_kept_whole_is_what_the_fold_has(records: list[tuple[str, int, str, bool]]) -> None:
+    folded, model = Manifest(2, keep_whole=True), dict[str, PageRecord]()
+    for offset, (url, epoch, link, tombstone) in enumerate(records):
+        if tombstone:
+            folded.forget(url)
+            model.pop(url, None)
+            continue
+        record = page(url, epoch=epoch, ids=link, links=(link, url), title=f"{offset}", etag=f"{offset}")
+        folded.fold(offset, record)
+        if url not in model or epoch >= model[url].epoch:
+            model[url] = record
+    assert dict(folded.whole) == model
+    assert folded.pages.keys() == model.keys()
+    assert folded.digest() == manifest_digest(ref.id for each in model.values() for ref in each.chunks)
+
+
 def test_records_of_an_earlier_owner_are_late_when_they_came_after_the_checkpoint_was_read() -> None:
     mine = [page("mine", epoch=9), page("overwritten", epoch=9)]
     folded = manifest(page("in time"), page("late"), page("overwritten"), *mine)

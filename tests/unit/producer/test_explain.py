@@ -69,7 +69,7 @@ class TestByDefinitionAndUrl:
 
 
 async def after(play: Play, url: str) -> tuple[Explanation, Linked]:
-    told = await with_log(judge(url, play.definition), play.definition, play.log.manifest(play.generation))
+    told = await with_log(judge(url, play.definition), play.definition, play.log.manifest(play.generation, whole=True))
     assert told.linked is not None
     return told, told.linked
 
