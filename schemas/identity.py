@@ -16,6 +16,9 @@ from typing import NamedTuple
 CHUNK_NAMESPACE = uuid.UUID("6f1d2c1a-52a8-5c2e-9f0b-6b1f8f0f6a77")
 """Namespace of every chunk id; drawn once, never to change."""
 
+_NAMESPACE_BYTES = CHUNK_NAMESPACE.bytes
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_quoted = json.encoder.encode_basestring
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 SLUG = re.compile(r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?\Z")
@@ -67,7 +70,9 @@ def doc_hash(text: str, *, url: str, heading_path: Sequence[str], occurrence: in
     `occurrence` numbers equal (text, heading path) pairs of one page from 0. Job, generation, ordinal and time
     stay out, so an unchanged chunk keeps its hash over refreshes.
     """
-    metadata = canonical_json({"url": url, "heading_path": list(heading_path), "occurrence": occurrence})
+    # canonical_json of the three, put together by hand: it is made for every chunk
+    path = ",".join(map(_quoted, heading_path))
+    metadata = f'{{"heading_path":[{path}],"occurrence":{occurrence},"url":{_quoted(url)}}}'
     return hashlib.sha256((text + metadata).encode()).hexdigest()
 
 
@@ -84,7 +89,10 @@ def text_hash(embedded: str) -> str:
 
 def chunk_id(kb_id: str, generation: int, doc_hash: str) -> str:
     """The object's id in Weaviate; a replay writes the same object again."""
-    return str(uuid.uuid5(CHUNK_NAMESPACE, f"{kb_id}/{generation}/{doc_hash}"))
+    # uuid.uuid5, without the object in between
+    name = hashlib.sha1(_NAMESPACE_BYTES + f"{kb_id}/{generation}/{doc_hash}".encode(), usedforsecurity=False)
+    h = name.hexdigest()
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
 
 
 def manifest_digest(ids: Iterable[str]) -> str:

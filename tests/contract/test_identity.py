@@ -1,5 +1,6 @@
 """Fixed vectors: a change to any of these breaks what is already written."""
 
+import hashlib
 import time
 import uuid
 
@@ -59,6 +60,17 @@ class TestHashes:
         text = 'Grüße – 你好 \u2028"quoted"'
         found = identity.doc_hash(text, url="https://example.org/ü", heading_path=(), occurrence=2)
         assert found == "6d13d71b7993856dde8fcca0e5b198fcbed9101454503517b76d55ae284c68aa"
+
+    @given(st.text(), st.text(), st.lists(st.text()), st.integers(0, 10_000))
+    def test_doc_hash_is_of_canonical_json(self, text: str, url: str, path: list[str], occurrence: int) -> None:
+        metadata = identity.canonical_json({"url": url, "heading_path": path, "occurrence": occurrence})
+        expected = hashlib.sha256((text + metadata).encode()).hexdigest()
+        assert identity.doc_hash(text, url=url, heading_path=path, occurrence=occurrence) == expected
+
+    @given(st.text(), st.integers(1, 10_000), st.text())
+    def test_chunk_id_is_a_uuid5(self, kb_id: str, generation: int, doc_hash: str) -> None:
+        expected = uuid.uuid5(identity.CHUNK_NAMESPACE, f"{kb_id}/{generation}/{doc_hash}")
+        assert identity.chunk_id(kb_id, generation, doc_hash) == str(expected)
 
     def test_doc_hash_tells_places_apart(self) -> None:
         def of(text: str = "t", url: str = "u", path: tuple[str, ...] = ("a", "b"), n: int = 0) -> str:
