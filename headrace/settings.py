@@ -80,7 +80,7 @@ class Settings:
     openai_base_url: str | None = _setting("OPENAI_BASE_URL", None, str, "a server that speaks OpenAI's API")
     data_dir: Path = _setting(
         "HEADRACE_DATA_DIR", Path("~/.local/share/headrace").expanduser(), _path,
-        "logs, the projection, and the embedded servers' data",
+        "logs, the projection, the embedded servers' data, and what a crawl spills to disk",
     )  # fmt: skip
     cache_dir: Path = _setting(
         "HEADRACE_CACHE_DIR", Path("~/.cache/headrace").expanduser(), _path, "downloaded and built servers and models"
