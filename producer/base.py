@@ -12,11 +12,12 @@ missing leaves out those, and its hash, so that they are sent as new; so does th
 Where more are missing than base's state can name, no chunk of base is believed in.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
+from producer.checkpoint import Manifest
 from producer.stored import PagesView
 from schemas.commands import JobCommand
 from schemas.kb import Definition
@@ -39,22 +40,21 @@ class Ground:
         return not self.not_indexed_cut and chunk_id not in self.not_indexed
 
 
-def base_pages(command: JobCommand, ground: Ground, pages: Mapping[str, PageRecord]) -> PagesView:
+def base_pages(command: JobCommand, ground: Ground, manifest: Manifest) -> PagesView:
     """Pages that have content, or lead to some: what they linked to is followed even if they can't be read now."""
     same_scope = ground.definition is not None and _scope(ground.definition) == _scope(command.definition)
-    return PagesView(pages, _known(pages), lambda page: _believed(page, ground, same_scope))
+    return PagesView(manifest.whole, _known(manifest.records()), lambda page: _believed(page, ground, same_scope))
 
 
-def own_pages(outdated: Mapping[str, PageRecord]) -> PagesView:
+def own_pages(manifest: Manifest, outdated: Container[str]) -> PagesView:
     """Of pages that this generation recorded under an older scope, what their next visit may build on: chunks that are
     on the log already need not be written again. Their links, and so a 304, don't count."""
-    return PagesView(
-        outdated, _known(outdated), lambda page: msgspec.structs.replace(page, etag=None, last_modified=None)
-    )
+    known = _known(page for page in manifest.records() if page.url in outdated)
+    return PagesView(manifest.whole, known, lambda page: msgspec.structs.replace(page, etag=None, last_modified=None))
 
 
-def _known(pages: Mapping[str, PageRecord]) -> frozenset[str]:
-    return frozenset(url for url, page in pages.items() if page.state in WITH_CONTENT or page.links)
+def _known(pages: Iterable[PageRecord]) -> frozenset[str]:
+    return frozenset(page.url for page in pages if page.state in WITH_CONTENT or page.links)
 
 
 def reachable(pages: Mapping[str, PageRecord], start: Iterable[str]) -> set[str]:

@@ -30,8 +30,8 @@ MAX_COPIES: Final = 50
 class Manifest(PageFold):
     """The pages of one generation up to `end`, an offset of their partition.
 
-    In memory they are without what only their next visit asks for, and without their links, save a redirect's one
-    (`_slim`): 1 KB and 130 bytes for each chunk. `whole` has all of it, where that is kept.
+    In memory they are without what only their next visit asks for, and without their links save the first (`_slim`):
+    1 KB and 130 bytes for each chunk. `whole` has all of it, where that is kept.
     """
 
     end: int = 0
@@ -154,6 +154,7 @@ def _is_copy_elsewhere(page: PageRecord) -> bool:
 
 
 def _slim(page: PageRecord) -> PageRecord:
+    """A redirect has one link; of other pages the first tells that there are some."""
     return msgspec.structs.replace(
         page,
         kb_id=sys.intern(page.kb_id),
@@ -167,7 +168,7 @@ def _slim(page: PageRecord) -> PageRecord:
         content_type=None,
         etag=None,
         last_modified=None,
-        links=page.links if page.state == "redirected" else (),
+        links=tuple(map(sys.intern, page.links[:1])),
         nofollow_links=(),
         fetched_at="",
     )

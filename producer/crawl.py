@@ -40,7 +40,7 @@ from producer.accounting import accounts
 from producer.base import Ground, base_pages, own_pages
 from producer.checkpoint import Checkpoint, Manifest, mark_visited
 from producer.client import Client
-from producer.discovery import Discovery
+from producer.discovery import Discovery, unhurried
 from producer.duplicates import Holders
 from producer.fetch import Fetcher
 from producer.frontier import Entry, Frontier
@@ -276,14 +276,16 @@ class Crawl:
         self._last_epoch = max(own.epochs, default=0)
         stale = own.stale(self._begun or 0)
         outdated = own.outdated(command.scope_revision)
-        if again := outdated.keys() - stale.keys():
-            self._outdated = PagesView(own.whole, frozenset(again))
-        bases = [(each, base_pages(command, ground, each.whole)) for each in older]
+        bases = [(each, base_pages(command, ground, each)) for each in older]
         for manifest, pages in bases:
             expected = (page for page in manifest.records() if page.url in pages and visitor.inside(page.url))
             self._holders.expect(map(pages.believed, expected))
-        self._known.layers = (own_pages(self._outdated), *(pages for _, pages in bases))
-        for page in mark_visited(self._frontier, own, self._begun or 0, command.scope_revision):
+        self._known.layers = tuple(pages for _, pages in bases)
+        if again := frozenset(outdated.keys() - stale.keys()):
+            self._outdated = PagesView(own.whole, again)
+            self._known.layers = (own_pages(own, again), *self._known.layers)
+        visited = mark_visited(self._frontier, own, self._begun or 0, command.scope_revision)
+        async for page in unhurried(visited):
             self._tally.add(page)
             self._unread |= page.state == "failed"
             self._discovery.traps.count(page.url)
@@ -299,7 +301,7 @@ class Crawl:
             await self._visit_all(visitor, publication)
             if self._halting:
                 return None
-            if self._unread and self._frontier.emptied and self._add_unseen(visitor):
+            if self._unread and self._frontier.emptied and await self._add_unseen(visitor):
                 continue
             await self._account_for_base(visitor, publication)
             await publication.settle()
@@ -404,17 +406,21 @@ class Crawl:
         self._tools.metrics.recorded(page)
         self._recorded += 1
 
-    def _add_unseen(self, visitor: Visitor) -> bool:
+    async def _add_unseen(self, visitor: Visitor) -> bool:
         """Puts what was known before and was not come to into the frontier; whether there is any."""
-        unseen = (self._known[url] for url in self._known if visitor.inside(url) and not self._frontier.visited(url))
-        return any([self._frontier.add(Entry(page.url, page.depth, page.discovered_from)) for page in unseen])
+        unseen = (url for url in self._known if visitor.inside(url) and not self._frontier.visited(url))
+        added = False
+        async for url in unhurried(unseen):
+            page = self._known[url]
+            added |= self._frontier.add(Entry(page.url, page.depth, page.discovered_from))
+        return added
 
     async def _account_for_base(self, visitor: Visitor, publication: Publication) -> None:
         """Step 4."""
         known = Layers(self._known, self._outdated)
         unseen = PagesView(known, frozenset(url for url in known if not self._frontier.visited(url)))
         records = accounts(self._command, self.epoch, self._frontier, visitor.scope, self._discovery.traps, unseen)
-        while some := list(itertools.islice(records, ACCOUNTED_AT_ONCE)):
+        while some := await asyncio.to_thread(lambda: list(itertools.islice(records, ACCOUNTED_AT_ONCE))):
             await asyncio.gather(*map(publication.record, some))
 
     async def _end(self, publication: Publication, manifest: Manifest, failure: str | None) -> Ending:

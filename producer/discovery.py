@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Final, TypeAlias
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Final, TypeAlias, TypeVar
 
 from headrace.state.manifest import BREATH
 from producer.checkpoint import links_of
@@ -18,6 +18,7 @@ FOLLOWED: Final = 100_000
 """Links that are not looked up again while recorded pages are followed: 20 MB."""
 Inside: TypeAlias = Callable[[str], bool]
 """Whether a canonical URL is in scope."""
+T = TypeVar("T")
 
 
 class Discovery:
@@ -31,18 +32,14 @@ class Discovery:
 
     async def name(self, found: Found) -> None:
         """What a sitemap names; the site itself does, so it is no trap."""
-        for number, url in enumerate(found.urls):
-            if number % (10 * BREATH) == 0:
-                await asyncio.sleep(0)
+        async for url in unhurried(found.urls):
             self.left_out[COPIES] -= self._frontier.take_in(url)
             self._frontier.add(Entry(url, 1, found.sitemap, named=True))
 
     async def follow_recorded(self, pages: Iterable[PageRecord], inside: Inside) -> None:
         """`pages` by depth, so that of the many links to a page the first is the shortest way to it."""
         followed: set[str] = set()
-        for number, page in enumerate(pages):
-            if number % BREATH == 0:
-                await asyncio.sleep(0)  # heartbeats must go on over a million links
+        async for page in unhurried(pages):
             self._add([Entry(page.url, page.depth, page.discovered_from)], inside)
             if page.state == "redirected":  # its link lies as deep as itself
                 self.follow(page, page.links, inside)
@@ -74,3 +71,11 @@ class Discovery:
                 self.left_out[trap.kind] += self._frontier.leave_out(entry.url, for_good=True)
             elif self._frontier.add(entry):
                 self.traps.count(entry.url)
+
+
+async def unhurried(items: Iterable[T]) -> AsyncIterator[T]:
+    """With looks at the event loop in between: heartbeats must go on over a million links."""
+    for number, item in enumerate(items):
+        if number % BREATH == 0:
+            await asyncio.sleep(0)
+        yield item

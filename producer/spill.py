@@ -13,7 +13,7 @@ class SpillError(Exception):
 
 
 class SpillFile:
-    """Opened with the first `append`, and unlinked at once: however the process ends, its file is gone.
+    """Opened with the first `append`, without a name: however the process ends, its file is gone.
 
     `directory` is made where it is missing; None: the system's temporary one. Everything raises SpillError.
     """
@@ -58,7 +58,7 @@ class SpillFile:
         if self._fd is None:
             if self._directory is not None:
                 self._directory.mkdir(parents=True, exist_ok=True)
-            self._fd, path = tempfile.mkstemp(prefix="headrace-", dir=self._directory)
-            os.unlink(path)
-            weakref.finalize(self, os.close, self._fd)
+            file = tempfile.TemporaryFile(dir=self._directory, buffering=0)
+            weakref.finalize(self, file.close)
+            self._fd = file.fileno()
         return self._fd

@@ -3,6 +3,7 @@
 import msgspec
 
 from producer.base import Ground, base_pages
+from producer.checkpoint import Manifest
 from schemas.pages import ChunkRef, PageRecord
 from tests.unit.consumer.made import DEFINITION, NOW, command
 
@@ -13,7 +14,9 @@ PAGE = PageRecord(
 
 
 def believed(ground: Ground) -> PageRecord:
-    return base_pages(command(base=1, generation=2), ground, {PAGE.url: PAGE})[PAGE.url]
+    manifest = Manifest(1, keep_whole=True)
+    manifest.fold(0, PAGE)
+    return base_pages(command(base=1, generation=2), ground, manifest)[PAGE.url]
 
 
 def test_a_page_whose_chunks_are_all_indexed_is_believed() -> None:
@@ -27,3 +30,19 @@ def test_a_chunk_that_is_not_indexed_is_sent_again() -> None:
 
 def test_where_more_are_missing_than_are_named_every_chunk_is_sent_again() -> None:
     assert believed(Ground(DEFINITION, frozenset("x"), not_indexed_cut=True)).chunks == ()
+
+
+def test_pages_that_have_content_or_lead_somewhere_are_known_with_all_their_links() -> None:
+    manifest = Manifest(1, keep_whole=True)
+    links = ("https://docs.example.org/a", "https://docs.example.org/b")
+    pages = [
+        msgspec.structs.replace(PAGE, url=f"{PAGE.url}{state}{len(leads_to)}", state=state, links=leads_to)
+        for state in ("fetched", "skipped", "failed")
+        for leads_to in ((), links)
+    ]
+    for offset, page in enumerate(pages):
+        manifest.fold(offset, page)
+    known = base_pages(command(base=1, generation=2), Ground(DEFINITION), manifest)
+    assert {url.removeprefix(PAGE.url): page.links for url, page in known.items()} == {
+        "fetched0": (), "fetched2": links, "skipped2": links, "failed2": links,
+    }  # fmt: skip

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import psutil
 import pytest
 
 from producer.spill import SpillFile
@@ -25,6 +26,15 @@ def test_gives_back_every_field_of_the_last_record_and_leaves_no_name_behind(tmp
     assert ("a" in stored, "b" in stored, len(stored)) == (True, False, 2)
     assert stored.get("b") is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_its_file_is_closed_when_nobody_holds_it_any_more(tmp_path: Path) -> None:
+    before = psutil.Process().num_fds()
+    stored = StoredPages(SpillFile(tmp_path))
+    stored.put(page("a"))
+    assert psutil.Process().num_fds() == before + 1
+    del stored
+    assert psutil.Process().num_fds() == before
 
 
 def test_a_record_of_the_largest_size_is_read_whole() -> None:
