@@ -28,6 +28,7 @@ from producer.hosts import Hosts
 from producer.robots import RobotsCache, RobotsVerdict
 from producer.scope import Scope, ScopeError
 from producer.sitemaps import Sitemaps
+from producer.spill import SpillError
 from producer.tally import Tally
 from producer.traps import trap_in
 from producer.urls import UrlError, canonical
@@ -239,7 +240,7 @@ async def _manifest(of: Generation | None, settings: Settings) -> Manifest | Non
             count = await asyncio.to_thread(partition_count, servers, settings.topic("pages"))
             checkpoint = Checkpoint(settings, of.kb_id, partition_for(of.kb_id, count))
             (manifest,) = await checkpoint.read(of.generation, whole=True)
-    except (KafkaException, OSError):
+    except (KafkaException, SpillError, TimeoutError):
         return None
     return manifest if any(page.job_id == of.job_id for page in manifest.visited()) else None
 
