@@ -369,12 +369,17 @@ class Crawl:
         """The next page to begin, if one may be begun now."""
         if self._halting or not self._has_room or len(self._in_flight) >= PAGES_IN_FLIGHT:
             return None
-        if self._links_wait and self._frontier.next_depth > 0:
+        first = self._frontier.first
+        if first is not None and not self._frontier.urgent and self._must_wait(first):
             return None
-        by_depth = self._command.definition.source.max_depth is not None
-        if by_depth and any(entry.depth < self._frontier.next_depth for entry in self._in_flight.values()):
-            return None  # a page under way may show a shorter way there, and so further pages within the limit
         return self._frontier.pop(self._full())
+
+    def _must_wait(self, first: Entry) -> bool:
+        """With a limit of depth, a page under way may show a shorter way there, and so further pages within it."""
+        if first.linked and self._links_wait:
+            return True
+        by_depth = self._command.definition.source.max_depth is not None
+        return by_depth and any(entry.depth < first.depth for entry in self._in_flight.values())
 
     def _full(self) -> set[str]:
         """Hosts of which no further page may be begun now."""

@@ -34,7 +34,9 @@ class Discovery:
         """What a sitemap names; the site itself does, so it is no trap."""
         async for url in unhurried(found.urls):
             self.left_out[COPIES] -= self._frontier.take_in(url)
-            self._frontier.add(Entry(url, 1, found.sitemap, named=True))
+            entry = Entry(url, 1, found.sitemap, named=True)
+            if not self._frontier.add(entry):
+                self._frontier.hasten(entry)
 
     async def follow_recorded(self, pages: Iterable[PageRecord], inside: Inside) -> None:
         """`pages` by depth, so that of the many links to a page the first is the shortest way to it."""
@@ -64,7 +66,11 @@ class Discovery:
 
     def _add(self, entries: Iterable[Entry], inside: Inside) -> None:
         for entry in entries:
-            if self._frontier.settled(entry.url) or not inside(entry.url):
+            if self._frontier.settled(entry.url):
+                if entry.hops:
+                    self._frontier.hasten(entry)
+                continue
+            if not inside(entry.url):
                 continue
             self.left_out[COPIES] -= self._frontier.take_in(entry.url)
             if (trap := self.traps.trap(entry.url)) is not None:

@@ -25,7 +25,7 @@ MAX_PASSED_OVER: Final = 2_000
 MAX_HOPS: Final = 10
 """Redirects in a row. RFC 9110, 15.4 leaves the number open; browsers take 20, crawlers 5 to 10."""
 
-_SEEN, _VISITED, _TOO_DEEP, _LEFT_OUT, _PASSED_OVER = 1, 2, 4, 8, 16
+_SEEN, _VISITED, _TOO_DEEP, _LEFT_OUT, _PASSED_OVER, _NAMED, _WAITS = 1, 2, 4, 8, 16, 32, 64
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -43,9 +43,14 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     named: bool = False
 
     @property
+    def linked(self) -> bool:
+        """Whether it is known by links alone."""
+        return self.depth > 0 and not self.named
+
+    @property
     def priority(self) -> int:
-        """Lower ones are visited first: what the site itself names, then what is near."""
-        return 0 if self.named else self.depth
+        """Lower ones are visited first: start URLs, what the site itself names, then what is near."""
+        return self.depth + 1 if self.linked else int(self.named)
 
 
 class Frontier:
@@ -87,9 +92,16 @@ class Frontier:
         return len(self._urgent) > 0
 
     @property
-    def next_depth(self) -> int:
-        """Of what `pop` returns; 0 when that is urgent, or nothing."""
-        return min(self._levels, default=0) if not self._urgent else 0
+    def first(self) -> Entry | None:
+        """What `pop` returns where no host is full."""
+        if self._urgent:
+            return self._urgent.first
+        while self._levels:
+            entry = self._levels[min(self._levels)].first
+            if self._waits(entry):
+                return entry
+            self._pop_level()
+        return None
 
     def add(self, entry: Entry) -> bool:
         """Whether it is new, not too deep, and there was room."""
@@ -103,12 +115,26 @@ class Frontier:
         self._known.mark(entry.url, _TOO_DEEP if deep else _SEEN)
         if deep:
             return False
+        self._append(entry)
+        self._waiting += 1
+        return True
+
+    def hasten(self, entry: Entry) -> None:
+        """Where its URL still waits, it waits in this entry's place too, and is taken from where it comes first.
+
+        For ways that may be better than a link that was found before: redirects, which don't add to the depth, and
+        sitemaps. There is one more entry for each redirect, and for each URL that sitemaps name, at most.
+        """
+        marks = self._known.get(entry.url)
+        if marks & (_WAITS | _VISITED) == _WAITS and not (entry.named and marks & _NAMED):
+            self._append(entry)
+
+    def _append(self, entry: Entry) -> None:
+        self._known.mark(entry.url, _WAITS | _NAMED if entry.named else _WAITS)
         level = self._levels.get(entry.priority)
         if level is None:
             level = self._levels[entry.priority] = self._queue()
         level.append(entry)
-        self._waiting += 1
-        return True
 
     def readmit(self, entry: Entry) -> None:
         """To be visited (again) and before all others, whatever is known of it."""
@@ -126,22 +152,30 @@ class Frontier:
         entry = self._pop_aside(full)
         while entry is None and self._levels and self._passed_over < MAX_PASSED_OVER:
             entry = self._pop_level()
-            if full and (host := host_key(entry.url)) in full:
+            if not self._waits(entry):
+                entry = None
+            elif full and (host := host_key(entry.url)) in full:
                 self._aside.setdefault(host, deque()).append(entry)
                 self._passed_over += 1
                 entry = None
-        self._waiting -= entry is not None
+        if entry is not None:
+            self._known.mark(entry.url, 0, remove=_WAITS)
+            self._waiting -= 1
         return entry
 
     def _pop_aside(self, full: Container[str]) -> Entry | None:
-        host = next((host for host in self._aside if host not in full), None)
-        if host is None:
-            return None
-        entry = self._aside[host].popleft()
-        if not self._aside[host]:
-            del self._aside[host]
-        self._passed_over -= 1
-        return entry
+        while (host := next((host for host in self._aside if host not in full), None)) is not None:
+            entry = self._aside[host].popleft()
+            if not self._aside[host]:
+                del self._aside[host]
+            self._passed_over -= 1
+            if self._waits(entry):
+                return entry
+        return None
+
+    def _waits(self, entry: Entry) -> bool:
+        """Unless it was hastened, and returned from where it came first."""
+        return bool(self._known.get(entry.url) & _WAITS)
 
     def _pop_level(self) -> Entry:
         priority = min(self._levels)
@@ -211,6 +245,10 @@ class _Queue:
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def first(self) -> Entry:
+        return self._first[0]
 
     def append(self, entry: Entry) -> None:
         self._count += 1

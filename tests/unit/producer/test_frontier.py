@@ -58,6 +58,18 @@ def test_readmits_what_was_visited() -> None:
     assert drained(frontier) == ["a"]
 
 
+def test_a_better_way_to_what_waits_counts_and_to_what_was_taken_does_not() -> None:
+    frontier = Frontier()
+    for url, depth in (("far", 3), ("near", 1), ("taken", 0)):
+        frontier.add(Entry(url, depth))
+    assert frontier.pop() == Entry("taken", 0)
+    for each in (Entry("far", 1, hops=1), Entry("near", 2, hops=1), Entry("taken", 0, hops=1), Entry("new", 0, hops=1)):
+        frontier.hasten(each)
+    assert len(frontier) == 2
+    assert [frontier.pop() for _ in range(3)] == [Entry("near", 1), Entry("far", 1, hops=1), None]
+    assert frontier.emptied
+
+
 def of(host: str, *paths: str) -> list[str]:
     return [f"https://{host}.example/{path}" for path in paths]
 
@@ -175,12 +187,12 @@ class FrontierMachine(RuleBasedStateMachine):
         self.frontier = Frontier(self.MAX_DEPTH, self.CAPACITY, block=2)
         self.waiting: list[Entry] = []
         self.urgent: list[Entry] = []
-        self.seen, self.deep, self.visited = set[str](), set[str](), set[str]()
+        self.seen, self.deep, self.visited, self.named = set[str](), set[str](), set[str](), set[str]()
         self.overflowed = False
 
-    @rule(url=URLS, depth=st.integers(0, 4), hops=st.integers(0, 3), found=st.none() | URLS)
-    def add(self, url: str, depth: int, hops: int, found: str | None) -> None:
-        entry, known = Entry(url, depth, found, hops), self.seen | self.deep
+    @rule(url=URLS, depth=st.integers(0, 4), hops=st.integers(0, 3), found=st.none() | URLS, named=st.booleans())
+    def add(self, url: str, depth: int, hops: int, found: str | None, named: bool) -> None:
+        entry, known = Entry(url, depth, found, hops, named=named), self.seen | self.deep
         deep, full = depth > self.MAX_DEPTH, len(known) >= self.CAPACITY and url not in known
         taken = not deep and not full and url not in self.seen
         self.overflowed |= full
@@ -188,8 +200,18 @@ class FrontierMachine(RuleBasedStateMachine):
             self.deep.add(url)
         if taken:
             self.seen.add(url)
+            self.named |= {url} if named else set()
             self.waiting.append(entry)
         assert self.frontier.add(entry) == taken
+
+    @rule(url=URLS, depth=st.integers(0, 3), named=st.booleans())
+    def hasten(self, url: str, depth: int, named: bool) -> None:
+        entry = Entry(url, depth, named=named)
+        waits = any(each.url == url for each in self.waiting) and url not in self.visited
+        if waits and not (named and url in self.named):
+            self.named |= {url} if named else set()
+            self.waiting.append(entry)
+        self.frontier.hasten(entry)
 
     @rule(url=URLS)
     def mark_visited(self, url: str) -> None:
@@ -204,13 +226,18 @@ class FrontierMachine(RuleBasedStateMachine):
         self.visited.discard(url)
         self.urgent.append(Entry(url, depth))
 
+    def first(self) -> Entry | None:
+        if self.urgent:
+            return self.urgent[0]
+        return min(self.waiting, key=lambda entry: entry.priority, default=None)
+
     @rule()
     def pop(self) -> None:
-        source = self.urgent or self.waiting
-        expected = None
-        if source:
-            place = 0 if self.urgent else min(range(len(source)), key=lambda n: (source[n].priority, n))
-            expected = source.pop(place)
+        expected = self.first()
+        if self.urgent:
+            self.urgent.pop(0)
+        elif expected is not None:
+            self.waiting = [entry for entry in self.waiting if entry.url != expected.url]
         assert self.frontier.pop() == expected
 
     @rule(urls=st.sets(URLS))
@@ -221,7 +248,8 @@ class FrontierMachine(RuleBasedStateMachine):
     @invariant()
     def the_rest_agrees(self) -> None:
         frontier = self.frontier
-        assert len(frontier) == len(self.waiting) + len(self.urgent)
+        assert frontier.first == self.first()
+        assert len(frontier) == len({entry.url for entry in self.waiting}) + len(self.urgent)
         assert frontier.urgent == bool(self.urgent)
         assert frontier.overflowed == self.overflowed
         assert frontier.emptied == (not self.waiting and not self.urgent and not self.overflowed)

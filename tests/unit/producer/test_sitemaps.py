@@ -207,7 +207,7 @@ def test_what_sitemaps_name_comes_before_links() -> None:
     for each in (Entry("deep", 2), Entry("near", 1), Entry("named", 1, named=True), Entry("start", 0)):
         frontier.add(each)
     order = [frontier.pop() for _ in range(4)]
-    assert [each.url for each in order if each] == ["named", "start", "near", "deep"]
+    assert [each.url for each in order if each] == ["start", "named", "near", "deep"]
 
 
 @pytest.fixture
@@ -495,3 +495,40 @@ async def test_an_index_that_names_itself_ends(site: FakeSite, play: Play) -> No
     site.put("/other.xml", index("/sitemap.xml"))
     await play.crawl()
     assert (site.requests["/sitemap.xml"], site.requests["/other.xml"]) == (1, 1)
+
+
+@pytest.mark.parametrize("slow", ["/docs/q", "/docs/r", "/docs/map", None])
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_within_a_limit_of_depth_the_shortest_way_counts_whatever_comes_first(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch, slow: str | None, resumed: bool
+) -> None:
+    """`t` lies at depth 1 by a redirect, at 2 by a link; `v` at 0 by the start page's redirect, at 1 by the sitemap."""
+    monkeypatch.setattr("producer.crawl.LINKS_WAIT_S", 0.05)
+    pages = {
+        "/docs/home": ("q", "r", "v"), "/docs/q": ("t",), "/docs/t": ("u",), "/docs/u": ("beyond",), "/docs/v": ("w",),
+        "/docs/w": ("x",), "/docs/x": ("beyond",), "/docs/beyond": (),
+    }  # fmt: skip
+    to = {"/docs/": "/docs/v", "/docs/r": "/docs/t", "/docs/start": "/docs/home"}
+    for path, links in pages.items():
+        site.behave(path, answering(article(path, *links), slow=path == slow))
+    for path, target in to.items():
+        site.behave(path, answering(location=target, slow=path == slow))
+    site.behave("/sitemap.xml", answering(urlset(entry("/docs/v")), slow=slow == "/docs/map"))
+    play = Play(monkeypatch, site.url, f"{site.root}/docs/start", max_depth=2)
+    await play.crawl()
+    if resumed:
+        play.forget(["/docs/t", "/docs/u", "/docs/x", "/docs/w"])
+        await play.crawl()
+    found = {path.removeprefix("/docs/"): page.depth for path, page in play.pages.items()}
+    assert found == {"": 0, "start": 0, "home": 0, "v": 0, "q": 1, "r": 1, "t": 1, "w": 1, "u": 2, "x": 2}
+    assert play.end.frontier_emptied
+
+
+def answering(text: str = "", location: str | None = None, *, slow: bool) -> Behaviour:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.4 if slow else 0.0)
+        if location is not None:
+            return web.Response(status=302, headers={"Location": location})
+        return web.Response(text=text, content_type="text/html" if text.startswith("<html") else "text/xml")
+
+    return answer
