@@ -40,9 +40,17 @@ MAX_ELEMENTS = 300_000
 MAX_ATTRIBUTES = 5_000
 MAX_TITLE_CHARS = 300
 
-_LONG_TAG = re.compile("<[a-zA-Z][^<>]{20000,}")
+_ATTRIBUTE = re.compile(
+    r"""[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|[^\s>"'][^\s>]*+)?+)?+"""
+)
+_TAG = re.compile(rf"<[a-zA-Z][^\s/>]*+(?:{_ATTRIBUTE.pattern})*+")
+"""HTML standard, 13.2.5.32 and on: quotes mean something behind `=` alone. Possessive, so linear."""
 _COUNT = etree.XPath("count(//*)")
-_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ufffe\uffff]")
+_CONTROL_REFERENCE = re.compile(
+    r"&#(?:0*(?:[1-8]|1[124-9]|2\d|3[01]|127|6553[45])(?!\d)|[xX]0*(?:[1-8bBcCeEfF]|1[\da-fA-F]|7[fF]|[fF]{3}[eEfF])(?![\da-fA-F]));?"
+)
+"""Of characters that XML has no room for; lxml takes none of them back into a tree."""
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -74,7 +82,8 @@ def extract(
     if kind == "pdf":
         metadata, blocks = read_pdf(body)
         return _document(metadata.title or _named(url), blocks, directives=directives, method=kind, metadata=metadata)
-    text = _CONTROL.sub("", decode(body, content_type, kind if kind in ("html", "xml") else "nothing"))
+    text = decode(body, content_type, kind if kind in ("html", "xml") else "nothing")
+    text = _CONTROL.sub("", text.replace("\f", " "))
     match kind:
         case "html":
             return _from_html(url, text, x_robots_tag, site)
@@ -102,7 +111,8 @@ def _refuse_costly(text: str) -> None:
     if text.count("<") > 2 * MAX_ELEMENTS:
         raise NotExtractable(f"more than {MAX_ELEMENTS} elements", limited=True)
     # libxml2 compares each attribute with all before it, and nothing can stop it while it does.
-    if any(len(tag.group().split()) > MAX_ATTRIBUTES for tag in _LONG_TAG.finditer(text)):
+    long = (tag.group() for tag in _TAG.finditer(text) if tag.end() - tag.start() > 2 * MAX_ATTRIBUTES)
+    if any(len(_ATTRIBUTE.findall(tag)) > MAX_ATTRIBUTES for tag in long):
         raise NotExtractable(f"a tag with more than {MAX_ATTRIBUTES} attributes", limited=True)
 
 
@@ -197,13 +207,19 @@ def _with_scalars(block: Block) -> Block:
 
 
 def _parse(text: str) -> Element | None:
-    """The tree, or None for a page without any element. libxml2 drops what lies deeper than 256 levels."""
-    parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True, huge_tree=False)
+    """The tree, or None for a page without any element. End tags that are left out nest hundreds of levels, and only
+    with `huge_tree` has libxml2 room for more than 256; behind level 2,048 it drops what follows."""
+    parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True, huge_tree=True)
+    plain = _CONTROL_REFERENCE.sub("", text)
     try:
-        return cast("Element | None", etree.fromstring(text.encode("utf-8", "replace"), parser))
+        root = cast("Element | None", etree.fromstring(plain.encode("utf-8", "replace"), parser))
     except etree.XMLSyntaxError:
-        # This page is empty or beyond the parser's limits: it has no text.
-        return None
+        # This page is empty: it has no text.
+        root = None
+    last = parser.error_log.last_error
+    if last is not None and last.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT:
+        raise NotExtractable("nested deeper than the parser goes", limited=True)
+    return root
 
 
 def _title(root: Element) -> str:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 from lxml import etree
 
-from producer.content.inline import inline_text
+from producer.content.inline import inline_start, inline_text
 
 Element: TypeAlias = etree._Element
 
@@ -74,4 +74,4 @@ def _clean(title: Element) -> str:
 
 
 def _begins_with(node: Element, kind: str) -> bool:
-    return inline_text(node)[:40].lower().startswith(kind.lower())
+    return inline_start(node, len(kind)).lower() == kind.lower()

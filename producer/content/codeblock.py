@@ -11,8 +11,8 @@ from producer.content.inline import is_dropped
 Element: TypeAlias = etree._Element
 
 _NEEDS_CARE = etree.XPath(
-    "boolean(.//br | .//button | .//div | .//li | .//a[@class]"
-    ' | .//*[contains(@class, "lin") or contains(@class, "copy") or @class="boring" or @class="ln"])'
+    "boolean(.//*[self::br or self::button or self::div or self::li or (self::a and @class)"
+    ' or contains(@class, "lin") or contains(@class, "copy") or @class="boring" or @class="ln"])'
 )
 _DOXYGEN_LINES = etree.XPath('.//div[contains(concat(" ", @class, " "), " line ")]')
 _LANGUAGE = re.compile(
@@ -84,25 +84,24 @@ def _plain(element: Element) -> str:
 
 
 def _careful(element: Element) -> str:
-    parts: list[str] = []
+    parts: list[str] = ["\n"]
+    """None of them empty."""
     walk = etree.iterwalk(element, events=("start", "end"))
     for event, node in walk:
-        if node.tag in _LINE_TAGS and node is not element and _is_amid_line(parts):
+        if node.tag in _LINE_TAGS and node is not element and not parts[-1].endswith("\n"):
             parts.append("\n")
         if event == "end":
-            parts.append((node.tail or "") if node is not element else "")
+            text = node.tail if node is not element else None
         elif node.tag == "br":
-            parts.append("\n")
+            text = "\n"
         elif node is not element and is_dropped(node):
             walk.skip_subtree()
+            text = None
         else:
-            parts.append(node.text or "")
-    return "".join(parts)
-
-
-def _is_amid_line(parts: list[str]) -> bool:
-    last = next((part for part in reversed(parts) if part), "\n")
-    return not last.endswith("\n")
+            text = node.text
+        if text:
+            parts.append(text)
+    return "".join(parts[1:])
 
 
 def _trimmed(text: str) -> str:

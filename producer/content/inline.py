@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import TypeAlias, cast
 
 from lxml import etree
@@ -15,13 +16,15 @@ LINE_BREAK = "\0"
 CODE_TAGS = frozenset(("code", "kbd", "samp", "tt"))
 _ANCHOR_SIGNS = frozenset(("¶", "#", "§", "◆", "🔗", "⚓", "\uf0c1", "[link]", "↩", "↩︎"))
 _NEIGHBOURS = frozenset(("prev", "previous", "next"))
-MAX_CONTROL_CHILDREN = 3
+MAX_CONTROL_ELEMENTS = 6
 MAX_CONTROL_CHARS = 60
+MAX_START_PIECES = 500
+"""Read for an element's first words. Some 100 elements: those around and before the text."""
 _SPACES = re.compile(r"[ \t\n\r\f\v]+")
 _INVISIBLE = str.maketrans("", "", "\u200b\u00ad\ufeff\u2060")
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
-_HAS_HEADING = etree.XPath("boolean(.//h1 | .//h2 | .//h3 | .//h4)")
-_HAS_PROSE = etree.XPath("boolean(.//p | .//h1 | .//h2 | .//pre)")
+_HEADING_TAGS = ("h1", "h2", "h3", "h4")
+_PROSE_TAGS = ("p", "h1", "h2", "pre")
 _BLOCK_TAGS = frozenset("p div li ul ol dl dt dd tr td th pre blockquote h1 h2 h3 h4 h5 h6".split())
 _HAS_MATH = etree.XPath("boolean(.//math)")
 _SMALL_PICTURE = re.compile(r"(?:^|[\s_-])(?:icon|avatar|logo|badge|emoji)s?(?:$|[\s_-])", re.IGNORECASE)
@@ -48,7 +51,7 @@ def _is_control(link: Element) -> bool:
     """Permalink signs, "edit this page", links to the page before and after."""
     if "rel" in link.attrib and not _NEIGHBOURS.isdisjoint((link.get("rel") or "").lower().split()):
         return True
-    if len(link) > MAX_CONTROL_CHILDREN:
+    if sum(1 for _ in islice(link.iterdescendants(), MAX_CONTROL_ELEMENTS + 1)) > MAX_CONTROL_ELEMENTS:
         return False
     words = link.text or "" if len(link) == 0 else "".join(cast("Iterator[str]", link.itertext()))
     words = words.strip()
@@ -83,7 +86,7 @@ def _is_hidden_math(element: Element) -> bool:
 def _is_dropped_wrapper(element: Element) -> bool:
     if element.tag == "aside":
         return not chrome.is_kept_aside(element.get("class") or "")
-    return not cast(bool, (_HAS_HEADING if element.tag == "header" else _HAS_PROSE)(element))
+    return next(element.iter(*(_HEADING_TAGS if element.tag == "header" else _PROSE_TAGS)), None) is None
 
 
 def replacement(element: Element) -> str | None:
@@ -125,7 +128,22 @@ def finished(parts: list[str]) -> str:
 
 def inline_text(element: Element, with_code_marks: bool = False) -> str:
     """The element's text in one piece, for headings, terms and table cells."""
+    return " ".join(finished(list(_pieces(element, with_code_marks))).split())
+
+
+def inline_start(element: Element, chars: int) -> str:
+    """The first characters of `inline_text`, as far as they stand among the element's first pieces."""
     parts: list[str] = []
+    length = 0
+    for part in islice(_pieces(element), MAX_START_PIECES):
+        parts.append(part)
+        length += len(finished([part]))
+        if length >= chars:
+            break
+    return " ".join(finished(parts).split())[:chars]
+
+
+def _pieces(element: Element, with_code_marks: bool = False) -> Iterator[str]:
     walk = etree.iterwalk(element, events=("start", "end"))
     code_depth = 0
     for event, node in walk:
@@ -134,20 +152,19 @@ def inline_text(element: Element, with_code_marks: bool = False) -> str:
             text = replacement(node) if node is not element else None
             if text is not None or (node is not element and is_dropped(node)):
                 walk.skip_subtree()
-                parts.append(text or "")
+                yield text or ""
                 continue
             if node.tag in _BLOCK_TAGS:
-                parts.append(" ")
+                yield " "
             if is_code:
                 code_depth += 1
-                parts.append("`" if code_depth == 1 else "")
-            parts.append(node.text or "")
+                yield "`" if code_depth == 1 else ""
+            yield node.text or ""
         else:
             if is_code and code_depth:
-                parts.append("`" if code_depth == 1 else "")
+                yield "`" if code_depth == 1 else ""
                 code_depth -= 1
             if node.tag in _BLOCK_TAGS:
-                parts.append(" ")
+                yield " "
             if node is not element:
-                parts.append(node.tail or "")
-    return " ".join(finished(parts).split())
+                yield node.tail or ""

@@ -20,9 +20,10 @@ _FRAMES: Final = ("iframe", "frame")
 _LINKING: Final = ("a", "area", *_FRAMES, "link")
 _LINKING_RELS: Final = frozenset(("next", "prev", "previous", "canonical"))
 _REFRESH: Final = re.compile(
-    r"""\s*(?P<delay>\d*\.?\d*)[\d.]*\s*[;,\s]\s*(?:url\s*=\s*)?(?P<quote>["']?)(?P<url>.*)""", re.I | re.S
+    r"""\s*+(?P<delay>\d*+(?:\.\d*+)?+)[\d.]*+(?:\s*+[;,]|\s)\s*+(?:url\s*+=\s*+)?+(?P<quote>["']?)(?P<url>.*)""",
+    re.I | re.S,
 )
-"""HTML standard, 4.2.5.3, "shared declarative refresh steps"."""
+"""HTML standard, 4.2.5.3, "shared declarative refresh steps". Possessive, so linear."""
 _VALUED_DIRECTIVES: Final = frozenset(("max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"))
 """Directives that may have a colon of their own, which so doesn't stand behind the name of a robot."""
 

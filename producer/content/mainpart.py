@@ -24,8 +24,8 @@ GUESSES = frozenset(("whole", "readability", "body"))
 MIN_MAIN_CHARS = 200
 MIN_MAIN_SHARE = 0.1
 """A main part with less text than this, on a page with ten times as much, is a shell that something else fills."""
-MIN_GENERATOR_SHARE = 0.3
-"""Of the page's text outside links. Names like "content" and "article" are given to small boxes too."""
+MIN_OWN_SHARE = 0.3
+"""Of the page's text outside links: `article`, and names like "content", are given to small boxes too."""
 MIN_INNER_SHARE = 0.5
 MIN_COVERED_SHARE = 0.6
 MAX_READABILITY_ELEMENTS = 6_000
@@ -48,16 +48,17 @@ _TEXINFO_SUFFIX = "-level-extent"
 MAX_CANDIDATES = 50
 MAX_LINKS_COUNTED = 5_000
 
-_MAINS = etree.XPath('//main | //*[@role="main"]')
-_ARTICLES = etree.XPath('//article[not(ancestor::article)] | //*[@role="article"]')
+# No unions: libxml2 compares each node of one set with all of the other.
+_MAINS = etree.XPath('//*[self::main or @role="main"]')
+_ARTICLES = etree.XPath('//*[(self::article and not(ancestor::article)) or @role="article"]')
 _TEXT_CHARS = etree.XPath("string-length(normalize-space(.))")
 _LINKS = etree.XPath(".//a")
-_ATTRIBUTES = etree.XPath("//@class | //@id | //@role")
+_ATTRIBUTES = etree.XPath('//@*[name()="class" or name()="id" or name()="role"]')
 _HEADED = etree.XPath("boolean(.//h1)")
 _TITLES = etree.XPath("//h1[not(ancestor::nav or ancestor::aside or ancestor::footer)]")
 _DOXYGEN_TITLE = etree.XPath('//div[@class="headertitle"]/div[@class="title"]')
 MAX_TITLES = 5
-_SEMANTIC_FRAME = etree.XPath("boolean(//nav | //aside | //header | //footer)")
+_SEMANTIC_FRAME = etree.XPath("boolean(//*[self::nav or self::aside or self::header or self::footer])")
 
 
 def main_part(root: Element, element_count: int, template: str | None = None) -> tuple[Element, str]:
@@ -70,7 +71,7 @@ def main_part(root: Element, element_count: int, template: str | None = None) ->
         found = _covering(find(root))
         if found is None or not _is_substantial(found, body):
             continue
-        if method == "generator" and not _is_large(found, body):
+        if method != "main" and not _is_large(found, body):
             continue
         return _narrowed(found), method
     if template is not None and (found := element_at(root, template)) is not None and _is_substantial(found, body):
@@ -188,7 +189,7 @@ def _is_substantial(part: Element, body: Element) -> bool:
 
 def _is_large(part: Element, body: Element) -> bool:
     chars = text_chars(part)
-    return chars >= 0.5 * text_chars(body) or own_chars(part) >= MIN_GENERATOR_SHARE * own_chars(body)
+    return chars >= 0.5 * text_chars(body) or own_chars(part) >= MIN_OWN_SHARE * own_chars(body)
 
 
 def _narrowed(outer: Element) -> Element:

@@ -32,7 +32,7 @@ _PAGE_TYPES = re.compile(r"(?:Article|Page|Posting|Reference|CreativeWork|HowTo|
 """schema.org types of what a page is, as against what it has on it (comments, reviews, products)."""
 
 _JSON_LD = etree.XPath('//script[@type="application/ld+json"]')
-_PUBLISHED_TIMES = etree.XPath('//time[@pubdate] | //*[@itemprop="datePublished"]')
+_PUBLISHED_TIMES = etree.XPath('//*[(self::time and @pubdate) or @itemprop="datePublished"]')
 _MARKED_UP = re.compile("pubdate|itemprop", re.IGNORECASE)
 _CHANGED_TIMES = etree.XPath('//*[@itemprop="dateModified"]')
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f]")

@@ -14,8 +14,8 @@ MAX_REPEATED_CHARS = 200
 """A longer cell that spans rows stands in the first of them alone."""
 _PYDOC_LAYOUT = ("heading", "section")
 _LAYOUT_SIGNS = etree.XPath(
-    "boolean(.//table | .//dl | .//h1 | .//h2 | .//h3 | .//h4 | .//blockquote | .//main | .//article"
-    ' | .//div[@class="fragment"] | .//td/p[5] | .//li[8])'
+    "boolean(.//*[self::table or self::dl or self::h1 or self::h2 or self::h3 or self::h4 or self::blockquote"
+    ' or self::main or self::article or (self::div and @class="fragment")]) or .//td/p[5] or .//li[8]'
 )
 _CODE_BLOCKS = etree.XPath(".//pre")
 _ROWS = etree.XPath(".//tr")

@@ -4,19 +4,25 @@ Changes the tree in place, before it is read.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TypeAlias, cast
 from urllib.parse import unquote
 
 from lxml import etree
 
-from producer.content.inline import inline_text
+from producer.content.inline import inline_start, inline_text
 
 Element: TypeAlias = etree._Element
 
 MIN_ENTRIES = 3
 MIN_LINKED_SHARE = 0.8
 MAX_LISTS = 500
+MAX_TABS = 5_000
+MAX_EMPTY_SIBLINGS = 50
+"""Without text, between a list and the heading above it."""
+MAX_ANNOUNCING_CHARS = 40
 MIN_ROW_LINKS, MAX_ROW_LINKS, MAX_ROW_CHARS, MAX_ROW_DEPTH = 2, 12, 400, 6
 _CONTENTS_WORDS = frozenset(
     "contents|table of contents|index|on this page|in this article|in this page|page contents|toc".split("|")
@@ -24,7 +30,7 @@ _CONTENTS_WORDS = frozenset(
 _ROW_TAGS = frozenset("div p table center section span tbody tr td".split())
 _ANNOUNCING = frozenset("h1 h2 h3 h4 h5 h6 dt".split())
 _LOCAL = re.compile("#.")
-_PLACES = etree.XPath("//@id | //@name")
+_PLACES = etree.XPath('//@*[name()="id" or name()="name"]')
 _LINKS = etree.XPath(".//a[@href]")
 _TEXT_CHARS = etree.XPath("string-length(normalize-space(.))")
 _TABS = etree.XPath('.//*[@role="tab"]')
@@ -45,18 +51,34 @@ def trim(part: Element) -> None:
 
 def _unfold_tabs(part: Element) -> None:
     """Every tab's content stays, under its label, whichever is in front when the page loads."""
-    marked = [node for node in part.iter("div", "ul") if node.get("role") == "tablist" or "data-tabs" in node.attrib]
-    for node in marked:
-        _unfold_tablist(node) if node.get("role") == "tablist" else _unfold_tabbed_set(node)
+    nodes = list(part.iter("div", "ul"))
+    _unfold_tablists(part, [node for node in nodes if node.get("role") == "tablist"][:MAX_LISTS])
+    for node in nodes:
+        if "data-tabs" in node.attrib:
+            _unfold_tabbed_set(node)
 
 
-def _unfold_tablist(tablist: Element) -> None:
+def _unfold_tablists(part: Element, tablists: Sequence[Element]) -> None:
     """As ARIA has it: Docusaurus, Starlight, sphinx-tabs."""
-    tabs, parent = _found(_TABS, tablist), tablist.getparent()
-    panels = _found(_PANELS, parent) if parent is not None else []
-    if len(tabs) == len(panels) > 0:
-        _label(panels, tabs)
-        _cut(tablist)
+    if not tablists:
+        return
+    tabs_of = _by_ancestor(_found(_TABS, part)[:MAX_TABS], set(tablists))
+    panels_of = _by_ancestor(_found(_PANELS, part)[:MAX_TABS], {node.getparent() for node in tablists} - {None})
+    for tablist in tablists:
+        tabs = tabs_of[tablist]
+        panels = [panel for panel in panels_of[tablist.getparent()] if panel.get("role")]
+        if len(tabs) == len(panels) > 0:
+            _label(panels, tabs)
+            _cut(tablist)
+
+
+def _by_ancestor(nodes: Iterable[Element], ancestors: Container[Element | None]) -> dict[Element | None, list[Element]]:
+    found: dict[Element | None, list[Element]] = defaultdict(list)
+    for node in nodes:
+        for ancestor in node.iterancestors():
+            if ancestor in ancestors:
+                found[ancestor].append(node)
+    return found
 
 
 def _unfold_tabbed_set(tabbed: Element) -> None:
@@ -81,11 +103,12 @@ def _drop_local_contents(part: Element) -> None:
     """Lists of links to places on the same page, with the heading above that says so."""
     judged: set[Element] = set()
     lists = [entries for entries in part.iter("ul", "ol", "dl") if _begins_local(entries)]
+    places = set(cast("list[str]", _PLACES(part))) if lists else set()
     for entries in lists[:MAX_LISTS]:
         if not judged.isdisjoint(entries.iterancestors()):
             continue
         judged.add(entries)
-        if not _is_local(entries):
+        if not _is_local(entries, places):
             continue
         if (heading := _heading_before(entries)) is not None:
             _cut(heading)
@@ -98,12 +121,11 @@ def _begins_local(entries: Element) -> bool:
     return first is not None and _LOCAL.match(first.get("href") or "") is not None
 
 
-def _is_local(entries: Element) -> bool:
+def _is_local(entries: Element, places: set[str]) -> bool:
     links = _found(_LINKS, entries)
     targets = [link.get("href") or "" for link in links]
     if len(links) < MIN_ENTRIES or not all(map(_LOCAL.match, targets)):
         return False
-    places = set(cast("list[str]", _PLACES(entries)))
     if sum(unquote(target[1:]) in places or target[1:] in places for target in targets) < MIN_LINKED_SHARE * len(links):
         return False
     return sum(map(_chars, links)) >= MIN_LINKED_SHARE * _chars(entries)
@@ -112,14 +134,14 @@ def _is_local(entries: Element) -> bool:
 def _heading_before(entries: Element) -> Element | None:
     """The sibling before it, or before its wrapper, when its words announce contents."""
     for node in (entries, entries.getparent()):
-        before = next(_with_text(node.itersiblings(preceding=True)), None) if node is not None else None
-        if before is not None:
-            return before if inline_text(before).strip(" :").lower() in _CONTENTS_WORDS else None
+        siblings = islice(node.itersiblings(preceding=True), MAX_EMPTY_SIBLINGS) if node is not None else ()
+        if (before := next(_with_text(siblings), None)) is not None:
+            return before if inline_start(before, MAX_ANNOUNCING_CHARS).strip(" :").lower() in _CONTENTS_WORDS else None
     return None
 
 
 def _with_text(elements: Iterable[Element]) -> Iterator[Element]:
-    return (element for element in elements if inline_text(element))
+    return (element for element in elements if inline_start(element, 1))
 
 
 def _drop_signature(part: Element) -> None:

@@ -110,6 +110,12 @@ def test_a_small_box_named_as_generators_name_their_containers_is_not_the_main_p
     assert document.method == "readability"
 
 
+def test_small_articles_beside_the_content_are_not_the_main_part() -> None:
+    cards = "".join(f"<article class=card>Teaser {n}. {'Read on in it. ' * 20}</article>" for n in range(3))
+    document = page(f"<div class=content-area>{PROSE * 15}</div><div>{cards}</div>")
+    assert document.text.count("The gate holds") == 15 * 8
+
+
 def test_sibling_articles_and_sections_stay_together() -> None:
     frame = "<nav>Frame</nav><div id=wrap>{}</div>"
     for container in ("<article>{}</article>", "<div class=sect1>{}</div>"):
@@ -172,6 +178,7 @@ def test_the_hash_follows_the_content_alone() -> None:
         (b"{}", "application/json", "JSON that is no feed"),
         (b"a", "video/mp4", "content type video/mp4"),
         (b"<p>" * (MAX_ELEMENTS + 10), "text/html", "elements"),
+        (b"<div>" * 50_000 + b"deep", "text/html", "nested deeper"),
         (b"x" * (10 * 1024 * 1024 + 1), "text/plain", "larger than"),
     ],
 )
@@ -190,12 +197,11 @@ def test_what_holds_no_text_says_why(body: bytes, content_type: str, reason: str
         b"<html></html>",
         b"<frameset><frame src=a></frameset>",
         b"</p></div>",
-        b"<div>" * 50_000 + b"deep",
         b"<a " + b"x" * 1_000_000 + b"=1>",
         b"<p>" + b"&amp;" * 100_000,
         b"<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><p>&a;</p>",
-        b"<table><tr><td><table><tr>" * 2_000,
-        b"<ul><li>" * 2_000,
+        b"<table><tr><td><table><tr>" * 200,
+        b"<ul><li>" * 900,
         b"<svg><title>x</title></svg>",
         b"<p>nul\0byte</p>",
     ],
@@ -206,13 +212,54 @@ def test_broken_pages_give_a_clean_result(body: bytes) -> None:
     assert "root:" not in document.text
 
 
+def test_end_tags_that_are_left_out_lose_no_text() -> None:
+    names = "<h1>A</h1>" + "".join(f"<a name=x{n}>Paragraph {n} of text.\n<p>" for n in range(400))
+    boxes = "".join(f"<div>Box {n}. <a href=/{n}>x</a>" for n in range(400))
+    assert page(names).text.count("of text.") == 400
+    assert len(page(boxes).links) == 400
+
+
+@pytest.mark.parametrize(
+    "control", ["\f", "\x01", "\ufffe", "\uffff", "&#1;", "&#x0001f;", "&#xFFFE;", "&#65535;", "&#12"]
+)
+def test_control_characters_break_no_page(control: str) -> None:
+    words = f"o{control} ne"
+    tabs = f"<div><div role=tablist><b role=tab>{words}</b></div><div role=tabpanel>{words}</div></div>"
+    contents = f"<ul>{ENTRIES}</ul>{words}{ENTRIES_PLACES}"
+    found = " ".join(texts(tabs + contents)).replace("**", "")
+    assert found.count("o ne") == 3
+    assert control not in found
+
+
+ENTRIES = "".join(f"<li><a href='#{name}'>{name}</a>" for name in "abc")
+ENTRIES_PLACES = "".join(f"<h2 id={name}>{name}</h2>{name}" for name in "abc")
+PIECES = (
+    "<main>", "<article class=card>", "<div role=tablist>", "<b role=tab>", "<div role=tabpanel hidden>", "</div>",
+    "<ul>", "<li>", "<a href='#a'>", "<a href=/x rel=next>", "</a>", "</ul>", "<h2 id=a>", "</h2>", "<pre>", "</pre>",
+    "<table>", "<tr>", "<td colspan=3>", "<th rowspan=2>", "</table>", "<dl>", "<dt>", "<dd>", "<div class='note'>",
+    "<blockquote>", "<details>", "<summary>", "<button>", "<form>", "<header>", "<aside>", "<br>", "<img alt=words>",
+    "<code>", "</code>", "<!--", "-->", "<script>", "</script>", "&#1;", "&#xFFFF;", "\f", "\x02", "\ufffe", "word ",
+    "<div data-tabs=1><div class=tabbed-labels><label>", "<div class=tabbed-content><div>", "<a href='#' ", "'", ">",
+    "\n",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=60))
+def test_any_markup_gives_clean_blocks(pieces: list[str]) -> None:
+    document = extract(URL, "".join(pieces).encode(), "text/html; charset=utf-8")
+    assert all(block.text.strip() == block.text for block in document.blocks if block.kind is not BlockKind.CODE)
+    assert not set(document.text) & set("\0\1\2\f\ufffe\uffff")
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes_give_a_document_or_a_reason(body: bytes) -> None:
     try:
         document = extract(URL, b"<p>" + body, "text/html")
-    except NotExtractable:
+    except NotExtractable as refused:
+        assert refused.reason.startswith("binary data")
         return
     assert all(block.text.strip() for block in document.blocks)
+    assert not set(document.text) & set("\0\1\2\f\ufffe\uffff")
 
 
 def test_plain_text() -> None:

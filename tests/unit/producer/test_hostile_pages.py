@@ -14,6 +14,9 @@ LIMIT_S = 10.0
 MAX_GROWTH_KIB = 400 * 1024
 MB = 1_000_000
 
+LOCAL = b"<h2 id=a%(n)d>x</h2><ul>" + b"<li><a href='#a%(n)d'>x</a>" * 3 + b"</ul>"
+NEST = b"<main>%s" + b"<i></i>" * 50_000 + b"<h1>h</h1><p>x"
+"""Whatever asks each of nested elements for something far inside reads the page as often."""
 PAGES = {
     "elements": b"<p>" * (3 * MB),
     "deep": b"<div>" * MB,
@@ -22,7 +25,6 @@ PAGES = {
     "deep_tables": b"<table><tr><td>x" * (MB // 4),
     "deep_quotes": b"<blockquote>x" * (MB // 4),
     "unclosed_attribute": b'<a href="' + b"x" * (9 * MB),
-    "attributes": b"<p " + b"".join(b"a%d=1 " % n for n in range(MB // 2)) + b">x",
     "attributes_below_the_limit": b"<p " + b"".join(b"a%d=1 " % n for n in range(4_900)) + b">x",
     "huge_attribute": b"<p class='" + b"nav " * (2 * MB) + b"'>x",
     "classes": b"".join(b"<p class=c%d>x" % n for n in range(200_000)),
@@ -46,7 +48,25 @@ PAGES = {
     "entities": b"<!DOCTYPE x [<!ENTITY a 'aaaa'><!ENTITY b '" + b"&a;" * 1000 + b"'>]><p>" + b"&b;" * 100_000,
     "plain_dots": b"<main><p>" + b". " * MB,
     "emoji": b"<main><p>" + "🦀".encode() * MB,
+    "refresh": b"<meta http-equiv=refresh content=" + b"1" * MB + b"><p>x",
+    "long_manual": b"<main>" + b"".join(LOCAL % {b"n": n} for n in range(9_000)),
+    "empty_siblings": b"<main>" + (b"<i></i>" * 400 + LOCAL % {b"n": 1}) * 500,
+    "empty_code_lines": b"<main><pre>" + b"<div class=line></div>" * 100_000,
+    "names": b"<main>" + b"".join(b"<a id=i%d name=n%d class=c%d>x</a>" % (n, n, n) for n in range(80_000)),
+    "nested_heads": NEST % (b"<header>" * 1_000),
+    "nested_notes": NEST % (b"<div class=note>" * 1_000),
+    "nested_links": NEST % (b"<div><a href=/x>" * 900),
+    "nested_tabs": NEST % (b"<div role=tablist>" * 1_000),
 }
+ATTRIBUTES = {
+    "spaced": b"<p " + b"".join(b"a%d=1 " % n for n in range(MB // 2)) + b">x",
+    "quoted": b"<p " + b"".join(b"a%d=''" % n for n in range(40_000)) + b">x",
+    "slashes": b"<p " + b"".join(b"a%d/" % n for n in range(40_000)) + b">x",
+    "behind_less": b"<p a='<' " + b"".join(b"a%d " % n for n in range(40_000)) + b">x",
+    "behind_greater": b"<p a='>' " + b"".join(b"a%d " % n for n in range(40_000)) + b">x",
+    "behind_a_quote": b"<p a\"b ' " + b"".join(b"a%d " % n for n in range(40_000)) + b">x",
+}
+"""libxml2 takes 20 s and more for each."""
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -57,3 +77,16 @@ def test_a_hostile_page_ends_within_its_limits(name: str) -> None:
     assert time.process_time() - started < LIMIT_S
     assert grown.kib < MAX_GROWTH_KIB
     assert all(chunk.tokens <= 512 for chunk in output.chunks)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_a_tag_with_endless_attributes_is_refused(name: str) -> None:
+    started = time.process_time()
+    output = process_page(PageInput("https://h.example/x", ATTRIBUTES[name], "text/html"))
+    assert (output.failure, output.limited) == ("a tag with more than 5000 attributes", True)
+    assert time.process_time() - started < LIMIT_S
+
+
+def test_many_attributes_on_many_tags_are_no_matter() -> None:
+    body = b"<main>" + b"<p a=1 b=2 c='>' d>word</p>" * 5_000
+    assert process_page(PageInput("https://h.example/x", body, "text/html")).failure is None
