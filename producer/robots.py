@@ -115,7 +115,10 @@ class RobotsCache:
 
     async def verdict(self, url: str, by: Asking) -> RobotsVerdict:
         """May this canonical URL be fetched? Never raises for what the site does."""
-        return (await self.file(url, by)).verdict(url)
+        file = await self.file(url, by)
+        if file.rules is not None and file.rules.many:
+            return await asyncio.to_thread(file.verdict, url)
+        return file.verdict(url)
 
     async def file(self, url: str, by: Asking) -> RobotsFile:
         """The file of the URL's host, read again by `by` once it is older than its age."""

@@ -33,6 +33,8 @@ class MemoryLog:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.lost: set[int] = set()
+        """Offsets of records that readers don't see. Those behind them stay where they are, as on Kafka."""
 
     async def publish(self, event: Event, *, partition: int) -> Any:
         future: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
@@ -48,7 +50,7 @@ class MemoryLog:
     def manifest(self, generation: int, whole: bool = False) -> Manifest:
         manifest = Manifest(generation, end=len(self.events) + 1, keep_whole=whole)
         for offset, event in enumerate(self.events, 1):
-            if isinstance(event, PageRecord) and event.generation == generation:
+            if isinstance(event, PageRecord) and event.generation == generation and offset not in self.lost:
                 manifest.fold(offset, event)
         return manifest
 
@@ -120,13 +122,12 @@ class Play:
         return {event.text for event in self.log.events if isinstance(event, Chunk) and event.chunk_id in named}
 
     def forget(self, paths: Iterable[str]) -> None:
-        """The log as if it ended before these pages' records: a crash in the middle of the crawl."""
-        lost = set(paths)
-        self.log.events = [
-            event
-            for event in self.log.events
-            if not (isinstance(event, PageRecord) and event.url.split("/", 3)[3] in {path[1:] for path in lost})
-        ]
+        """The log as if these pages had never been recorded: a crash in the middle of the crawl."""
+        self.log.lost |= {
+            offset
+            for offset, event in enumerate(self.log.events, 1)
+            if isinstance(event, PageRecord) and "/" + event.url.split("/", 3)[3] in set(paths)
+        }
 
 
 def article(subject: str, *links: str, head: str = "") -> str:

@@ -1,12 +1,14 @@
 """robots.txt: what each answer of a site means (RFC 9309, 2.3.1), caching, waiting. Its text: `test_rules`."""
 
 import asyncio
+import threading
 
 import pytest
 
 from producer import robots
 from producer.fetch import FetchError, FetchResult
 from producer.robots import MAX_AGE_S, MAX_ROBOTS_BYTES, MIN_AGE_S, RobotsCache, age_s
+from producer.rules import Rules
 
 PAGE = "https://h.example/private/a"
 OPEN = "https://h.example/"
@@ -67,6 +69,24 @@ async def test_rules_apply_with_their_delay() -> None:
 async def test_a_group_of_our_own_name_beats_the_general_one() -> None:
     own = b"User-agent: *\nDisallow: /\n\nUser-agent: headrace\nAllow: /\n"
     assert await Site(read(own)).allows()
+
+
+@pytest.mark.parametrize(("rules", "beside"), [(10, False), (25_000, True)])
+async def test_rules_by_the_thousand_are_matched_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, rules: int, beside: bool
+) -> None:
+    here, threads, allow = threading.get_ident(), list[int](), Rules.allow
+
+    def noting(self: Rules, url: str) -> bool:
+        threads.append(threading.get_ident())
+        return allow(self, url)
+
+    monkeypatch.setattr(Rules, "allow", noting)
+    body = b"User-agent: *\n" + b"".join(b"Disallow: /p%d/*x\n" % number for number in range(rules))
+    site = Site(read(body))
+    assert await site.allows()
+    assert not await site.allows("https://h.example/p7/x")
+    assert [thread != here for thread in threads] == [beside, beside]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 418, 451, 499])

@@ -319,6 +319,18 @@ async def test_the_next_epoch_reads_them_again(site: FakeSite, play: Play) -> No
     assert (site.requests["/docs/a"], site.requests["/docs/b"], site.requests["/sitemap.xml"]) == (0, 1, 1)
 
 
+async def test_the_next_epoch_asks_for_nothing_but_what_has_no_record(site: FakeSite, play: Play) -> None:
+    names = [f"/docs/{number}" for number in range(12)]
+    puts(site, *names)
+    site.put("/sitemap.xml", urlset(*map(entry, names)))
+    await play.crawl()
+    play.forget(names[:9])
+    site.forget()
+    await play.crawl()
+    assert {path for path in site.requests if path in {"/docs/", *names}} == set(names[:9])
+    assert play.states == dict.fromkeys(["/docs/", *names], "fetched")
+
+
 async def test_under_a_limit_of_pages_the_newest_of_the_sitemap_come_first(
     site: FakeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
