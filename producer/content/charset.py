@@ -29,17 +29,37 @@ _WIDER = {"gbk": "gb18030"}
 """gbk is decoded by gb18030's decoder (Encoding standard, 10.1.1)."""
 _BY_PYTHON_NAME = {"cp874": "windows-874"}
 """The one encoding that the detector names as Python does."""
-_C1_KEPT = "headrace.c1"
+_AS_STANDARD = "headrace.encoding-standard"
 
 
-def _keep_c1(error: UnicodeError) -> tuple[str, int]:
-    """The standard's windows-125x and windows-874 have control characters where Python's have holes."""
+def _as_standard(error: UnicodeError) -> tuple[str, int]:
+    """What the standard's tables have and Python's lack, by the name of Python's codec; else U+FFFD."""
     assert isinstance(error, UnicodeDecodeError)
-    byte = error.object[error.start]
-    return chr(byte) if 0x80 <= byte <= 0x9F else "\ufffd", error.start + 1
+    at = error.start
+    first, pair = error.object[at], error.object[at : at + 2]
+    match error.encoding:
+        case "charmap" if 0x80 <= first <= 0x9F:
+            return chr(first), at + 1  # windows-125x and windows-874 have control characters in Python's holes
+        case "gb18030" if first == 0x80:
+            return "€", at + 1
+        case "big5hkscs" if len(found := pair.decode("cp950", "ignore")) == 1 and pair[-1] > 0x7F:
+            return found, at + 2
+        case "euc_jp" | "iso2022_jp" if found := _of_jis(pair):
+            return found, at + 2
+    return "\ufffd", error.end
 
 
-codecs.register_error(_C1_KEPT, _keep_c1)
+def _of_jis(pair: bytes) -> str:
+    """A character of Windows' JIS X 0208, which has rows 13 and 89 to 92 beyond the norm's; empty for none."""
+    row, cell = (byte % 0x80 - 0x20 for byte in pair.ljust(2, b"\0"))
+    if (pair[0] < 0x80) != (pair[-1] < 0x80) or not (1 <= row <= 94 and 1 <= cell <= 94):
+        return ""
+    lead = (row - 1) // 2 + (0x81 if row < 63 else 0xC1)
+    trail = cell + (0x9E if row % 2 == 0 else 0x40 if cell > 63 else 0x3F)
+    return bytes((lead, trail)).decode("cp932", "ignore")
+
+
+codecs.register_error(_AS_STANDARD, _as_standard)
 
 
 def decode(body: bytes, content_type: str | None, declares: Declares = "html") -> str:
@@ -111,7 +131,7 @@ def _codec(encoding: str) -> tuple[codecs.CodecInfo, str]:
         raise NotExtractable("an encoding that no browser decodes")
     found = webencodings.lookup(_WIDER.get(encoding, encoding))
     assert found is not None
-    return found.codec_info, _C1_KEPT if encoding.startswith("windows-") else "replace"
+    return found.codec_info, "replace" if encoding.startswith("utf-") else _AS_STANDARD
 
 
 def _guessed(body: bytes) -> str:

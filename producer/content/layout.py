@@ -8,7 +8,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from statistics import median
 from typing import Final
 
@@ -18,8 +18,10 @@ from producer.content.codeblock import fenced
 from producer.content.document import Block, BlockKind
 
 RUNNING_HEADS: Final = 3
-"""A line that stands so often at the same edge of pages, digits apart, is a running head."""
+"""A line that stands so often at the same edge of pages, one number apart, is a running head."""
 EDGE_LINES: Final = 2
+MAX_NUMBERS: Final = 8
+"""In a line that may be a running head."""
 PARAGRAPH_GAP: Final = 1.25
 """Of the usual distance of lines: above it a paragraph ends. TeX's are 1.35 and more."""
 CODE_GAP: Final = 2.6
@@ -36,7 +38,7 @@ SHORT_LINE: Final = 0.75
 
 _OUTER_NUMBER = re.compile(r"^\d{1,5}\b|\b\d{1,5}$")
 _ROMAN = re.compile(r"[ivxlc]{1,7}")
-_LEADER = re.compile(r"(?:\s*\.){4,}\s*(?:\d{1,4}|[ivxlc]{1,7})?$")
+_LEADER = re.compile(r"(?<![\s.])(?:(?:\s*+\.){4,}+\s*+(?:\d{1,4}|[ivxlc]{1,7})|(?:\s*+\.){8,}+)$")
 _LABEL = re.compile(r"(?:chapter|appendix|part)\s+[\dA-Z]{1,5}", re.IGNORECASE)
 _BULLET = re.compile(r"[•▪◦‣●■∙·–*-]\s+(?=\S)")
 _ORDERED = re.compile(r"\d{1,3}[.)]\s+(?=\S)")
@@ -90,12 +92,16 @@ def largest(lines: Sequence[Line]) -> str | None:
 
 def _without_running_heads(pages: Sequence[Sequence[Line]]) -> list[list[Line]]:
     edges = [_edges(lines) for lines in pages]
-    times = Counter(key for edge in edges for key in set(edge.values()))
+    times = Counter(key for edge in edges for key in set().union(*edge.values()))
     heads = {key for key, count in times.items() if count >= RUNNING_HEADS}
     shift = _numbering(pages, edges)
     kept: list[list[Line]] = []
     for page, (lines, edge) in enumerate(zip(pages, edges, strict=True)):
-        at_edge = {index for index, key in edge.items() if key in heads or _is_numbered(lines[index], page, shift)}
+        at_edge = {
+            index
+            for index, keys in edge.items()
+            if not heads.isdisjoint(keys) or _is_numbered(lines[index], page, shift)
+        }
         inner = [line for index, line in enumerate(lines) if index not in at_edge]
         kept.append([line for line in inner if not _LEADER.search(line.text)])
     return kept
@@ -114,7 +120,7 @@ def _numbering(pages: Sequence[Sequence[Line]], edges: Sequence[Iterable[int]]) 
 
 
 def _is_numbered(line: Line, page: int, shift: int | None) -> bool:
-    if shift is None:
+    if shift is None or _is_row(line.text):
         return False
     return page + shift in _outer_numbers(line.text) or _ROMAN.fullmatch(line.text) is not None
 
@@ -124,11 +130,23 @@ def _outer_numbers(text: str) -> set[int]:
     return {int(match) for match in _OUTER_NUMBER.findall(text)}
 
 
-def _edges(lines: Sequence[Line]) -> dict[int, tuple[str, int]]:
-    """The uppermost and lowest lines by index: their text without numbers, and their height."""
+def _edges(lines: Sequence[Line]) -> dict[int, set[tuple[str, int]]]:
+    """The uppermost and lowest lines by index: what they have in common with those of other pages, and their height."""
     order = sorted(range(len(lines)), key=lambda index: lines[index].y)
     chosen = {*order[:EDGE_LINES], *order[-EDGE_LINES:]}
-    return {index: (_DIGITS.sub("#", lines[index].text), round(lines[index].y / 4)) for index in chosen}
+    return {index: {(key, round(lines[index].y / 4)) for key in _head_keys(lines[index].text)} for index in chosen}
+
+
+def _head_keys(text: str) -> Iterator[str]:
+    """As it is, and without each one of its numbers; in rows of a table more than one changes."""
+    if not _is_row(text):
+        yield text
+        for number in islice(_DIGITS.finditer(text), MAX_NUMBERS):
+            yield f"{text[: number.start()]}#{text[number.end() :]}"
+
+
+def _is_row(text: str) -> bool:
+    return not any(map(str.isalpha, text)) and len(_DIGITS.findall(text)) > 2
 
 
 def _body_size(pages: Iterable[Iterable[Line]]) -> float:

@@ -72,15 +72,21 @@ def _parse(text: str, url: str) -> Element | None:
 
 def _of_rss(root: Element) -> Iterator[tuple[str, str | None]]:
     for item in root.iter("{*}item"):
-        link = item.find("{*}link")
+        link = next(filter(None, map(_page_link, item.iterchildren("{*}link"))), None)
         guid = item.find("guid")
-        if link is not None and (link.text or link.get("href")):
-            yield (link.text or link.get("href") or "").strip(), link.base
+        if link is not None:
+            yield link
         elif guid is not None and guid.get("isPermaLink") != "false":
             yield (guid.text or "").strip(), guid.base
         elif about := item.get(_ABOUT):
             yield about, item.base
     yield from _atom_links(root, ("next", "previous", "prev-archive"))
+
+
+def _page_link(link: Element) -> tuple[str, str | None] | None:
+    """Of RSS's own or Atom's `link` of an item; None for one that leads to replies, enclosures and the like."""
+    href = (link.text or link.get("href") or "").strip()
+    return (href, link.base) if href and link.get("rel", "alternate") == "alternate" else None
 
 
 def _of_atom(root: Element) -> Iterator[tuple[str, str | None]]:

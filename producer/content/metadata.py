@@ -38,7 +38,11 @@ _CHANGED_TIMES = etree.XPath('//*[@itemprop="dateModified"]')
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
 """Escapes in JSON and YAML may name them."""
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
-_DATE = re.compile(r"(\d{4})([-/.]?)(\d{2})\2(\d{2})(?!\d)")
+_DATES = (
+    re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?!\d)"),
+    re.compile(r"(\d{4})()(\d{2})(\d{2})(?:\d{4}|\d{6})?(?!\d)"),
+)
+_ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
 _WRITTEN = ("%d %B %Y", "%B %d, %Y", "%d %b %Y", "%b %d, %Y")
 
 
@@ -87,11 +91,11 @@ def iso_date(text: str | None) -> str | None:
     The day is that of the page's own time zone. `11/12/2026` is one of two days, and so none.
     """
     value = " ".join((text or "").split())[:60]
-    if match := _DATE.match(value):
+    if match := next(filter(None, (form.match(value) for form in _DATES)), None):
         return _checked(int(match[1]), int(match[3]), int(match[4]))
     for form in _WRITTEN:
         try:
-            read = datetime.strptime(value, form)
+            read = datetime.strptime(_ORDINAL.sub("", value), form)
         except ValueError:
             continue
         return _checked(read.year, read.month, read.day)

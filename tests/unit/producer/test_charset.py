@@ -38,6 +38,12 @@ TEXT = "Müller – Ωмега"
         (b"a\x80\xff", "text/html; charset=x-user-defined", "a\uf780\uf7ff"),
         (b"\x81\x8d", "text/html; charset=windows-1252", "\x81\x8d"),
         (b"\xaa\x81", "text/html; charset=windows-1253", "\ufffd\x81"),
+        (b"a\xad\xa1\xfc\xe2 \xfe\xfe", "text/html; charset=euc-jp", "a①髙 \ufffd\ufffd"),
+        (b"\xf9\xa1\xadz", "text/html; charset=euc-jp", "纊\ufffdz"),
+        (b"\x1b$B-!0!|b\x1b(B x", "text/html; charset=iso-2022-jp", "①亜髙 x"),
+        (b"\x80 \xa3\xe1", "text/html; charset=gbk", "€ ａ"),
+        (b"\x80", "text/html; charset=gb18030", "€"),
+        (b"a\xa3\xe1b\xffz", "text/html; charset=big5", "a€b\ufffdz"),
         # 3. then what the page declares
         (b"<meta charset='koi8-r'>" + "Омега".encode("koi8-r"), "x/y; charset=no", "<meta charset='koi8-r'>Омега"),
         (b"<meta charset=utf-16>" + TEXT.encode(), None, "<meta charset=utf-16>" + TEXT),

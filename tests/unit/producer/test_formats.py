@@ -20,7 +20,8 @@ RSS = b"""<?xml version="1.0" encoding="iso-8859-1"?><?xml-stylesheet href="x.xs
 <item><title>One</title><link>https://h.example/one#top</link><guid>https://h.example/1</guid></item>
 <item><title>Two</title><guid>https://h.example/two</guid></item>
 <item><title>None</title><guid isPermaLink="false">https://h.example/never</guid></item>
-<item><link>/three</link></item><item><link>mailto:x@h.example</link></item></channel></rss>"""
+<item><atom:link rel="replies" href="/no"/><link/><link>/three</link></item>
+<item><link>mailto:x@h.example</link></item></channel></rss>"""
 ATOM = b"""<feed xmlns="http://www.w3.org/2005/Atom" xml:base="https://h.example/blog/"><link href="home"/>
 <link rel="next" href="?page=2"/>
 <entry><link rel="edit" href="edit"/><link href="one"/></entry>
@@ -178,6 +179,18 @@ def test_xml_entities_reach_nothing(body: bytes) -> None:
     with pytest.raises(NotExtractable) as refused:
         extract(URL, body, "text/xml")
     assert not any("root" in link or "lol" in link for link in refused.value.links)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("    a = 1\n    b = 2\n\nText", ["a = 1\nb = 2", "Text"]),
+        ("\tif a:\n\t\tb\n \t\n  - one\n    two\n", ["if a:\n\tb", "- one\n  two"]),
+        ("a\r\n\r\n  b\r\n\r\n", ["a", "b"]),
+    ],
+)
+def test_plain_text_keeps_its_lines_in_line(text: str, expected: list[str]) -> None:
+    assert [b.text for b in extract(URL, text.encode(), "text/plain").blocks] == expected
 
 
 def markdown(text: str, url: str = "https://h.example/a/readme.md") -> Document:

@@ -1,5 +1,6 @@
 """PDF: text as a reader would read it, what the file says of itself, and files that are refused."""
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -90,6 +91,32 @@ def test_running_heads_and_page_numbers_go_and_sentences_go_on_over_pages() -> N
 
 def test_a_table_of_contents_is_no_text() -> None:
     assert found(read(pdf([column(700, "Gates . . . . . . . . . 12", "Wheels", "")]))) == [("paragraph", "Wheels")]
+
+
+def test_rows_of_a_table_are_no_running_heads() -> None:
+    rows = [[f"{page * 50 + row} {row * 3} {row * page}" for row in range(50)] for page in range(6)]
+    named = [[f"Gate {page * 9 + row} {row * 3 + page} left" for row in range(9)] for page in range(4)]
+    for table in (rows, named):
+        pages = [[Line(row, 50, 300, 700 - 12 * n, 700 - 12 * n, 10) for n, row in enumerate(page)] for page in table]
+        text = "\n".join(block.text for block in blocks_of_pages(pages, {}))
+        assert text.replace("\n", " ").split() == " ".join(row for page in table for row in page).split()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_kept"),
+    [
+        ("It may take a while....", True),
+        ("and so on . . . .", True),
+        ("Gates . . . . . . . . .", False),
+        ("Gates .... 12", False),
+        ("Foreword....xii", False),
+        ("x" + " ." * 20_000 + " y", True),
+    ],
+)
+def test_lines_of_a_table_of_contents(text: str, is_kept: bool) -> None:
+    started = time.process_time()
+    assert bool(blocks_of_pages([[Line(text, 50, 300, 700, 700, 10)]], {})) == is_kept
+    assert time.process_time() - started < 2
 
 
 def test_metadata() -> None:
