@@ -21,7 +21,7 @@ from producer.content.links import (
     resolved,
 )
 from producer.content.listing import json_listing, xml_listing
-from producer.content.mainpart import GUESSES, main_part, title_outside
+from producer.content.mainpart import GUESSES, main_part, own_chars, title_outside
 from producer.content.markdown import markdown_html
 from producer.content.metadata import NO_METADATA, Metadata, html_metadata
 from producer.content.pdf import read_pdf
@@ -39,6 +39,8 @@ MAX_ELEMENTS = 300_000
 """About 150 MB of tree; real pages of 10 MB have up to 200,000."""
 MAX_ATTRIBUTES = 5_000
 MAX_TITLE_CHARS = 300
+MIN_READ_SHARE = 0.1
+"""Of a main part's text outside links. Where less comes out, names of its elements mean something else than frame."""
 
 _ATTRIBUTE = re.compile(
     r"""[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|[^\s>"'][^\s>]*+)?+)?+"""
@@ -128,11 +130,14 @@ def _from_html(url: str, text: str, x_robots_tag: str | None, site: Site) -> Doc
     directives = directives_of(root, x_robots_tag)
     links, canonical, refresh = links_of(root, base, url), canonical_of(root, base), refresh_of(root, base, url)
     metadata = html_metadata(root, _title(root), text)
+    _empty_scripts(root)
     part, method = main_part(root, count, site.template)
     sketch = sketch_of(root) if site.undecided and method in GUESSES else None
     heading = title_outside(root, part, metadata.title)
     trim(part)
     blocks = blocks_of(part, by_id=method in ("whole", "body"))
+    if sum(len(block.text) for block in blocks) < MIN_READ_SHARE * own_chars(part):
+        blocks = blocks_of(part, by_name=False)
     if heading is not None:
         blocks = blocks_of(heading) + blocks
     return _document(
@@ -147,6 +152,13 @@ def _from_html(url: str, text: str, x_robots_tag: str | None, site: Site) -> Doc
         template=site.template if method == "template" else None,
         sketch=sketch,
     )
+
+
+def _empty_scripts(root: Element) -> None:
+    """Their text would count as the page's; formulas stay."""
+    for element in root.iter("script", "style"):
+        if not (element.get("type") or "").startswith("math/tex"):
+            element.text = None
 
 
 def _from_markdown(url: str, html: str, metadata: Metadata, directives: Directives) -> Document:

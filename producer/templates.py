@@ -20,21 +20,34 @@ from schemas.pages import PageRecord
 
 MISFITS: Final = 3
 """Pages in a row that a host's template does not fit before it is learnt anew."""
+TRIES: Final = (PAGES, 10, 20, 40)
+"""Sketches after which a template is looked for: the first few may be odd ones."""
+MAX_SKETCHES: Final = 10
 _READ: Final = frozenset({"fetched", "unchanged", "kept"})
 
 
 class _Host:
-    __slots__ = ("decided", "misfits", "sketches", "template")
+    __slots__ = ("decided", "misfits", "sketched", "sketches", "template")
 
     def __init__(self) -> None:
         self.template: str | None = None
         self.decided = False
         self.misfits = 0
+        self.sketched = 0
         self.sketches: list[Sketch] = []
 
     @property
     def site(self) -> Site:
         return Site(self.template, undecided=not self.decided)
+
+    def learn_from(self, sketch: Sketch) -> None:
+        self.sketched += 1
+        self.sketches = [*self.sketches[-MAX_SKETCHES + 1 :], sketch]
+        if self.sketched in TRIES:
+            self.template = learn(self.sketches)
+            self.decided = self.template is not None or self.sketched == TRIES[-1]
+        if self.decided:
+            self.sketches.clear()
 
 
 class Templates:
@@ -57,10 +70,7 @@ class Templates:
         """What reading a page with `site` has come to."""
         host = self._host(url)
         if content.sketch is not None and not host.decided:
-            host.sketches.append(content.sketch)
-            if len(host.sketches) >= PAGES:
-                host.template, host.decided = learn(host.sketches), True
-                host.sketches.clear()
+            host.learn_from(content.sketch)
         if host.template is None or site.template != host.template or content.failure:
             return
         host.misfits = host.misfits + 1 if content.method in GUESSES else 0

@@ -26,7 +26,7 @@ _FRAME = (
     "md-header md-footer site-header site-footer footer site-info colophon header-toolbar rustdoc-toolbar catlinks "
     "printfooter noprint comments comment-respond disqus newsletter subscribe related related-posts relations share "
     "social social-links feedback page-feedback cookie cookies cookie-banner cookie-consent cc-window advert "
-    "advertisement ads announcement-bar tooltip pageid docinfo unitfiles last-updated theme-last-updated"
+    "advertisement ads announcement-bar pageid docinfo unitfiles last-updated theme-last-updated"
 )
 _CONTROLS = (
     "headerlink hash-link anchorjs-link header-anchor doc-anchor viewcode-link viewcode-back edit-this-page edit-page "
@@ -52,7 +52,7 @@ _DROPPED_PREFIX = re.compile(
 _DROPPED_IDS = frozenset(
     "nav navbar navigation menu sidebar toc tableofcontents table-of-contents header footer breadcrumb "
     "breadcrumbs comments disqus_thread cookie-banner cookie-consent search searchbox related share side-nav "
-    "nav-path top mw-navigation mw-panel jump-to-nav catlinks site-header site-footer page-footer gtoc "
+    "nav-path mw-navigation mw-panel jump-to-nav catlinks site-header site-footer page-footer gtoc "
     "alt-docs-box".split()
 )
 _SURE_IDS = frozenset(

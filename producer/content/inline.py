@@ -18,6 +18,11 @@ _ANCHOR_SIGNS = frozenset(("¶", "#", "§", "◆", "🔗", "⚓", "\uf0c1", "[li
 _NEIGHBOURS = frozenset(("prev", "previous", "next"))
 MAX_CONTROL_ELEMENTS = 6
 MAX_CONTROL_CHARS = 60
+MAX_WRAPPERS = 3
+MAX_BUTTON_ELEMENTS = 50
+_HEADING_LIKE = frozenset("h1 h2 h3 h4 h5 h6 dt summary caption figcaption".split())
+_TEXT_CHARS = etree.XPath("string-length(normalize-space(.))")
+_EXPONENT = re.compile(r"[+\-\u2212]?\d{1,4}|[a-z]")
 MAX_START_PIECES = 500
 """Read for an element's first words. Some 100 elements: those around and before the text."""
 _SPACES = re.compile(r"[ \t\n\r\f\v]+")
@@ -31,14 +36,17 @@ _SMALL_PICTURE = re.compile(r"(?:^|[\s_-])(?:icon|avatar|logo|badge|emoji)s?(?:$
 _TEX = etree.XPath('string(.//*[local-name()="annotation"][contains(@encoding, "tex")])')
 
 
-def is_dropped(element: Element, by_id: bool = False) -> bool:
-    """Whether the element and all beneath it is frame, hidden or not text. `by_id`: judge ids of `div` and lists too.
+def is_dropped(element: Element, by_id: bool = False, by_name: bool = True) -> bool:
+    """Whether the element and all beneath it is frame, hidden or not text. `by_id`: judge ids of `div` and lists too;
+    without `by_name` nothing but tags counts.
 
     Ids are no sign inside a main part: generators make them of headings, and a section may be called "search".
     """
     tag = element.tag
     if tag in chrome.DROPPED_TAGS:
-        return True
+        return tag != "button" or not (_is_all_of_a_heading(element) or _is_named_in_text(element))
+    if not by_name:
+        return False
     if tag == "a" and _is_control(element):
         return True
     for name, value in element.items():
@@ -50,15 +58,45 @@ def is_dropped(element: Element, by_id: bool = False) -> bool:
 def _is_control(link: Element) -> bool:
     """Permalink signs, "edit this page", links to the page before and after."""
     if "rel" in link.attrib and not _NEIGHBOURS.isdisjoint((link.get("rel") or "").lower().split()):
-        return True
+        return not any(_letters_beside(link))
     if sum(1 for _ in islice(link.iterdescendants(), MAX_CONTROL_ELEMENTS + 1)) > MAX_CONTROL_ELEMENTS:
         return False
     words = link.text or "" if len(link) == 0 else "".join(cast("Iterator[str]", link.itertext()))
     words = words.strip()
+    local = (link.get("href") or "#").startswith("#")
     if words in _ANCHOR_SIGNS:
-        return True
-    local = (link.get("href") or "").startswith("#")
-    return len(words) < MAX_CONTROL_CHARS and chrome.is_control_text(words, local)
+        return local or not _HEADING_LIKE.isdisjoint(each.tag for each in islice(link.iterancestors(), 3))
+    return len(words) < MAX_CONTROL_CHARS and chrome.is_control_text(words, local) and not any(_letters_beside(link))
+
+
+def _letters_beside(element: Element) -> tuple[bool, bool]:
+    """Whether words stand directly before it, and behind it: as part of a sentence it is no control."""
+    for _ in range(MAX_WRAPPERS):
+        parent, previous = element.getparent(), element.getprevious()
+        before = previous.tail if previous is not None else parent.text if parent is not None else None
+        found = _has_letters(before), _has_letters(element.tail)
+        if any(found) or parent is None or len(parent) > 1 or parent.tag in _BLOCK_TAGS:
+            return found
+        element = parent
+    return False, False
+
+
+def _has_letters(text: str | None) -> bool:
+    return text is not None and any(map(str.isalnum, text))
+
+
+def _is_all_of_a_heading(button: Element) -> bool:
+    """An accordion's."""
+    heading = next((each for each in islice(button.iterancestors(), MAX_WRAPPERS) if each.tag in _HEADING_LIKE), None)
+    if heading is None or len(list(islice(heading.iterdescendants(), MAX_BUTTON_ELEMENTS))) == MAX_BUTTON_ELEMENTS:
+        return False
+    return cast(float, _TEXT_CHARS(heading)) == cast(float, _TEXT_CHARS(button))
+
+
+def _is_named_in_text(button: Element) -> bool:
+    """As in "Press Save to store"."""
+    parent = button.getparent()
+    return parent is not None and parent.tag in ("p", "li", "dd", "td") and all(_letters_beside(button))
 
 
 def _marks_dropped(element: Element, name: str, value: str, by_id: bool) -> bool:
@@ -101,8 +139,17 @@ def replacement(element: Element) -> str | None:
             return tex or "".join(cast("Iterator[str]", element.itertext()))
         case "script" if (element.get("type") or "").startswith("math/tex"):
             return f" {(element.text or '').strip()} "
+        case "sup" if len(element) == 0 and _is_exponent(element):
+            return f"^{(element.text or '').strip()}"
         case _:
             return None
+
+
+def _is_exponent(sup: Element) -> bool:
+    """Behind a digit; behind a word it is a footnote's number."""
+    parent, previous = sup.getparent(), sup.getprevious()
+    before = previous.tail if previous is not None else parent.text if parent is not None else None
+    return (before or "")[-1:].isdigit() and _EXPONENT.fullmatch((sup.text or "").strip()) is not None
 
 
 def _alt_text(image: Element) -> str:

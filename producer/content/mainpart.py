@@ -152,7 +152,7 @@ def _body(root: Element) -> Element:
 
 
 def text_chars(element: Element) -> float:
-    """Characters of text, scripts not counted apart: runs in C, so it may be asked often."""
+    """Characters of text: runs in C, so it may be asked often."""
     return cast(float, _TEXT_CHARS(element))
 
 

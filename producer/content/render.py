@@ -25,9 +25,9 @@ MAX_HEADING_CHARS = 300
 """Longer ones are text in a heading's clothes; as headings they would stand in front of every chunk beneath."""
 
 
-def blocks_of(element: Element, by_id: bool = False) -> list[Block]:
-    """The element's content in page order. `by_id`: see `inline.is_dropped`."""
-    renderer = _Renderer(element, by_id)
+def blocks_of(element: Element, by_id: bool = False, by_name: bool = True) -> list[Block]:
+    """The element's content in page order. `by_id`, `by_name`: see `inline.is_dropped`."""
+    renderer = _Renderer(element, by_id, by_name)
     walk = etree.iterwalk(element, events=("start", "end"))
     for event, node in walk:
         if event == "end":
@@ -46,9 +46,9 @@ class _List:
 
 
 class _Renderer:
-    def __init__(self, root: Element, by_id: bool) -> None:
+    def __init__(self, root: Element, by_id: bool, by_name: bool) -> None:
         self.blocks: list[Block] = []
-        self._root, self._by_id = root, by_id
+        self._root, self._by_id, self._by_name = root, by_id, by_name
         self._inline: list[str] = []
         self._lists: list[_List] = []
         self._list_lines: list[str] = []
@@ -68,7 +68,7 @@ class _Renderer:
         if (text := replacement(node)) is not None:
             self._inline.append(text)
             return False
-        if node is not self._root and is_dropped(node, self._by_id):
+        if node is not self._root and is_dropped(node, self._by_id, self._by_name):
             return False
         tag = node.tag
         if (self._titles and node in self._titles) or (tag in ("span", "sup") and self._takes_footnote_label(node)):

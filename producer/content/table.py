@@ -4,7 +4,7 @@ from typing import TypeAlias, cast
 
 from lxml import etree
 
-from producer.content.inline import inline_text
+from producer.content.inline import inline_text, is_dropped
 
 Element: TypeAlias = etree._Element
 
@@ -40,7 +40,7 @@ def table_rows(table: Element) -> list[str]:
     Cells stay in their columns: one that spans rows stands in each of them, so that every row can be read alone; one
     that spans columns stands in the first, or over each where several header rows become one.
     """
-    elements = cast("list[Element]", _ROWS(table))
+    elements = [row for row in cast("list[Element]", _ROWS(table)) if not is_dropped(row)]
     header_rows = _header_rows(elements)
     grid = _grid(elements, header_rows)
     header = _merged(grid[:header_rows])
@@ -61,22 +61,33 @@ def _grid(elements: list[Element], header_rows: int) -> list[list[str]]:
     for number, element in enumerate(elements):
         row: list[str] = []
         _continue(row, reaching)
+        beyond: list[str] = []
         for cell in element:
-            if cell.tag in ("td", "th") and len(row) < MAX_COLUMNS:
+            if cell.tag not in ("td", "th") or is_dropped(cell):
+                continue
+            if len(row) < MAX_COLUMNS:
                 _place(cell, row, reaching, repeats=number < header_rows > 1)
                 _continue(row, reaching)
+            else:
+                beyond.append(_words(cell))
+        if any(beyond):
+            row[-1] = " ".join(filter(None, [row[-1], *beyond]))
         grid.append(row)
     return grid
 
 
 def _place(cell: Element, row: list[str], reaching: dict[int, tuple[str, int]], *, repeats: bool) -> None:
-    words = inline_text(cell, with_code_marks=True).replace("|", "\\|")
+    words = _words(cell)
     below = _span(cell, "rowspan", MAX_ROWSPAN) - 1
     for column in range(_span(cell, "colspan", MAX_COLUMNS - len(row))):
         here = words if repeats or column == 0 else ""
         if below:
             reaching[len(row)] = (here if len(here) <= MAX_REPEATED_CHARS else "", below)
         row.append(here)
+
+
+def _words(cell: Element) -> str:
+    return inline_text(cell, with_code_marks=True).replace("|", "\\|")
 
 
 def _continue(row: list[str], reaching: dict[int, tuple[str, int]]) -> None:

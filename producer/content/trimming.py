@@ -37,12 +37,17 @@ _TABS = etree.XPath('.//*[@role="tab"]')
 _PANELS = etree.XPath('.//*[@role="tabpanel"]')
 _TABBED_LABELS = etree.XPath('./div[@class="tabbed-labels"]/label')
 _TABBED_BLOCKS = etree.XPath('./div[@class="tabbed-content"]/div')
+_ACCORDION_BUTTONS = etree.XPath(
+    ".//button[@aria-controls][ancestor::h1 or ancestor::h2 or ancestor::h3 or ancestor::h4 or ancestor::h5"
+    " or ancestor::h6 or ancestor::dt]"
+)
 _LAST_LINK = etree.XPath("(.//a[@href])[last()]")
 
 
 def trim(part: Element) -> None:
     """Before `blocks_of`. Idempotent."""
     _unfold_tabs(part)
+    _unfold_accordions(part)
     _drop_local_contents(part)
     _drop_signature(part)
     for backwards in (False, True):
@@ -72,6 +77,14 @@ def _unfold_tablists(part: Element, tablists: Sequence[Element]) -> None:
             _cut(tablist)
 
 
+def _unfold_accordions(part: Element) -> None:
+    """As ARIA has it: a heading's button names the panel that it shows."""
+    controlled = {button.get("aria-controls") for button in _found(_ACCORDION_BUTTONS, part)}
+    for panel in part.iter("div", "dd", "section") if controlled else ():
+        if panel.get("id") in controlled:
+            _show(panel)
+
+
 def _by_ancestor(nodes: Iterable[Element], ancestors: Container[Element | None]) -> dict[Element | None, list[Element]]:
     found: dict[Element | None, list[Element]] = defaultdict(list)
     for node in nodes:
@@ -89,10 +102,14 @@ def _unfold_tabbed_set(tabbed: Element) -> None:
         _cut(cast(Element, labels[0].getparent()))
 
 
+def _show(panel: Element) -> None:
+    for name in ("hidden", "aria-hidden", "style", "role"):
+        panel.attrib.pop(name, None)
+
+
 def _label(panels: Iterable[Element], labels: Iterable[Element]) -> None:
     for panel, label in zip(panels, labels, strict=True):
-        for name in ("hidden", "aria-hidden", "style", "role"):
-            panel.attrib.pop(name, None)
+        _show(panel)
         if words := inline_text(label):
             paragraph = etree.Element("p")
             paragraph.text, paragraph.tail, panel.text = f"**{words}**", panel.text, None
@@ -165,11 +182,21 @@ def _drop_link_row(part: Element, backwards: bool) -> None:
         node = next(_with_text(node.iterchildren(reversed=backwards)), None) if node is not None else None
         if node is None or node.tag not in _ROW_TAGS or (node.tail or "").strip():
             return
-        before = next(_with_text(node.itersiblings(preceding=True)), None)
         if _is_link_row(node):
-            if before is None or before.tag not in _ANNOUNCING:
+            if not _is_announced(node, part):
                 _cut(node)
             return
+
+
+def _is_announced(node: Element, part: Element) -> bool:
+    """Whether what comes before it in the text is a heading."""
+    before: Element | None = None
+    while before is None and node is not part:
+        before = next(_with_text(node.itersiblings(preceding=True)), None)
+        node = cast(Element, node.getparent())
+    while before is not None and before.tag not in _ANNOUNCING and not (before.tail or "").strip():
+        before = next(_with_text(before.iterchildren(reversed=True)), None)
+    return before is not None and before.tag in _ANNOUNCING
 
 
 def _is_link_row(node: Element) -> bool:

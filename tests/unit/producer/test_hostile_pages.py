@@ -56,6 +56,8 @@ PAGES = {
     "nested_heads": NEST % (b"<header>" * 1_000),
     "nested_notes": NEST % (b"<div class=note>" * 1_000),
     "nested_links": NEST % (b"<div><a href=/x>" * 900),
+    "buttons": b"<main><h1>" + b"<button>x</button>" * 80_000,
+    "exponents": b"<main><p>" + b"2<sup>3</sup>" * 80_000,
     "nested_tabs": NEST % (b"<div role=tablist>" * 1_000),
 }
 ATTRIBUTES = {

@@ -9,7 +9,7 @@ from bench.quality.labels import Page, labelled_pages, main_text
 from bench.quality.score import score, words
 
 PAGES = labelled_pages()
-FLOOR = 0.88
+FLOOR = 0.97
 """Below it a page has lost a part or gained a frame; how good exactly is for `python -m bench quality` to say."""
 
 

@@ -128,6 +128,14 @@ def test_a_crawl_learns_from_its_first_pages_and_reads_the_others_with_it() -> N
     assert [crawl.visit(n).method for n in range(PAGES + 2)] == ["whole"] * PAGES + ["template"] * 2
 
 
+def test_odd_pages_among_the_first_only_put_learning_off() -> None:
+    crawl = Crawls()
+    odd = [f"<p>{name} " + f"{name} has a page of its own, unlike all others. " * 20 for name in ("Ann", "Ben")]
+    for number, body in enumerate(odd):
+        crawl.visit(100 + number, body.encode())
+    assert [crawl.visit(n).method for n in range(12)] == ["whole"] * 8 + ["template"] * 4
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_refresh_of_an_unchanged_site_finds_every_page_unchanged_in_any_order(seed: int) -> None:
     first = Crawls()
