@@ -1,17 +1,23 @@
 """Markdown: its front matter, and its text as HTML, which is then read like any page.
 
-CommonMark with tables and strikethrough (GitHub's), raw HTML included. So both give the same blocks, and the links
-are those of the page, reference links among them.
+CommonMark, raw HTML included, with what GitHub adds to it (tables, strikethrough, alerts, footnotes) and what site
+generators do: admonitions of Python-Markdown (`!!! note`) and Docusaurus (`:::note`), definition lists. So both give
+the same blocks, and the links are those of the page, reference links among them.
 """
 
 import re
 import tomllib
 from datetime import date
 from functools import lru_cache
+from html import escape
 from typing import Any, Final
 
 import yaml
 from markdown_it import MarkdownIt
+from mdit_py_plugins.admon import admon_plugin
+from mdit_py_plugins.container import container_plugin
+from mdit_py_plugins.deflist import deflist_plugin
+from mdit_py_plugins.footnote import footnote_plugin
 
 from producer.content.metadata import Metadata, iso_date, language_tag, words
 from producer.content.plaintext import unix
@@ -26,6 +32,10 @@ _YAML = re.compile(
 )
 """Its first line, comments apart, names a value; below a rule at the top of a text there is none."""
 _TOML = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_CONTAINER = re.compile(
+    r"\s*(note|tip|info|warning|caution|danger|important|success|details)\b\s*(?:\[([^\n]*)\]|([^\n]*))"
+)
+"""What stands behind the colons of a container: its kind, and perhaps a title."""
 _NULLS = ("~", "null", "Null", "NULL")
 
 _TITLES = ("title",)
@@ -49,7 +59,24 @@ def markdown_html(text: str) -> tuple[Metadata, str]:
 
 @lru_cache(maxsize=1)
 def _reader() -> MarkdownIt:
-    return MarkdownIt("commonmark", {"html": True, "maxNesting": MAX_NESTING}).enable(["table", "strikethrough"])
+    reader = MarkdownIt("commonmark", {"html": True, "maxNesting": MAX_NESTING, "alerts": True})
+    reader.enable(["table", "strikethrough"])
+    reader.use(footnote_plugin, inline=False).use(deflist_plugin).use(admon_plugin)
+    return reader.use(container_plugin, "admonition", validate=_is_admonition, render=_admonition)
+
+
+def _is_admonition(params: str, _: str) -> bool:
+    return _CONTAINER.match(params) is not None
+
+
+def _admonition(_: Any, tokens: Any, index: int, *__: Any) -> str:
+    """Its begin or end, in the markup of Python-Markdown's."""
+    match = _CONTAINER.match(tokens[index].info)
+    if tokens[index].nesting < 0 or match is None:
+        return "</div>\n"
+    kind, bracketed, bare = match.groups()
+    title = (bracketed or bare or "").strip() or kind.capitalize()
+    return f'<div class="admonition {kind}">\n<p class="admonition-title">{escape(title)}</p>\n'
 
 
 def _front_matter(text: str) -> tuple[dict[str, Any], str]:

@@ -212,9 +212,20 @@ def markdown(text: str, url: str = "https://h.example/a/readme.md") -> Document:
         ("<details><summary>More</summary>\n\ntext\n\n</details>", [("paragraph", "More"), ("paragraph", "text")]),
         ("<script>alert(1)</script>\n\ntext", [("paragraph", "text")]),
         ("a\\*b &amp; c  \nd", [("paragraph", "a*b & c\nd")]),
+        ("> [!NOTE]\n> Be\n> careful", [("quote", "> **Note** Be careful")]),
+        ("> [!no such]\n> x", [("quote", "> [!no such] x")]),
+        (":::tip A <b>\n\nin\n\nside\n\n:::\nout", [("quote", "> **A <b>** in\n>\n> side"), ("paragraph", "out")]),
+        ("::: warning\nx\n:::\n:::note[T]\ny\n:::", [("quote", "> **Warning** x"), ("quote", "> **T** y")]),
+        (":::python\nx\n:::", [("paragraph", ":::python x :::")]),
+        ('!!! warning "W"\n    body\n\n    ```py\n    a\n    ```\n\nout',
+         [("quote", "> **W** body"), ("code", "```py\na\n```"), ("paragraph", "out")]),
+        ("??? note\n    x", [("quote", "> **Note** x")]),
+        ("Term\n: def\n\nOther\n: its\n: two", [("term", "Term"), ("paragraph", "def"), ("term", "Other"),
+                                              ("paragraph", "its"), ("paragraph", "two")]),
+        ("foot[^1] and ^[no]\n\n[^1]: the note", [("paragraph", "foot[1] and ^[no]"), ("list", "1. the note")]),
         ("", []),
     ],
-)
+)  # fmt: skip
 def test_markdown_blocks(text: str, expected: list[tuple[str, str]]) -> None:
     assert [(b.kind.value, b.text) for b in markdown(text).blocks] == expected
 
