@@ -83,7 +83,9 @@ def extract(
     kind = kind_of(url, body, content_type)
     if kind == "pdf":
         metadata, blocks = read_pdf(body)
-        return _document(metadata.title or _named(url), blocks, directives=directives, method=kind, metadata=metadata)
+        return _document(
+            metadata.title, blocks, named=_named(url), directives=directives, method=kind, metadata=metadata
+        )
     text = decode(body, content_type, kind if kind in ("html", "xml") else "nothing")
     text = _CONTROL.sub("", text.replace("\f", " "))
     match kind:
@@ -93,7 +95,7 @@ def extract(
             metadata, html = markdown_html(text)
             return _from_markdown(url, html, metadata, directives)
         case "plain":
-            return _document(_named(url), plain_blocks(text), directives=directives, method=kind)
+            return _document("", plain_blocks(text), named=_named(url), directives=directives, method=kind)
         case "xml" | "json":
             raise _listed(url, text, kind, nofollow=directives.nofollow)
 
@@ -143,6 +145,7 @@ def _from_html(url: str, text: str, x_robots_tag: str | None, site: Site) -> Doc
     return _document(
         _best_title(metadata.title, blocks),
         blocks,
+        named=_named(url) if blocks else "",
         links=links,
         directives=directives,
         method=method,
@@ -166,8 +169,9 @@ def _from_markdown(url: str, html: str, metadata: Metadata, directives: Directiv
     root = _parse(html)
     blocks = blocks_of(root) if root is not None else []
     return _document(
-        metadata.title or first_heading(blocks) or _named(url),
+        metadata.title or first_heading(blocks) or "",
         blocks,
+        named=_named(url),
         links=links_of(root, url, url) if root is not None else NO_LINKS,
         directives=directives,
         method="markdown",
@@ -186,6 +190,7 @@ def _document(
     *,
     directives: Directives,
     method: str,
+    named: str = "",
     links: Links = NO_LINKS,
     metadata: Metadata = NO_METADATA,
     canonical_url: str | None = None,
@@ -193,9 +198,10 @@ def _document(
     template: str | None = None,
     sketch: Sketch | None = None,
 ) -> Document:
+    """`named`: its title where it has none of its own, no part of its hash: one page at two URLs stays one content."""
     title, blocks = scalars(title[:MAX_TITLE_CHARS]), [_with_scalars(block) for block in blocks]
     return Document(
-        title=title,
+        title=title or scalars(named[:MAX_TITLE_CHARS]),
         language=metadata.language,
         blocks=blocks,
         links=list(links.followed),

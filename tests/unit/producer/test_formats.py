@@ -292,3 +292,10 @@ def test_no_front_matter_fails_the_page(parts: list[str]) -> None:
 def test_lists_keep_all_their_levels() -> None:
     text = "\n".join("  " * level + f"- level {level}" for level in range(40))
     assert [line.strip() for line in markdown(text).text.split("\n")] == [line.strip() for line in text.split("\n")]
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "text/markdown", "text/plain"])
+def test_what_has_no_title_has_its_file_s_name_and_is_one_content_under_all_names(content_type: str) -> None:
+    one, other = (extract(f"https://h.example/a/{name}", b"some words", content_type) for name in ("x%20y.htm", "z"))
+    assert (one.title, other.title) == ("x y.htm", "z")
+    assert one.content_hash == other.content_hash
