@@ -46,9 +46,10 @@ class Discovery:
             if page.state == "redirected":  # its link lies as deep as itself
                 self.follow(page, page.links, inside)
                 continue
-            links = [link for link in page.links if link not in followed]
+            new = set(page.links).difference(followed)
+            links = [link for link in page.links if link in new] if new else []
             if self.follow(page, links, inside):
-                followed.update(links)
+                followed |= new
             if len(followed) > FOLLOWED:
                 followed.clear()
 
