@@ -162,6 +162,8 @@ class Consumer:
             ends=lambda partitions: log_end(self.app, settings.topic("chunks"), partitions),
             commit=lambda offsets: commit_offsets(self.app, settings.topic("chunks"), offsets),
         )
+        self._topic = settings.topic("chunks")
+        self._taking_up: asyncio.Task[None] | None = None
         self._watching: list[asyncio.Future[None]] = []
         consume(self.app, settings, self._handle)
         self.app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
@@ -217,26 +219,25 @@ class Consumer:
         await self.window.drain()
 
     async def _assigned(self, app: faust.App, assigned: set[Any], **kwargs: Any) -> None:
-        partitions = {tp for tp in assigned if tp.topic == self._settings.topic("chunks")}
+        """Returns at once: until it does no heartbeat is sent, and one that takes longer than its session never ends."""
+        self._taking_up = asyncio.create_task(self._take_up({tp for tp in assigned if tp.topic == self._topic}))
+        self._taking_up.add_done_callback(lambda done: asyncio.ensure_future(self._crash(done)))
+
+    async def _take_up(self, partitions: set[Any]) -> None:
+        if self.app.consumer_generation_id == NO_GENERATION:
+            return  # the gate stays shut until the next assignment
         starts = await log_start(self.app, partitions)
         await self.follower.catch_up()
-        if self._outdated:
-            return
         self._reports.group_generation = self.app.consumer_generation_id
         begins = await self._offsets.settle(starts)
-        if begins is None or self._outdated:
-            return  # the gate stays shut until the next assignment
+        if begins is None:
+            return
         self.window.assigned(begins)
         mine = frozenset(tp.partition for tp in partitions)
         self._keeper.assigned(mine)
         self._upkeep.assigned(mine)
-        log.info("owns partitions %s", sorted(tp.partition for tp in partitions))
+        log.info("owns partitions %s", sorted(mine))
         self.window.gate.set()
-
-    @property
-    def _outdated(self) -> bool:
-        """The membership ended before its assignment was taken up: another one follows, unless this worker stops."""
-        return self.app.should_stop or self.app.consumer_generation_id == NO_GENERATION
 
     async def _before_shutdown(self, app: faust.App, **kwargs: Any) -> None:
         self.window.gate.clear()
@@ -244,6 +245,9 @@ class Consumer:
         await self.window.drain()
 
     async def _released(self) -> None:
+        if self._taking_up is not None:
+            self._taking_up.cancel()
+            await asyncio.wait({self._taking_up})
         self._upkeep.release()
         self._offsets.release()
         await self._keeper.release()
