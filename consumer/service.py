@@ -219,7 +219,7 @@ class Consumer:
         await self.window.drain()
 
     async def _assigned(self, app: faust.App, assigned: set[Any], **kwargs: Any) -> None:
-        """Returns at once: until it does no heartbeat is sent, and one that takes longer than its session never ends."""
+        """Returns at once: no heartbeat goes out before, and what took longer than a session would never end."""
         self._taking_up = asyncio.create_task(self._take_up({tp for tp in assigned if tp.topic == self._topic}))
         self._taking_up.add_done_callback(lambda done: asyncio.ensure_future(self._crash(done)))
 

@@ -58,6 +58,7 @@ async def spread(house: House, label: str, partitions: int = 3) -> list[str]:
 async def test_consumers_join_leave_and_are_killed(house: House) -> None:
     short_sessions(house)
     house.slow_consumer()
+    usual, house.openai.latency_s = house.openai.latency_s, 2.0  # no job is over before all have joined
     await house.start()
     kbs = await spread(house, "kb")
     await house.api.until_metric(kbs[0], "chunks_processed", 1)
@@ -68,6 +69,7 @@ async def test_consumers_join_leave_and_are_killed(house: House) -> None:
         return len({report.worker for report in await index_reports(house)}) == 3
 
     await until(shared, within_s=90, what="three workers have jobs")
+    house.openai.latency_s = usual
     third.kill()
     assert await asyncio.to_thread(second.terminate) == 0
     for kb in kbs:
