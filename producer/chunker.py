@@ -126,6 +126,8 @@ class _Cutter:
         self._title, self._max, self._overlap = title, max_tokens, overlap_tokens
         self._runt = max_tokens // RUNT_SHARE
         self._chunks: list[ChunkText] = []
+        self._fitting: dict[Path, Path] = {}
+        self._rooms: dict[Path, int] = {}
 
     def cut(self, blocks: Sequence[Block]) -> list[ChunkText]:
         sections = self._sections(blocks)
@@ -266,7 +268,7 @@ class _Cutter:
         """
         if current.is_bare and following.level > current.level:
             return True
-        path = self._fitting_path(_join(current, following).path)
+        path = self._fitting_path(_joined_path(current, following))
         if current.size + following.size > self._room(path):
             return False
         if following.level < current.level:
@@ -275,7 +277,12 @@ class _Cutter:
 
     def _fitting_path(self, path: Path | None) -> Path:
         """The path within its share: outer headings go first, then the end of the innermost."""
-        path = path or ()
+        whole = path or ()
+        if whole not in self._fitting:
+            self._fitting[whole] = self._shortened(whole)
+        return self._fitting[whole]
+
+    def _shortened(self, path: Path) -> Path:
         limit = self._max // PREFIX_SHARE
         while path and self._tokens.count_short(" > ".join(path)) > limit:
             path = path[1:] if len(path) > 1 else (head(self._tokens, path[0], limit - 1),)
@@ -284,7 +291,9 @@ class _Cutter:
         return path
 
     def _room(self, path: Path) -> int:
-        return self._max - self._tokens.count_short(embedding_input(self._title, path, ""))
+        if path not in self._rooms:
+            self._rooms[path] = self._max - self._tokens.count_short(embedding_input(self._title, path, ""))
+        return self._rooms[path]
 
     def _add(self, piece: _Piece, before: _Piece | None) -> None:
         """A chunk, with what it repeats where that fits."""
@@ -330,8 +339,7 @@ class _Cutter:
         if len(word) < len(last) and last[len(last) - len(word) - 1] == " ":
             word = " " + word
         count = self._tokens.count_short
-        prefix = count(embedding_input(self._title, piece.path, ""))
-        return prefix + piece.size - count(word + SEPARATOR) + count(word)
+        return self._max - self._room(piece.path) + piece.size - count(word + SEPARATOR) + count(word)
 
     def _repeated(self, piece: _Piece, before: _Piece | None) -> str:
         first = piece.units[0]
@@ -377,13 +385,15 @@ def _even_share(tokens: int, room: int) -> int:
     return -(-tokens // max(_pieces_of(tokens, room), 1))
 
 
+def _joined_path(current: _Section, following: _Section) -> Path | None:
+    if current.path is None or current.is_bare:
+        return following.path
+    return _common(current.path, following.path or ())
+
+
 def _join(current: _Section, following: _Section) -> _Section:
-    if current.is_bare or current.path is None:
-        path = following.path
-    else:
-        path = _common(current.path, following.path or ())
     return _Section(
-        path,
+        _joined_path(current, following),
         min(current.level, following.level) if current.level else following.level,
         current.blocks + following.blocks,
         current.counts + following.counts,

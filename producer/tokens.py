@@ -2,6 +2,7 @@
 pieces of the local model. A model that nobody knows the tokens of is counted in cl100k."""
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -22,6 +23,8 @@ VOCABULARY: Final = Path(__file__).parent / "vocabulary" / "bert-base-uncased.tx
 """That of all-MiniLM-L6-v2, one word piece a line: so that a page is cut alike with and without the model at hand."""
 MAX_WORD_CHARS: Final = 100
 """The model takes a longer word for one unknown piece; here it counts by its length, lest a chunk be endless."""
+REMEMBERED_WORDS: Final = 65_536
+"""About 8 MB a process."""
 
 _WORDPIECE_MODELS = frozenset({"all-MiniLM-L6-v2"})
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？;:])\s+|(?<=[。！？])")
@@ -71,13 +74,41 @@ def tail(tokens: Tokens, text: str, max_tokens: int) -> str:
     return text.strip() if end == text else _from_border(end)
 
 
+class _Spaced(dict[str, int]):
+    """Tokens of a space and the word behind it, remembered. A space that no white space stands before begins a token,
+    and no token has one further in; so a text's words count by themselves. KeyError for one that would not."""
+
+    def __init__(self, count: Callable[[str], int]) -> None:
+        self._count = count
+
+    def __missing__(self, word: str) -> int:
+        if not word or word[-1].isspace():
+            raise KeyError(word)
+        tokens = self._count(f" {word}")
+        if len(word) <= MAX_WORD_CHARS:
+            if len(self) >= REMEMBERED_WORDS:
+                self.clear()
+            self[word] = tokens
+        return tokens
+
+
 class Cl100k:
     def __init__(self) -> None:
         self._encoding = tiktoken.get_encoding(ENCODING)
+        self._spaced = _Spaced(self._count)
         self.count_short = lru_cache(8_192)(self.count)
 
     def count(self, text: str) -> int:
-        """For texts beyond SEGMENT_CHARS possibly a few more than in one piece."""
+        """For words beyond SEGMENT_CHARS possibly a few more than in one piece."""
+        first, *inner, last = text.split(" ") if " " in text else ("", "")
+        if not first or first[-1].isspace():
+            return self._count(text)
+        try:
+            return self.count_short(first) + sum(map(self._spaced.__getitem__, inner)) + self.count_short(f" {last}")
+        except KeyError:
+            return self._count(text)
+
+    def _count(self, text: str) -> int:
         if len(text) <= SEGMENT_CHARS:
             return len(self._encoding.encode_ordinary(text))
         parts = (text[at : at + SEGMENT_CHARS] for at in range(0, len(text), SEGMENT_CHARS))
@@ -113,7 +144,7 @@ class WordPieces:
         self._tokenizer = Tokenizer(WordPiece(pieces, unk_token="[UNK]", max_input_chars_per_word=MAX_WORD_CHARS))
         self._tokenizer.normalizer = BertNormalizer()
         self._tokenizer.pre_tokenizer = BertPreTokenizer()
-        self._of_word = lru_cache(65_536)(self._count_word)
+        self._of_word = lru_cache(REMEMBERED_WORDS)(self._count_word)
         self.count_short = lru_cache(8_192)(self.count)
 
     def count(self, text: str) -> int:

@@ -94,7 +94,5 @@ def scalars(text: str) -> str:
 
 def content_hash(title: str, blocks: list[Block]) -> str:
     """sha256 hex over the title and all block texts."""
-    digest = hashlib.sha256(title.encode("utf-8", "replace"))
-    for block in blocks:
-        digest.update(b"\0" + block.text.encode("utf-8", "replace"))
-    return digest.hexdigest()
+    texts = "\0".join([title, *(block.text for block in blocks)])
+    return hashlib.sha256(texts.encode("utf-8", "replace")).hexdigest()

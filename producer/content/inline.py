@@ -14,6 +14,7 @@ Element: TypeAlias = etree._Element
 LINE_BREAK = "\0"
 """Stands for `<br>` until a block's text is finished; the input holds no NUL by then."""
 CODE_TAGS = frozenset(("code", "kbd", "samp", "tt"))
+_MARKED_TAGS = CODE_TAGS | {"pre"}
 _ANCHOR_SIGNS = frozenset(("¶", "#", "§", "◆", "🔗", "⚓", "\uf0c1", "[link]", "↩", "↩︎"))
 _NEIGHBOURS = frozenset(("prev", "previous", "next"))
 MAX_CONTROL_ELEMENTS = 6
@@ -175,6 +176,8 @@ def finished(parts: list[str]) -> str:
 
 def inline_text(element: Element, with_code_marks: bool = False) -> str:
     """The element's text in one piece, for headings, terms and table cells."""
+    if len(element) == 0 and element.tag not in _MARKED_TAGS:
+        return " ".join(finished([element.text or ""]).split())
     return " ".join(finished(list(_pieces(element, with_code_marks))).split())
 
 
@@ -194,7 +197,7 @@ def _pieces(element: Element, with_code_marks: bool = False) -> Iterator[str]:
     walk = etree.iterwalk(element, events=("start", "end"))
     code_depth = 0
     for event, node in walk:
-        is_code = with_code_marks and (node.tag in CODE_TAGS or node.tag == "pre")
+        is_code = with_code_marks and node.tag in _MARKED_TAGS
         if event == "start":
             text = replacement(node) if node is not element else None
             if text is not None or (node is not element and is_dropped(node)):

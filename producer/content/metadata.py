@@ -33,7 +33,7 @@ _PAGE_TYPES = re.compile(r"(?:Article|Page|Posting|Reference|CreativeWork|HowTo|
 
 _JSON_LD = etree.XPath('//script[@type="application/ld+json"]')
 _PUBLISHED_TIMES = etree.XPath('//*[(self::time and @pubdate) or @itemprop="datePublished"]')
-_MARKED_UP = re.compile("pubdate|itemprop", re.IGNORECASE)
+_MARKS = ("pubdate", "itemprop")
 _CHANGED_TIMES = etree.XPath('//*[@itemprop="dateModified"]')
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
 """Escapes in JSON and YAML may name them."""
@@ -62,11 +62,13 @@ def html_metadata(root: Element, title: str, text: str) -> Metadata:
     """Of a whole page, before anything is taken out of it. `text` is its markup, in which a search is quicker."""
     metas = _metas(root)
     described = list(_json_ld(root))
+    lowered = text.lower()
+    marked_up = any(mark in lowered for mark in _MARKS)
     return Metadata(
         title=title,
         language=_language(root, metas),
         description=_first(words, _described(metas, described)),
-        published_on=_first(iso_date, _dated(root if _MARKED_UP.search(text) else None, metas, described)),
+        published_on=_first(iso_date, _dated(root if marked_up else None, metas, described)),
     )
 
 

@@ -88,12 +88,17 @@ class _Renderer:
             self._code_depth -= 1
             if not self._code_depth:
                 self._inline.append("`")
-        if node is not self._root and node.tail:
-            self._inline.append(node.tail)
+        if node is not self._root:
+            self._add(node.tail)
 
     def close(self) -> None:
         self._flush()
         self._flush_list()
+
+    def _add(self, text: str | None) -> None:
+        """Text of the block that is open; none begins with white space."""
+        if text and (self._inline or not text.isspace()):
+            self._inline.append(text)
 
     def _enter_inline(self, node: Element, tag: str) -> bool:
         if tag == "pre":
@@ -106,8 +111,7 @@ class _Renderer:
             self._code_depth += 1
             if self._code_depth == 1:
                 self._inline.append("`")
-        if node.text:
-            self._inline.append(node.text)
+        self._add(node.text)
         return True
 
     def _enter_block(self, node: Element, tag: str) -> bool:
@@ -137,8 +141,7 @@ class _Renderer:
                 return False
             case "td" if (role := node.get("class")) in ("extra", "section-title"):
                 return self._pydoc_cell(node, role)
-        if node.text:
-            self._inline.append(node.text)
+        self._add(node.text)
         return True
 
     def _pydoc_cell(self, node: Element, role: str) -> bool:
