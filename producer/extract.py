@@ -21,7 +21,7 @@ from producer.content.links import (
     resolved,
 )
 from producer.content.listing import json_listing, xml_listing
-from producer.content.mainpart import GUESSES, main_part, own_chars, title_outside
+from producer.content.mainpart import GUESSES, main_part, own_chars, text_chars, title_outside
 from producer.content.markdown import markdown_html
 from producer.content.metadata import NO_METADATA, Metadata, html_metadata
 from producer.content.pdf import read_pdf
@@ -115,7 +115,7 @@ def _refuse_costly(text: str) -> None:
     if text.count("<") > 2 * MAX_ELEMENTS:
         raise NotExtractable(f"more than {MAX_ELEMENTS} elements", limited=True)
     # libxml2 compares each attribute with all before it, and nothing can stop it while it does.
-    long = (tag.group() for tag in _TAG.finditer(text) if tag.end() - tag.start() > 2 * MAX_ATTRIBUTES)
+    long = (tag for tag in _TAG.findall(text) if len(tag) > 2 * MAX_ATTRIBUTES)
     if any(len(_ATTRIBUTE.findall(tag)) > MAX_ATTRIBUTES for tag in long):
         raise NotExtractable(f"a tag with more than {MAX_ATTRIBUTES} attributes", limited=True)
 
@@ -138,7 +138,7 @@ def _from_html(url: str, text: str, x_robots_tag: str | None, site: Site) -> Doc
     heading = title_outside(root, part, metadata.title)
     trim(part)
     blocks = blocks_of(part, by_id=method in ("whole", "body"))
-    if sum(len(block.text) for block in blocks) < MIN_READ_SHARE * own_chars(part):
+    if _is_little(sum(len(block.text) for block in blocks), part):
         blocks = blocks_of(part, by_name=False)
     if heading is not None:
         blocks = blocks_of(heading) + blocks
@@ -155,6 +155,11 @@ def _from_html(url: str, text: str, x_robots_tag: str | None, site: Site) -> Doc
         template=site.template if method == "template" else None,
         sketch=sketch,
     )
+
+
+def _is_little(chars: int, part: Element) -> bool:
+    """Text of links is counted only where it decides."""
+    return chars < MIN_READ_SHARE * text_chars(part) and chars < MIN_READ_SHARE * own_chars(part)
 
 
 def _empty_scripts(root: Element) -> None:

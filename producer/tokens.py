@@ -24,11 +24,12 @@ VOCABULARY: Final = Path(__file__).parent / "vocabulary" / "bert-base-uncased.tx
 MAX_WORD_CHARS: Final = 100
 """The model takes a longer word for one unknown piece; here it counts by its length, lest a chunk be endless."""
 REMEMBERED_WORDS: Final = 65_536
-"""About 8 MB a process."""
+"""In each of two memories: about 16 MB a process."""
 
 _WORDPIECE_MODELS = frozenset({"all-MiniLM-L6-v2"})
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？;:])\s+|(?<=[。！？])")
 _ASCII_WORDS = re.compile(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]")
+_LINES = re.compile(r"[^\n]+\n*|\n+")
 _WORD = re.compile(r"\S+\s*|\s+")
 
 
@@ -75,8 +76,7 @@ def tail(tokens: Tokens, text: str, max_tokens: int) -> str:
 
 
 class _Spaced(dict[str, int]):
-    """Tokens of a space and the word behind it, remembered. A space that no white space stands before begins a token,
-    and no token has one further in; so a text's words count by themselves. KeyError for one that would not."""
+    """Tokens of a space and the word behind it, remembered. KeyError for a word that does not count by itself."""
 
     def __init__(self, count: Callable[[str], int]) -> None:
         self._count = count
@@ -93,20 +93,48 @@ class _Spaced(dict[str, int]):
 
 
 class Cl100k:
+    """Words are counted by themselves and remembered, and the sum is exact: of the pieces into which cl100k's pattern
+    parts a text before it looks for tokens, none has a space further in, one begins at a space with no white space
+    before it, and one ends with the last of several line breaks. Texts that space in other ways are counted whole."""
+
     def __init__(self) -> None:
         self._encoding = tiktoken.get_encoding(ENCODING)
         self._spaced = _Spaced(self._count)
+        self._short = lru_cache(REMEMBERED_WORDS)(self._count)
         self.count_short = lru_cache(8_192)(self.count)
 
     def count(self, text: str) -> int:
         """For words beyond SEGMENT_CHARS possibly a few more than in one piece."""
-        first, *inner, last = text.split(" ") if " " in text else ("", "")
-        if not first or first[-1].isspace():
-            return self._count(text)
         try:
-            return self.count_short(first) + sum(map(self._spaced.__getitem__, inner)) + self.count_short(f" {last}")
+            return self._by_lines(text) if text[:2] == "  " or "\n " in text else self._by_words(text)
         except KeyError:
             return self._count(text)
+
+    def _by_lines(self, text: str) -> int:
+        if "\r" in text:
+            raise KeyError(text)
+        return sum(map(self._line, _LINES.findall(text)))
+
+    def _line(self, line: str) -> int:
+        words = line.lstrip(" ")
+        if not words or words[0].isspace():
+            raise KeyError(line)
+        if len(words) == len(line):
+            return self._by_words(line)
+        # All spaces but the last, which goes with what follows, are a piece.
+        return self._part(line[: -len(words) - 1]) + self._by_words(f" {words}")
+
+    def _by_words(self, text: str) -> int:
+        first, *words = text.split(" ")
+        if not words:
+            return self._part(text)
+        last = words.pop()
+        if not last or first[-1:].isspace():
+            raise KeyError(text)
+        return self._part(first) + sum(map(self._spaced.__getitem__, words)) + self._part(f" {last}")
+
+    def _part(self, text: str) -> int:
+        return self._short(text) if len(text) <= MAX_WORD_CHARS else self._count(text)
 
     def _count(self, text: str) -> int:
         if len(text) <= SEGMENT_CHARS:

@@ -29,6 +29,8 @@ MAX_START_PIECES = 500
 _SPACES = re.compile(r"[ \t\n\r\f\v]+")
 _INVISIBLE = str.maketrans("", "", "\u200b\u00ad\ufeff\u2060")
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_TELLING = frozenset(("class", "id", "style", "role", "aria-hidden", "hidden"))
+_WRAPPERS = frozenset(("header", "form", "aside"))
 _HEADING_TAGS = ("h1", "h2", "h3", "h4")
 _PROSE_TAGS = ("p", "h1", "h2", "pre")
 _BLOCK_TAGS = frozenset("p div li ul ol dl dt dd tr td th pre blockquote h1 h2 h3 h4 h5 h6".split())
@@ -48,22 +50,24 @@ def is_dropped(element: Element, by_id: bool = False, by_name: bool = True) -> b
         return tag != "button" or not (_is_all_of_a_heading(element) or _is_named_in_text(element))
     if not by_name:
         return False
-    if tag == "a" and _is_control(element):
-        return True
     for name, value in element.items():
-        if _marks_dropped(element, name, value, by_id):
+        if name in _TELLING and _marks_dropped(element, name, value, by_id):
             return True
-    return tag in ("header", "form", "aside") and _is_dropped_wrapper(element)
+    if tag == "a":
+        return _is_control(element)
+    return tag in _WRAPPERS and _is_dropped_wrapper(element)
 
 
 def _is_control(link: Element) -> bool:
     """Permalink signs, "edit this page", links to the page before and after."""
-    if "rel" in link.attrib and not _NEIGHBOURS.isdisjoint((link.get("rel") or "").lower().split()):
+    if (rel := link.get("rel")) and not _NEIGHBOURS.isdisjoint(rel.lower().split()):
         return not any(_letters_beside(link))
-    if sum(1 for _ in islice(link.iterdescendants(), MAX_CONTROL_ELEMENTS + 1)) > MAX_CONTROL_ELEMENTS:
+    if len(link) == 0:
+        words = (link.text or "").strip()
+    elif sum(1 for _ in islice(link.iterdescendants(), MAX_CONTROL_ELEMENTS + 1)) > MAX_CONTROL_ELEMENTS:
         return False
-    words = link.text or "" if len(link) == 0 else "".join(cast("Iterator[str]", link.itertext()))
-    words = words.strip()
+    else:
+        words = "".join(cast("Iterator[str]", link.itertext())).strip()
     local = (link.get("href") or "#").startswith("#")
     if words in _ANCHOR_SIGNS:
         return local or not _HEADING_LIKE.isdisjoint(each.tag for each in islice(link.iterancestors(), 3))

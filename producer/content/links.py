@@ -1,7 +1,7 @@
 """What a page says of other pages, and of how robots may use it: links, canonical, refresh, directives."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Final, TypeAlias, cast
 
 import msgspec
@@ -24,6 +24,7 @@ _REFRESH: Final = re.compile(
     re.I | re.S,
 )
 """HTML standard, 4.2.5.3, "shared declarative refresh steps". Possessive, so linear."""
+_NO_RELS: Final = frozenset[str]()
 _VALUED_DIRECTIVES: Final = frozenset(("max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"))
 """Directives that may have a colon of their own, which so doesn't stand behind the name of a robot."""
 
@@ -134,7 +135,7 @@ def _header_tokens(line: str) -> Iterator[str]:
             yield (rest if named else part).strip()
 
 
-def _href(element: Element, rel: set[str]) -> str | None:
+def _href(element: Element, rel: Set[str]) -> str | None:
     """Where the element leads, if that is a page."""
     if element.tag in _FRAMES:
         return cast("str | None", element.get("src"))
@@ -143,7 +144,7 @@ def _href(element: Element, rel: set[str]) -> str | None:
     return cast("str | None", element.get("href"))
 
 
-def _leads_to_a_page(link: Element, rel: set[str]) -> bool:
+def _leads_to_a_page(link: Element, rel: Set[str]) -> bool:
     """An alternate is another language's page; without hreflang it is a feed, or the same page for other devices."""
     return bool(rel & _LINKING_RELS) or ("alternate" in rel and "stylesheet" not in rel and bool(link.get("hreflang")))
 
@@ -163,5 +164,6 @@ def _refreshes(root: Element) -> Iterator[tuple[float, str]]:
             yield float(delay), target
 
 
-def _rel(element: Element) -> set[str]:
-    return set((element.get("rel") or "").lower().split())
+def _rel(element: Element) -> Set[str]:
+    value = element.get("rel")
+    return set(value.lower().split()) if value else _NO_RELS

@@ -49,7 +49,6 @@ MAX_CANDIDATES = 50
 MAX_LINKS_COUNTED = 5_000
 
 # No unions: libxml2 compares each node of one set with all of the other.
-_MAINS = etree.XPath('//*[self::main or @role="main"]')
 _ARTICLES = etree.XPath('//*[(self::article and not(ancestor::article)) or @role="article"]')
 _TEXT_CHARS = etree.XPath("string-length(normalize-space(.))")
 _LINKS = etree.XPath(".//a")
@@ -107,7 +106,7 @@ def _share_words(heading: str, title: str) -> bool:
 
 
 def _mains(root: Element) -> Sequence[Element]:
-    return cast("list[Element]", _MAINS(root))
+    return [element for element in root.iter() if element.tag == "main" or element.get("role") == "main"]
 
 
 def _articles(root: Element) -> Sequence[Element]:

@@ -200,7 +200,7 @@ def _is_announced(node: Element, part: Element) -> bool:
 
 
 def _is_link_row(node: Element) -> bool:
-    links = _found(_LINKS, node)
+    links = list(islice((link for link in node.iter("a") if link.get("href") is not None), MAX_ROW_LINKS + 1))
     if not MIN_ROW_LINKS <= len(links) <= MAX_ROW_LINKS:
         return False
     words = "".join(cast("Iterator[str]", node.itertext()))

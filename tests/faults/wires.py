@@ -68,8 +68,6 @@ class Wire:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:  # the server is away: so is the wire
             return
-        for each in (writer, far_writer):
-            each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._ends.add(far_writer)
         try:
             async with asyncio.TaskGroup() as both:
@@ -95,6 +93,6 @@ class Wire:
 
 def _reset(end: asyncio.StreamWriter) -> None:
     """Closes with a RST, as a peer that knows of no connection answers."""
-    with contextlib.suppress(OSError):  # closed already
+    with contextlib.suppress(OSError, ValueError):  # closed already
         end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     end.transport.abort()
