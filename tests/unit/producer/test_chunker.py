@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, get_args
 
 import pytest
+import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -292,6 +293,23 @@ def test_limits_that_make_no_sense(limits: tuple[int, int]) -> None:
 def test_an_unknown_strategy_is_named() -> None:
     with pytest.raises(ValueError, match="'magic'"):
         chunk(document(), "u", strategy="magic")  # type: ignore[arg-type]
+
+
+SPACED = st.sampled_from(
+    [" ", "  ", "\n", "\n\n", "\n  ", "\n- ", "\r", "\t", "\xa0", "\u3000", "\x85", "\x1c", *WORDS]
+)
+
+
+@given(st.lists(SPACED, max_size=14).map("".join))
+def test_words_counted_by_themselves_add_up(text: str) -> None:
+    assert tokens.cl100k().count(text) == len(tiktoken.get_encoding(tokens.ENCODING).encode_ordinary(text))
+
+
+def test_words_are_counted_again_once_too_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "REMEMBERED_WORDS", 3)
+    counted = tokens.Cl100k()
+    text = " ".join(f"gate{number}" for number in range(20))
+    assert counted.count(text) == counted.count(text) == len(tiktoken.get_encoding(tokens.ENCODING).encode(text))
 
 
 def test_token_counts_of_the_offline_encoding() -> None:
