@@ -88,7 +88,7 @@ class Publication:
 
     async def record(self, page: PageRecord) -> PageRecord:
         """Steps 4 and 5 alone, for a page that has nothing to say on `chunks`."""
-        await self._hand_over(page, self._pages_partition)
+        await self._hand_over((page,), self._pages_partition)
         return page
 
     async def leave_out(self, entry: Entry, reason: str) -> PageRecord:
@@ -112,18 +112,19 @@ class Publication:
             url=visit.entry.url,
             chunk_ids=tuple(ref.id for ref in plan.refs),
         )
-        sent = [await self._send(event, partition) for event in (*plan.new, end)]
-        await wait_all(sent)
+        return await self._hand_over((*plan.new, end), partition)
+
+    async def _hand_over(self, events: Iterable[Event], partition: int) -> Place:
+        """The place of the last, once all have their reports. A caller that is cancelled leaves them on their way."""
+        sent: list[asyncio.Future[Place]] = []
+        try:
+            for event in events:
+                sent.append(await self._publisher.publish(event, partition=partition))
+                self._out.add(sent[-1])
+            await wait_all(sent)
+        finally:
+            self._out.difference_update(future for future in sent if future.done())
         return sent[-1].result()
-
-    async def _hand_over(self, event: Event, partition: int) -> Place:
-        return await asyncio.shield(await self._send(event, partition))
-
-    async def _send(self, event: Event, partition: int) -> "asyncio.Future[Place]":
-        future = await self._publisher.publish(event, partition=partition)
-        self._out.add(future)
-        future.add_done_callback(self._out.discard)
-        return future
 
     def _plan(self, visit: Visit, base: PageRecord | None, fetched_at: str) -> Plan | None:
         """None for a page with more chunks than its record can name."""

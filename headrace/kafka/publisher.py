@@ -62,8 +62,9 @@ class Publisher:
             "linger.ms": linger_ms,
         }
         self._reported: list[tuple[asyncio.Future[Place], KafkaError | None, Message]] = []
-        self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._pending: set[asyncio.Future[Place]] = set()
+        self._settled = asyncio.Event()
+        """Set whenever reports have come; for who waits for room."""
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._fault: KafkaException | None = None
@@ -110,25 +111,21 @@ class Publisher:
     async def publish_raw(
         self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers, partition: int
     ) -> "asyncio.Future[Place]":
-        await self._room.acquire()
+        while len(self._pending) >= MAX_IN_FLIGHT and self._fault is None:
+            self._settled.clear()
+            await self._settled.wait()
         if self._fault is not None:
-            self._room.release()
             raise self._fault
         future: asyncio.Future[Place] = self._loop.create_future()
+        self._producer.produce(
+            self._prefix + topic,
+            key=key,
+            value=value,
+            headers=list(headers),
+            partition=partition,
+            on_delivery=lambda err, msg: self._reported.append((future, err, msg)),
+        )
         self._pending.add(future)
-        try:
-            self._producer.produce(
-                self._prefix + topic,
-                key=key,
-                value=value,
-                headers=list(headers),
-                partition=partition,
-                on_delivery=lambda err, msg: self._reported.append((future, err, msg)),
-            )
-        except BaseException:
-            self._pending.discard(future)
-            self._room.release()
-            raise
         return future
 
     async def send(self, event: Event, *, partition: int) -> Place:
@@ -163,15 +160,14 @@ class Publisher:
         self._fault = fault
         self._settle(self._reported)
         for future in self._pending:
-            self._room.release()
             if not future.done():
                 future.set_exception(fault)
         self._pending.clear()
+        self._settled.set()
         self._ended.set()
 
     def _settle(self, reported: list[tuple[asyncio.Future[Place], KafkaError | None, Message]]) -> None:
         for future, error, message in reported:
-            self._room.release()
             self._pending.discard(future)
             if future.done():
                 continue
@@ -179,11 +175,12 @@ class Publisher:
                 future.set_exception(KafkaException(error))
             else:
                 future.set_result(Place(message.partition() or 0, message.offset() or 0))
+        self._settled.set()
 
 
 async def wait_all(futures: Iterable["asyncio.Future[Any]"]) -> None:
-    """Waits for all; raises an error as soon as there is one. A caller that is cancelled does not cancel them."""
-    if waiting := list(futures):
-        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)
-        for future in done:
-            future.result()
+    """Waits for one after the other; raises the first error. A caller that is cancelled does not cancel them."""
+    for future in list(futures):
+        if not future.done():
+            await asyncio.wait([future])
+        future.result()
