@@ -1,9 +1,10 @@
-"""Runs in .venv-bench: crawls what lies under a URL with Scrapy and prints its figures as one line of JSON.
+"""Runs in .venv-bench: crawls what lies under a URL's folder with Scrapy and prints its figures as one line of JSON.
 
 python scrapy_spider.py URL CONCURRENCY
 """
 
 import json
+import re
 import resource
 import sys
 
@@ -19,7 +20,7 @@ class Spider(CrawlSpider):
     """Follows every link under the start URL, its own among them, and keeps nothing of a page but its size."""
 
     name = "bench"
-    rules = (Rule(LinkExtractor(allow=URL), callback="page", follow=True),)
+    rules = (Rule(LinkExtractor(allow=re.escape(URL.rpartition("/")[0] + "/")), callback="page", follow=True),)
     pages, bytes = 0, 0
 
     async def start(self):

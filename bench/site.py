@@ -4,7 +4,7 @@
 
 docs: pages of 8 to 80 KB as `tests.fakes.site_pages` makes them, rendered before the first request. large: pages of
 about 10 KB with 50 links each, put together when they are asked for, so that 100,000 of them take no memory. Both are
-deterministic. FOLDER: its HTML files instead. Pages have validators; conditional requests are answered.
+deterministic. FOLDER: its HTML files instead, from index.html on. Pages have validators; conditional requests are answered.
 """
 
 import argparse
@@ -35,10 +35,10 @@ def docs(pages: int) -> Body:
 
 
 def folder(path: Path) -> Body:
-    """Its files as pages; the index is the start page."""
+    """Its files as pages, links in place of files among them left out."""
     root = path.resolve()
-    files = {f"/docs/{file.relative_to(root)}": file.read_bytes() for file in sorted(root.rglob("*.html"))}
-    return (files | {"/docs/": files["/docs/index.html"]}).get
+    files = (file for file in sorted(root.rglob("*.html")) if file.is_file() and not file.is_symlink())
+    return {f"/docs/{file.relative_to(root)}": file.read_bytes() for file in files}.get
 
 
 def large(pages: int) -> Body:
@@ -122,9 +122,9 @@ async def listen(port: int, body: Body) -> asyncio.Server:
     return await asyncio.get_running_loop().create_server(lambda: _Connection(body), "127.0.0.1", port)
 
 
-async def serve(port: int, body: Body) -> None:
+async def serve(port: int, body: Body, start: str) -> None:
     server = await listen(port, body)
-    print(f"http://127.0.0.1:{port}{path_of(0)}", flush=True)
+    print(f"http://127.0.0.1:{port}{start}", flush=True)
     await server.serve_forever()
 
 
@@ -136,4 +136,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, nargs="?")
     arguments = parser.parse_args()
     made = {"docs": docs, "large": large}[arguments.kind]
-    uvloop.run(serve(arguments.port, folder(arguments.folder) if arguments.folder else made(arguments.pages)))
+    if arguments.folder:
+        uvloop.run(serve(arguments.port, folder(arguments.folder), "/docs/index.html"))
+    else:
+        uvloop.run(serve(arguments.port, made(arguments.pages), path_of(0)))
