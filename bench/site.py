@@ -4,7 +4,8 @@
 
 docs: pages of 8 to 80 KB as `tests.fakes.site_pages` makes them, rendered before the first request. large: pages of
 about 10 KB with 50 links each, put together when they are asked for, so that 100,000 of them take no memory. Both are
-deterministic. FOLDER: its HTML files instead, from index.html on. Pages have validators; conditional requests are answered.
+deterministic. FOLDER: its HTML files instead, from index.html on. Pages have validators; conditional requests are
+answered.
 """
 
 import argparse
