@@ -6,7 +6,7 @@ import msgspec
 
 from control.status import Phase, Status
 from schemas.commands import Desired
-from schemas.kb import Definition
+from schemas.kb import Budget, Definition
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,12 +75,53 @@ class OffsetsAnswer(Answer, frozen=True, kw_only=True):
     lag: int | None
 
 
-class Cost(Answer, frozen=True, kw_only=True):
-    """`usd` is null where the model's price isn't known; a local model costs nothing."""
+class Spending(Answer, frozen=True, kw_only=True):
+    """What embedding cost. `calls`: requests that the provider answered; `tokens_embedded`: as it counted them.
 
+    `usd` is null where the price of a call was not known; a local model costs nothing. unsettled_…: at most so much
+    beside that, of calls that are under way or of which no end was told, as where a consumer was killed.
+    """
+
+    texts_embedded: int
     tokens_embedded: int
     calls: int
     usd: float | None
+    unsettled_tokens: int
+    unsettled_usd: float | None
+
+
+class DayCost(Spending, frozen=True, kw_only=True):
+    """Of one day in UTC."""
+
+    day: str
+
+
+class JobCost(Spending, frozen=True, kw_only=True):
+    """`generation` is null where the job's command isn't known."""
+
+    job_id: str
+    generation: int | None
+
+
+class KbCost(Spending, frozen=True, kw_only=True):
+    """Of all jobs of a knowledge base. `days`: the last 31 on which anything was embedded, the newest first."""
+
+    days: list[DayCost]
+
+
+class Cost(Spending, frozen=True, kw_only=True):
+    """Of one job. `budget`: what it may spend; null is no limit. `kb`: null where it is not the newest job."""
+
+    budget: Budget
+    kb: KbCost | None
+
+
+class CostAnswer(Spending, frozen=True, kw_only=True):
+    """Of all jobs of a knowledge base; the newest days and jobs first."""
+
+    kb_id: str
+    days: list[DayCost]
+    jobs: list[JobCost]
 
 
 class Reflected(Answer, frozen=True, kw_only=True):

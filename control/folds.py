@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -25,7 +25,7 @@ from schemas.pages import ChunkRef, PageRecord, PageState
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Raise it when a table or a view changes: an older file is set aside and the log read again."""
 
 Row = tuple[Any, ...]
@@ -42,14 +42,20 @@ def _columns(**columns: pa.DataType) -> pa.Schema:
 _PLACE = {"partition": _int, "position": _int}
 
 TABLES: dict[str, pa.Schema] = {
-    # every event save Outcomes; rank is the epoch, the group generation, or the offset of a dead letter; subject tells
-    # stalls apart, and dead letters by their records' original places
+    # every event save Outcomes and ledgers; rank is the epoch, the group generation, or the offset of a dead letter;
+    # subject tells stalls apart, and dead letters by their records' original places
     "facts": _columns(
         **_PLACE, type=_text, subject=_text, job_id=_text, kb_id=_text, generation=_int, revision=_int, rank=_int,
         state=_text, told_at=_text, value=_text,
     ),
     "batches": _columns(
-        **_PLACE, job_id=_text, worker=_text, texts_embedded=_int, tokens_embedded=_int, calls=_int, decided_at=_text,
+        **_PLACE, job_id=_text, kb_id=_text, worker=_text, texts_embedded=_int, tokens_embedded=_int, calls=_int,
+        decided_at=_text,
+    ),
+    # the consumer's ledger: a call when it was reserved, at its upper bound, and again when it was settled
+    "calls": _columns(
+        **_PLACE, call_id=_text, job_id=_text, kb_id=_text, settled=_flag, texts=_int, requests=_int, tokens=_int,
+        pico_usd=_int, at=_text,
     ),
     "outcomes": _columns(
         **_PLACE, job_id=_text, type=_text, chunk_id=_text, result=_text, reused=_flag,
@@ -80,6 +86,14 @@ VIEWS = {
         SELECT * FROM facts WHERE type NOT IN ('command_issued', 'command_refused', 'dead_lettered')
         QUALIFY row_number() OVER (
             PARTITION BY job_id, type, subject ORDER BY revision DESC, rank DESC, position DESC) = 1""",
+    # Each call once; and what batches told in sum, before each call was told, of which no price is known.
+    "spent": """
+        SELECT job_id, kb_id, "at"[1:10] AS day, settled, texts, requests, tokens, pico_usd FROM calls
+        QUALIFY row_number() OVER (
+            PARTITION BY kb_id, job_id, call_id ORDER BY settled DESC, "partition", position) = 1
+        UNION ALL
+        SELECT job_id, kb_id, decided_at[1:10], true, texts_embedded, calls, tokens_embedded, NULL FROM batches
+        WHERE calls > 0""",
     # The record of the newest owner's crawl, of those the last; none where a tombstone stands behind it.
     "newest_pages": """
         SELECT p.* FROM pages p ANTI JOIN forgotten f
@@ -133,6 +147,7 @@ class _Outcomes(Event, frozen=True, kw_only=True, gc=False):
     TOPIC = facts.Outcomes.TOPIC
 
     job_id: str
+    kb_id: str
     worker: str
     entries: tuple[_Outcome, ...]
     texts_embedded: Int64 = 0
@@ -189,6 +204,27 @@ class Folder:
         return Batch(found.tables(), reached, counts.total())
 
 
+class _Call(NamedTuple):
+    """A reserved call has no texts yet, and stands at its upper bound."""
+
+    call_id: str
+    job_id: str
+    kb_id: str
+    settled: bool
+    texts: int
+    requests: int
+    tokens: int
+    pico_usd: int | None
+    at: str
+
+
+def _call(event: facts.CallReserved | facts.CallSettled) -> _Call:
+    ids = event.call_id, event.job_id, event.kb_id
+    if isinstance(event, facts.CallReserved):
+        return _Call(*ids, False, 0, 0, event.max_tokens, event.max_pico_usd, event.reserved_at)
+    return _Call(*ids, True, event.texts, event.requests, event.tokens, event.pico_usd, event.settled_at)
+
+
 class _Found:
     """What a batch holds, decoded, each list beside the records that its items came in."""
 
@@ -197,6 +233,7 @@ class _Found:
         self._outcomes: tuple[list[RawRecord], list[Any]] = ([], [])
         self._pages: tuple[list[RawRecord], list[Any]] = ([], [])
         self._ledger: tuple[list[RawRecord], list[Any]] = ([], [])
+        self._calls: tuple[list[RawRecord], list[_Call]] = ([], [])
         self._forgotten: tuple[list[RawRecord], list[PageKey]] = ([], [])
 
     def add(self, raw: RawRecord) -> None:
@@ -212,6 +249,8 @@ class _Found:
             _append(self._outcomes, raw, event)
         elif event.TYPE == facts.RequestsMade.TYPE:
             _append(self._ledger, raw, event)
+        elif isinstance(event, facts.CallReserved | facts.CallSettled):
+            _append(self._calls, raw, _call(event))
         else:
             self._facts.append(_fact_row(raw, event))
 
@@ -219,6 +258,7 @@ class _Found:
         made = {
             "facts": _table("facts", dict(zip(TABLES["facts"].names, zip(*self._facts, strict=True), strict=False))),
             "forgotten": _of_records("forgotten", *self._forgotten),
+            "calls": _of_records("calls", *self._calls),
         }
         raws, events = self._outcomes
         made["batches"] = _of_records("batches", raws, events)
@@ -326,7 +366,7 @@ def _told(event: Event) -> tuple[str, str, int, str]:
         case facts.Stall():
             state = "ended" if event.ended else "open"
             return f"{event.service} {event.dependency}", state, 0, event.since
-        case facts.ReviewNeeded():
+        case facts.ReviewNeeded() | facts.BudgetReached():
             return "", "needed", 0, event.reported_at
         case facts.RecordsLost():
             return f"{event.partition} {event.first}", event.needed, 0, event.reported_at

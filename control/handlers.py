@@ -5,7 +5,7 @@ from typing import Any, get_args
 from aiohttp import web
 from duckdb import DuckDBPyConnection
 
-from control import answers, pages, questions, requests
+from control import answers, costs, pages, picture, questions, requests
 from control import changes as compared
 from control.desk import check_idempotency_key
 from control.engine import Engine
@@ -122,6 +122,22 @@ async def status(engine: Engine, request: web.Request) -> answers.StatusAnswer:
 
     wait_s = requests.number(request, "wait_s", low=0, high=WAIT_S)
     return await engine.snapshots.wait_for(command, reflected, timeout_s=WAIT_S if wait_s is None else wait_s)
+
+
+async def cost(engine: Engine, request: web.Request) -> answers.CostAnswer:
+    kb_id = requests.kb_id(request)
+    _known_ever(engine, kb_id)
+    spent = await engine.projection.read(lambda cursor: costs.of_kb(cursor, kb_id))
+    known = {command.job_id: command.generation for command in engine.books.jobs(kb_id)}
+    return answers.CostAnswer(
+        kb_id=kb_id,
+        **picture.spending(spent.whole),
+        days=picture.day_costs(spent),
+        jobs=[
+            answers.JobCost(job_id=job_id, generation=known.get(job_id), **picture.spending(of_job))
+            for job_id, of_job in spent.jobs.items()
+        ],
+    )
 
 
 async def jobs(engine: Engine, request: web.Request) -> answers.JobList:

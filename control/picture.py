@@ -2,16 +2,28 @@
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from control import answers, questions
 from control.ailments import Ailment
+from control.costs import DAYS, KbSpent, Spent
 from control.offsets import PartitionOffsets
-from control.progress import cost_usd, progress_percent, remaining_s
+from control.progress import progress_percent, remaining_s
 from control.status import OVER, Facts, phase_of, status_of
+from headrace.prices import usd
 from schemas.commands import JobCommand
 from schemas.facts import ReviewNeeded, Stall
+
+
+@dataclass(frozen=True)
+class Costs:
+    """`kb` is None for a job that is not the newest of its knowledge base."""
+
+    job: Spent = Spent()
+    kb: KbSpent | None = None
 
 
 def build(
@@ -20,6 +32,7 @@ def build(
     told: questions.Told,
     tally: questions.Tally,
     offsets: PartitionOffsets | None,
+    spent: Costs,
     rate: float | None,
     published: int | None,
     ailments: Sequence[Ailment],
@@ -45,14 +58,10 @@ def build(
             producer=facts.crawl.revision if facts.crawl else None,
             consumer=facts.index.revision if facts.index else None,
         ),
-        metrics=metrics_answer(tally),
+        metrics=metrics_answer(tally, spent.job),
         crawl=crawl,
         offsets=offsets_answer(command.partition, offsets),
-        cost=answers.Cost(
-            tokens_embedded=tally.tokens_embedded,
-            calls=tally.calls,
-            usd=cost_usd(command.definition.embedding, tally.tokens_embedded),
-        ),
+        cost=answers.Cost(**spending(spent.job), budget=command.definition.budget, kb=kb_cost(spent.kb)),
         rate_chunks_per_s=None if rate is None or status in OVER else round(rate, 2),
         eta_s=remaining_s(status, crawl, tally, rate),
         stalls=stall_answers(told, ailments),
@@ -131,7 +140,7 @@ def lost_answer(told: questions.Told) -> answers.LostAnswer | None:
     return answers.LostAnswer(records=lost.records, pages=lost.pages, since=lost.since) if lost else None
 
 
-def metrics_answer(tally: questions.Tally) -> answers.Metrics:
+def metrics_answer(tally: questions.Tally, spent: Spent) -> answers.Metrics:
     return answers.Metrics(
         documents_total=tally.documents,
         documents_processed=tally.documents_processed,
@@ -143,9 +152,29 @@ def metrics_answer(tally: questions.Tally) -> answers.Metrics:
         chunks_parked=tally.parked,
         chunks_reused=tally.reused,
         batches_processed=tally.batches,
-        texts_embedded=tally.texts_embedded,
-        tokens_embedded=tally.tokens_embedded,
+        texts_embedded=spent.texts,
+        tokens_embedded=spent.tokens,
     )
+
+
+def spending(spent: Spent) -> dict[str, Any]:
+    """The fields of an `answers.Spending`."""
+    return {
+        "texts_embedded": spent.texts,
+        "tokens_embedded": spent.tokens,
+        "calls": spent.requests,
+        "usd": usd(spent.pico_usd),
+        "unsettled_tokens": spent.unsettled_tokens,
+        "unsettled_usd": usd(spent.unsettled_pico_usd),
+    }
+
+
+def day_costs(kb: KbSpent) -> list[answers.DayCost]:
+    return [answers.DayCost(day=day, **spending(spent)) for day, spent in kb.days.items()]
+
+
+def kb_cost(kb: KbSpent | None) -> answers.KbCost | None:
+    return answers.KbCost(**spending(kb.whole), days=day_costs(kb)[:DAYS]) if kb else None
 
 
 def crawl_answer(told: questions.Told) -> answers.CrawlAnswer:

@@ -1,22 +1,11 @@
-"""Progress, cost and time to go, as pure functions."""
+"""Progress and time to go, as pure functions."""
 
 from control.answers import CrawlAnswer
 from control.questions import Tally
 from control.status import OVER, Status
-from schemas.kb import Embedding
-
-USD_PER_MTOK = {"text-embedding-3-small": 0.02, "text-embedding-3-large": 0.13, "text-embedding-ada-002": 0.10}
-"""List prices per million input tokens, https://platform.openai.com/docs/pricing; batch prices are half."""
 
 NEARLY = 99.0
 """What is done but not proven shows no more than this."""
-
-
-def cost_usd(embedding: Embedding, tokens: int) -> float | None:
-    if embedding.provider == "local":
-        return 0.0
-    price = USD_PER_MTOK.get(embedding.model or "")
-    return None if price is None else round(tokens * price / 1_000_000, 6)
 
 
 def expected_chunks(crawl: CrawlAnswer, tally: Tally) -> float:

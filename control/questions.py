@@ -45,7 +45,7 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """Distinct chunks that the job's pages name and that it wrote itself, by what became of them; and what was spent.
+    """Distinct chunks that the job's pages name and that it wrote itself, by what became of them.
 
     indexed, duplicate and failed add up to processed: each chunk counts once, under the best that became of it.
     """
@@ -60,9 +60,6 @@ class Tally:
     parked: int = 0
     reused: int = 0
     batches: int = 0
-    texts_embedded: int = 0
-    tokens_embedded: int = 0
-    calls: int = 0
 
 
 _Fact = tuple[str, str, int]
@@ -107,11 +104,6 @@ SELECT documents.*, chunks.* FROM
         count(*) FILTER (parked),
         count(*) FILTER (reused)
     FROM (SELECT DISTINCT * EXCLUDE (url) FROM chunk)) chunks"""
-
-_SPENT = """
-    SELECT count(*), coalesce(sum(texts_embedded), 0)::BIGINT, coalesce(sum(tokens_embedded), 0)::BIGINT,
-        coalesce(sum(calls), 0)::BIGINT
-    FROM batches WHERE job_id = $job"""
 
 
 def told(cursor: DuckDBPyConnection, job_id: str) -> Told:
@@ -177,8 +169,17 @@ def tally(cursor: DuckDBPyConnection, job_id: str, generation: int, committed: i
     None counts every outcome: a job that is finished has been proven whole.
     """
     counted = cursor.execute(_TALLY, {"job": job_id, "generation": generation, "committed": committed}).fetchone()
-    spent = cursor.execute(_SPENT, {"job": job_id}).fetchone()
-    return Tally(**dict(zip(Tally.__dataclass_fields__, (*(counted or ()), *(spent or ())), strict=True)))
+    batches = cursor.execute("SELECT count(*) FROM batches WHERE job_id = $job", {"job": job_id}).fetchone()
+    return Tally(**dict(zip(Tally.__dataclass_fields__, (*(counted or ()), *(batches or ())), strict=True)))
+
+
+def budget_reached(cursor: DuckDBPyConnection, job_ids: Sequence[str]) -> list[facts.BudgetReached]:
+    """The newest request for a pause of each of these jobs that ever made one."""
+    query = """
+        SELECT value FROM newest_facts
+        WHERE type = 'budget_reached' AND job_id IN (SELECT unnest($jobs::VARCHAR[]))"""
+    rows = cursor.execute(query, {"jobs": list(job_ids)}).fetchall()
+    return [msgspec.json.decode(value, type=facts.BudgetReached) for (value,) in rows]
 
 
 def refused_places(cursor: DuckDBPyConnection) -> set[Place]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import msgspec
 from duckdb import DuckDBPyConnection
 
-from control import answers, questions, rules
+from control import answers, costs, questions, rules
 from control.ailments import Ailments
 from control.books import Books
 from control.metrics import JOBS, QUEUED
 from control.offsets import OffsetWatch, PartitionOffsets
-from control.picture import aged, build, offsets_answer
+from control.picture import Costs, aged, build, offsets_answer
 from control.projection import Projection
 from control.status import OVER, Facts, Report
 from headrace.errors import DependencyUnwell
@@ -212,14 +212,17 @@ class Snapshots:
         offsets = self._of(command)
         committed = offsets.committed if offsets else None
 
-        def ask(cursor: DuckDBPyConnection) -> tuple[questions.Told, questions.Tally]:
-            told = questions.told(cursor, command.job_id)
-            if told.over(committed):
-                return told, questions.tally(cursor, command.job_id, command.generation, None)
-            told = dataclasses.replace(told, finished=None)
-            return told, questions.tally(cursor, command.job_id, command.generation, committed or 0)
+        newest = any(each.job_id == command.job_id for each in self._books.jobs(command.kb_id)[:1])
 
-        told, tally = await self._projection.read(ask)
+        def ask(cursor: DuckDBPyConnection) -> tuple[questions.Told, questions.Tally, Costs]:
+            told = questions.told(cursor, command.job_id)
+            spent = Costs(costs.of_job(cursor, command.job_id), costs.of_kb(cursor, command.kb_id) if newest else None)
+            if told.over(committed):
+                return told, questions.tally(cursor, command.job_id, command.generation, None), spent
+            told = dataclasses.replace(told, finished=None)
+            return told, questions.tally(cursor, command.job_id, command.generation, committed or 0), spent
+
+        told, tally, spent = await self._projection.read(ask)
         published = self._books.kbs.published(command.kb_id)
         state = self._books.kbs.generation(command.kb_id, command.generation)
         ailments = self._ailments.all()
@@ -237,7 +240,8 @@ class Snapshots:
             blind=bool(ailments),
         )
         rate = pace_of(pace, tally.processed)
-        return build(command, facts, told, tally, offsets, rate, published.generation if published else None, ailments)
+        generation = published.generation if published else None
+        return build(command, facts, told, tally, offsets, spent, rate, generation, ailments)
 
     def _count(self) -> None:
         counts: dict[str, int] = {}

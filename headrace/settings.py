@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import headrace
+from headrace.prices import AS_OF, Overrides, parse_prices
 
 PRODUCT_TOKEN = "Headrace"
 """What a robots.txt names this crawler by (RFC 9309, 2.2.1); the User-Agent has it within."""
@@ -120,6 +121,11 @@ class Settings:
     )
     embed_batch: int = _setting("HEADRACE_EMBED_BATCH", 256, int, "most records in one batch of the consumer")
     embed_window: int = _setting("HEADRACE_EMBED_WINDOW", 8, int, "batches embedded side by side")
+    prices: Overrides = _setting(
+        "HEADRACE_PRICES", (), parse_prices,
+        "dollars per million tokens of other models, servers or contracts, such as bge-m3=0.01,text-embedding-3-small="
+        f"0.018; over OpenAI's list prices as of {AS_OF}",
+    )  # fmt: skip
     session_s: float = _setting(
         "HEADRACE_SESSION_S", 10.0, float,
         "how long a producer or consumer may be silent before others take over what it owns",

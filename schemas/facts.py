@@ -6,6 +6,7 @@ import msgspec
 
 from schemas.commands import Desired
 from schemas.events import Event, Int64, Place
+from schemas.kb import Budget
 
 
 class _JobFact(Event, frozen=True, kw_only=True):
@@ -184,7 +185,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class Outcomes(_JobFact, frozen=True, kw_only=True):
     """The outcomes of one acked batch's records of one job, in offset order.
 
-    `texts_embedded`, `tokens_embedded` and `calls` say what this batch paid for.
+    `texts_embedded`, `tokens_embedded` and `calls` say what this batch paid for, in records from before each call was
+    told by itself (CallSettled); 0 since.
     """
 
     TYPE: ClassVar[str] = "outcomes"
@@ -197,6 +199,66 @@ class Outcomes(_JobFact, frozen=True, kw_only=True):
     tokens_embedded: Int64 = 0
     calls: Int64 = 0
     decided_at: str
+
+
+class CallReserved(_JobFact, frozen=True, kw_only=True):
+    """The consumer's ledger: a call of the embedding provider is about to be made, for this much at most.
+
+    Without a CallSettled of the same `call_id` it counts as spent: it is under way, or whoever made it died, or no
+    answer said what it cost. `max_pico_usd`: trillionths of a dollar; None where the model's price is not known.
+    """
+
+    TYPE: ClassVar[str] = "call_reserved"
+
+    call_id: str
+    provider: Literal["openai", "local"]
+    model: str
+    texts: Int64
+    max_tokens: Int64
+    max_pico_usd: Int64 | None
+    group_generation: Int64
+    worker: str
+    reserved_at: str
+
+
+class CallSettled(_JobFact, frozen=True, kw_only=True):
+    """What a call cost: `tokens` as the provider counted them, dollars (trillionths) at the price in force then.
+
+    texts: those that have a vector now. requests: of the provider's API that were answered with vectors; none where
+    the call failed before it could cost anything, or was not made after all.
+    """
+
+    TYPE: ClassVar[str] = "call_settled"
+
+    call_id: str
+    provider: Literal["openai", "local"]
+    model: str
+    texts: Int64
+    requests: Int64
+    tokens: Int64
+    pico_usd: Int64 | None
+    worker: str
+    settled_at: str
+
+
+class BudgetReached(_JobFact, frozen=True, kw_only=True):
+    """The next call could pass the job's budget, so it was not made: control pauses the job if `revision` is current.
+
+    spent_…: settled calls, and others at their upper bound. next_…: that of the call which was not made. pico_usd:
+    trillionths of a dollar, None where the price is not known.
+    """
+
+    TYPE: ClassVar[str] = "budget_reached"
+
+    revision: Int64
+    spent_tokens: Int64
+    spent_pico_usd: Int64 | None
+    next_tokens: Int64
+    next_pico_usd: Int64 | None
+    budget: Budget
+    reason: str
+    worker: str
+    reported_at: str
 
 
 class IndexReport(_JobFact, frozen=True, kw_only=True):

@@ -59,6 +59,8 @@ class Embedding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What one job may spend on embedding: before the call that could pass it, the job is paused."""
+
     max_tokens: Int64 | None = None
     max_usd: float | None = None
 

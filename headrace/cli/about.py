@@ -59,6 +59,8 @@ def version(app: App, as_json: bool) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, Secret):
         return "***"
+    if isinstance(value, tuple):  # names and values, as they are written
+        return ",".join(f"{name}={each}" for name, each in value) or None
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "jobs": "headrace.cli.jobs:jobs",
     "pages": "headrace.cli.pages:pages",
     "hosts": "headrace.cli.hosts:hosts",
+    "cost": "headrace.cli.cost:cost",
     "generations": "headrace.cli.generations:generations",
     "changes": "headrace.cli.generations:changes",
     "rollback": "headrace.cli.commands:rollback",

@@ -53,6 +53,28 @@ def duration(seconds: Any) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {left:02} s" if minutes else f"{left} s"
 
 
+def dollars(usd: Any) -> str:
+    """Small sums with the digits that say something."""
+    if usd is None:
+        return "unknown"
+    return f"${usd:,.2f}" if usd >= 1 or not usd else f"${usd:.2g}" if usd < 0.0001 else f"${usd:.4f}"
+
+
+def cost_words(status: Json) -> str:
+    """What the job cost so far, against its budget; nothing where it cost nothing."""
+    cost = status.get("cost") or {}
+    budget = cost.get("budget") or {}
+    usd, tokens = cost.get("usd"), int(cost.get("tokens_embedded") or 0)
+    words = []
+    if budget.get("max_tokens") is not None:
+        words.append(f"{tokens:,} of {budget['max_tokens']:,} tokens")
+    if budget.get("max_usd") is not None:
+        words.append(f"{dollars(usd)} of {dollars(budget['max_usd'])}")
+    elif usd or (usd is None and tokens):
+        words.append(dollars(usd) if usd else f"{tokens:,} tokens, dollars unknown")
+    return ", ".join(words)
+
+
 def moment(text: Any) -> str:
     """An RFC 3339 time in this machine's zone."""
     if not text:
@@ -114,11 +136,10 @@ def status_lines(status: Json) -> list[Text]:
         (f"  {status.get('phase')}, generation {status.get('generation')}", "dim"),
     )
     crawl = Text.assemble("  crawl  ", (bar(crawled, pages), "blue"), f"  {crawled:,} of {pages:,} pages")
-    cost = (status.get("cost") or {}).get("usd")
     facts = f"  rate {rate(status)}  lag {lag(status)}  ETA {duration(status.get('eta_s'))}  took {took(status)}"
     index = Text.assemble("  index  ", (bar(done, chunks), "green"), f"  {done:,} of {chunks:,} chunks", (facts, "dim"))
-    if cost:
-        index.append(f"  ${cost:.4f}", style="dim")
+    if cost := cost_words(status):
+        index.append(f"  {cost}", style="dim")
     return [head, crawl, index, *(Text(f"  {line}", style="yellow") for line in trouble(status))]
 
 

@@ -19,6 +19,8 @@ from schemas.codec import Headers, encode, headers_for, now
 from schemas.dead_letters import reason_headers
 from schemas.events import Event, Place
 from schemas.facts import (
+    CallReserved,
+    CallSettled,
     CrawlCounts,
     CrawlReport,
     DeadLettered,
@@ -158,8 +160,14 @@ class Played:
         )
         await self.tell(
             Outcomes(**self.job, partition=self.partition, group_generation=1, worker="test", entries=entries,
-                     texts_embedded=len(entries), tokens_embedded=10 * len(entries), calls=1, decided_at=now())
+                     decided_at=now())
         )  # fmt: skip
+
+    async def call(self, call_id: str, tokens: int, pico_usd: int | None) -> None:
+        of = {**self.job, "call_id": call_id, "provider": "openai", "model": "m", "texts": 1, "worker": "test"}
+        await self.tell(CallReserved(**of, max_tokens=2 * tokens, max_pico_usd=pico_usd and 2 * pico_usd,
+                                     group_generation=1, reserved_at=now()))  # fmt: skip
+        await self.tell(CallSettled(**of, requests=1, tokens=tokens, pico_usd=pico_usd, settled_at=now()))
 
     async def stall(self, dependency: str, *, ended: bool) -> None:
         await self.tell(

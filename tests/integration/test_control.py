@@ -89,7 +89,6 @@ async def test_a_job_from_queued_to_completed(settings: Settings, publisher: Pub
         assert answer["metrics"]["chunks_total"] == 3
         assert answer["metrics"]["documents_processed"] == answer["metrics"]["documents_total"] == 2
         assert answer["offsets"] == {"partition": job.partition, "committed": 3, "end": 0, "lag": 0}
-        assert answer["cost"] == {"tokens_embedded": 30, "calls": 1, "usd": 0.0}
 
         await job.generation("published", collection=LOCAL)
         await job.finish()
@@ -116,6 +115,27 @@ async def _pages_are_chosen(api: Api, of_job: str, url: str) -> None:
 
 async def _reflects(api: Api, kb: str, **revisions: int) -> bool:
     return bool((await api.status(kb))["reflected"] == revisions)
+
+
+async def test_what_embedding_cost_is_told_by_day_and_job(settings: Settings, publisher: Publisher) -> None:
+    kb = kb_name()
+    async with control(settings) as api:
+        await api.start(kb, DEFINITION | {"budget": {"max_usd": 0.1}})
+        job = Played(settings, publisher, await api.status(kb))
+        await job.call("one", 30, 600_000)
+        await job.call("two", 12, 240_000)
+        spent = {"tokens_embedded": 42, "calls": 2, "usd": 8.4e-07, "unsettled_tokens": 0, "unsettled_usd": 0.0}
+
+        async def told() -> bool:
+            return spent.items() <= (await api.status(kb))["cost"].items()
+
+        await until(told)
+        status = (await api.status(kb))["cost"]
+        assert status["budget"] == {"max_tokens": None, "max_usd": 0.1}
+        cost = await api.ok("GET", f"{API}/kb/{kb}/cost")
+        (of_job,), (day,) = cost["jobs"], cost["days"]
+        assert all(spent.items() <= each.items() for each in (status["kb"], *status["kb"]["days"], cost, of_job, day))
+        assert (of_job["job_id"], of_job["generation"]) == (job.job["job_id"], 1)
 
 
 async def _until_processed(api: Api, kb: str, chunks: int) -> Json:

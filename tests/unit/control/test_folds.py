@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from control import folds, questions
+from control import costs, folds, questions
 from control import pages as job_pages
 from control.file import ProjectionFile
 from headrace.kafka.records import RawRecord
@@ -19,6 +19,8 @@ from headrace.state.manifest import PageFold
 from schemas.codec import encode, headers_for
 from schemas.events import Event, Place
 from schemas.facts import (
+    CallReserved,
+    CallSettled,
     CrawlCounts,
     CrawlReport,
     HostRequests,
@@ -71,6 +73,8 @@ def answers(filed: Filed) -> Any:
         [(e["offset"], e["type"]) for reports in ("all", "changes")
          for e in read(lambda cursor, r=reports: questions.trail(cursor, "j", after=None, limit=100, reports=r))],
         *(filed.tally(committed) for committed in (None, 0, 10)),
+        read(lambda cursor: costs.of_job(cursor, "j")),
+        read(lambda cursor: costs.of_kb(cursor, "docs")),
         read(lambda cursor: questions.hosts(cursor, "j")),
         [read(lambda cursor, h=host: questions.host_requests(cursor, "j", h, after=(-1, -1), limit=100))
          for host in HOSTS],
@@ -94,7 +98,7 @@ def records(topic: str, partition: int, events: Sequence[Event | str]) -> list[R
 
 outcomes = st.builds(
     lambda entries: Outcomes(**JOB, partition=1, group_generation=1, worker="w", entries=tuple(entries), decided_at="t",
-                             texts_embedded=len(entries), tokens_embedded=7, calls=1),
+                             texts_embedded=len(entries), tokens_embedded=7, calls=len(entries)),
     st.lists(
         st.builds(
             Outcome, offset=st.integers(0, 20), type=st.just("chunk"),
@@ -149,13 +153,31 @@ ledgers = st.builds(
 )  # fmt: skip
 
 
+def reserved(call_id: str, tokens: int = 10, pico_usd: int | None = 20, at: str = "2026-01-01T") -> CallReserved:
+    return CallReserved(**JOB, call_id=call_id, provider="openai", model="m", texts=1, max_tokens=tokens,
+                        max_pico_usd=pico_usd, group_generation=1, worker="w", reserved_at=at)  # fmt: skip
+
+
+def settled(
+    call_id: str, tokens: int = 7, pico_usd: int | None = 14, at: str = "2026-01-01T", **of: Any
+) -> CallSettled:
+    return CallSettled(**JOB | of, call_id=call_id, provider="openai", model="m", texts=2, requests=1, tokens=tokens,
+                       pico_usd=pico_usd, worker="w", settled_at=at)  # fmt: skip
+
+
+calls = st.one_of(
+    st.builds(reserved, st.sampled_from("abc")),
+    st.builds(settled, st.sampled_from("abc"), pico_usd=st.sampled_from([14, None])),
+)
 tombstones = st.sampled_from([page_key("docs", 2, url) for url in URLS])
 
 
 @st.composite
 def readings(draw: Any) -> tuple[list[RawRecord], list[list[RawRecord]]]:
     """A log, topic after topic; and the same log as some reader may get it, in batches, with repetitions."""
-    events = records("events", 1, draw(st.lists(st.one_of(outcomes, crawls, indexes, stalls, ledgers), max_size=12)))
+    events = records(
+        "events", 1, draw(st.lists(st.one_of(outcomes, crawls, indexes, stalls, ledgers, calls), max_size=12))
+    )
     manifest = records("pages", 0, draw(st.lists(st.one_of(pages, pages, tombstones), max_size=8)))
     queues, mixed = [list(events), list(manifest)], []
     while any(queues):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from control.ailments import Ailment
-from control.picture import build
+from control.picture import Costs, build
 from control.questions import Tally, Told
 from control.status import Facts, Report
 from schemas.commands import JobCommand
@@ -18,7 +18,7 @@ STALL = Stall(job_id="j", kb_id="docs", generation=1, service="producer", depend
 def pictured(made: JobCommand, **facts: Any) -> Any:
     known = Facts(desired=made.desired, revision=made.revision, blind=True, **facts)
     blind = [Ailment("projection", "the disk is full", "t")]
-    return build(made, known, Told(stalls=(STALL,)), Tally(), None, None, None, blind)
+    return build(made, known, Told(stalls=(STALL,)), Tally(), None, Costs(), None, None, blind)
 
 
 @pytest.mark.parametrize(

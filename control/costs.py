@@ -1,0 +1,65 @@
+"""What embedding cost, by job, knowledge base and day: sums over the consumer's ledger of calls."""
+
+from dataclasses import dataclass
+
+from duckdb import DuckDBPyConnection
+
+DAYS = 31
+"""Of a knowledge base, as many days with calls are told in its status."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """Of settled calls. `unsettled_…`: upper bounds of calls that are under way, or whose end was never told.
+
+    requests: of the provider's API, answered. pico_usd: trillionths of a dollar; None where a price was not known.
+    """
+
+    texts: int = 0
+    requests: int = 0
+    tokens: int = 0
+    pico_usd: int | None = 0
+    unsettled_tokens: int = 0
+    unsettled_pico_usd: int | None = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class KbSpent:
+    """Of all jobs of a knowledge base; by day (UTC) and by job, the newest first."""
+
+    whole: Spent
+    days: dict[str, Spent]
+    jobs: dict[str, Spent]
+
+
+_SUMS = """
+    coalesce(sum(texts) FILTER (settled), 0)::BIGINT,
+    coalesce(sum(requests) FILTER (settled), 0)::BIGINT,
+    coalesce(sum(tokens) FILTER (settled), 0)::HUGEINT,
+    CASE WHEN bool_or(settled AND pico_usd IS NULL) THEN NULL
+        ELSE coalesce(sum(pico_usd) FILTER (settled), 0)::HUGEINT END,
+    coalesce(sum(tokens) FILTER (NOT settled), 0)::HUGEINT,
+    CASE WHEN bool_or(NOT settled AND pico_usd IS NULL) THEN NULL
+        ELSE coalesce(sum(pico_usd) FILTER (NOT settled), 0)::HUGEINT END"""
+
+
+def of_job(cursor: DuckDBPyConnection, job_id: str) -> Spent:
+    (row,) = cursor.execute(f"SELECT {_SUMS} FROM spent WHERE job_id = $job", {"job": job_id}).fetchall()
+    return _spent(row)
+
+
+def of_kb(cursor: DuckDBPyConnection, kb_id: str) -> KbSpent:
+    """One sum for each day, each job, and for all."""
+    query = f"""
+        SELECT day, job_id, {_SUMS} FROM spent WHERE kb_id = $kb
+        GROUP BY GROUPING SETS ((day), (job_id), ()) ORDER BY day DESC, job_id DESC"""
+    rows = cursor.execute(query, {"kb": kb_id}).fetchall()
+    return KbSpent(
+        whole=next((_spent(row[2:]) for row in rows if row[0] is None and row[1] is None), Spent()),
+        days={row[0]: _spent(row[2:]) for row in rows if row[0] is not None},
+        jobs={row[1]: _spent(row[2:]) for row in rows if row[1] is not None},
+    )
+
+
+def _spent(row: tuple[int | None, ...]) -> Spent:
+    return Spent(**dict(zip(Spent.__dataclass_fields__, row, strict=True)))  # type: ignore[arg-type]

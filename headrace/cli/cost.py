@@ -1,0 +1,47 @@
+"""`headrace cost`."""
+
+import click
+from rich.table import Table
+
+from headrace.cli.root import App, pass_app, print_json
+from headrace.cli.view import dollars
+from headrace.client import Json
+
+
+@click.command()
+@click.argument("kb")
+@click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
+@pass_app
+def cost(app: App, kb: str, as_json: bool) -> None:
+    """What embedding cost KB, by day (UTC) and by job: tokens as the provider counted them, dollars at the price of
+    the day. Prices: headrace settings, HEADRACE_PRICES.
+
+    \b
+    Examples:
+      headrace cost docs
+      headrace cost docs --json | jq '.days[] | [.day, .usd]'
+    """
+    answer = app.client.cost(kb)
+    if as_json:
+        print_json(answer)
+        return
+    table = Table("day / job", "calls", "texts", "tokens", "dollars", "not settled", box=None)
+    for day in answer["days"]:
+        table.add_row(day["day"], *_cells(day))
+    for job in answer["jobs"]:
+        of = "" if job["generation"] is None else f" (generation {job['generation']})"
+        table.add_row(f"{job['job_id']}{of}", *_cells(job))
+    table.add_row("[bold]in all[/]", *_cells(answer))
+    app.out.print(table)
+
+
+def _cells(spent: Json) -> list[str]:
+    """`not settled`: of calls under way, or of which no end was told; they may have cost so much."""
+    left = spent["unsettled_tokens"]
+    return [
+        f"{spent['calls']:,}",
+        f"{spent['texts_embedded']:,}",
+        f"{spent['tokens_embedded']:,}",
+        dollars(spent["usd"]),
+        f"{left:,} tokens, {dollars(spent['unsettled_usd'])}" if left else "–",
+    ]
