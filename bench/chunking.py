@@ -17,8 +17,9 @@ from bench.extract import PYDOC_MODULES
 from producer.chunker import RUNT_SHARE, STRATEGIES, chunk
 from producer.content.document import Document
 from producer.extract import extract
-from producer.tokens import Name, cl100k, tokens_for, word_pieces
+from producer.tokens import cl100k, tokens_for, word_pieces
 from schemas.identity import embedding_input
+from schemas.kb import Tokenizer
 
 READ_BY_LOCAL_MODEL = 256
 
@@ -32,16 +33,16 @@ def main() -> None:
     print(f"{len(documents)} pages, {sum(len(each.text) for each in documents) / 1e3:.0f} KB of text, {limit} tokens")
     baseline_s = _report("slices of cl100k", "cl100k", limit, lambda: [_slices(each, limit) for each in documents])
     for strategy in STRATEGIES:
-        for tokenizer in get_args(Name):
+        for tokenizer in get_args(Tokenizer):
 
-            def cut(strategy: str = strategy, tokenizer: Name = tokenizer) -> list[list[str]]:
+            def cut(strategy: str = strategy, tokenizer: Tokenizer = tokenizer) -> list[list[str]]:
                 return [_chunks(each, limit, strategy, tokenizer) for each in documents]
 
             took = _report(f"{strategy}, {tokenizer}", tokenizer, limit, cut)
             print(f"{'':24} {took / baseline_s:6.1f} times the slices' time")
 
 
-def _report(name: str, tokenizer: Name, limit: int, cut: Callable[[], list[list[str]]]) -> float:
+def _report(name: str, tokenizer: Tokenizer, limit: int, cut: Callable[[], list[list[str]]]) -> float:
     cut()
     began = time.process_time()
     chunks = [text for page in cut() for text in page]
@@ -65,7 +66,7 @@ def _slices(document: Document, limit: int) -> list[str]:
     return cl100k().cut(document.text, limit)
 
 
-def _chunks(document: Document, limit: int, strategy: str, tokenizer: Name) -> list[str]:
+def _chunks(document: Document, limit: int, strategy: str, tokenizer: Tokenizer) -> list[str]:
     found = chunk(document, "bench", limit, 25, strategy, tokenizer)  # type: ignore[arg-type]
     return [embedding_input(each.title, each.heading_path, each.text) for each in found]
 

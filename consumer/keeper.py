@@ -16,7 +16,7 @@ from consumer.window import Window
 from headrace.state.commands import Commands
 from headrace.state.parked import Parked
 from headrace.vectors import VectorStore
-from schemas.commands import JobCommand
+from schemas.commands import JobCommand, stands_on
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class Keeper:
     async def _undo(self, command: JobCommand) -> None:
         """Cancel leaves no trace, nor does a rollback of what was published.
 
-        0. A generation that a later one may build on stays: control refuses to roll it back, so this is no request of
+        0. A generation that a later one may stand on stays: control refuses to roll it back, so this is no request of
            its. Nor is another job's touched: this one was given its number by hand, and wrote nothing.
         1. The state `undone` stands on `kbs`; a cancel that finds `published` there came too late, and does nothing.
            Crash after: the next owner goes on here.
@@ -173,7 +173,9 @@ class Keeper:
             state = self._generations.state(job)
             standing = state is not None and state.state == "published"
             under_way = state is None or state.state == "open"
-            if standing or (under_way and job.base == command.generation and not self._judge.cancelled(job.job_id)):
+            if standing or (
+                under_way and stands_on(job) == command.generation and not self._judge.cancelled(job.job_id)
+            ):
                 return job.generation
         return None
 

@@ -8,7 +8,7 @@ import msgspec
 
 from control.problems import Conflict, Invalid, NotFound
 from schemas import kb
-from schemas.commands import Desired, JobCommand, collection_of
+from schemas.commands import Desired, JobCommand, collection_of, stands_on
 from schemas.events import Event
 from schemas.facts import CommandIssued, KbChanged
 from schemas.identity import partition_for
@@ -240,7 +240,7 @@ def vacuum(
             code="still-searched",
         )
     for job in jobs:
-        if job.active and (job.undoing or (job.command.base or floor) < floor):
+        if job.active and (job.undoing or (stands_on(job.command) or floor) < floor):
             raise Conflict(f"job {job.command.job_id} of {known.kb_id} is {_word(job)}", code="job-active")
     return msgspec.structs.replace(known, vacuumed_below=max(known.vacuumed_below, floor), updated_at=at, updated_by=by)
 

@@ -125,6 +125,18 @@ class VectorStore:
                 break
         return found
 
+    async def stored(self, place: Tenancy, ids: Sequence[str]) -> dict[str, StoredChunk]:
+        """Those of `ids` that are stored, by id; any number of them."""
+        found: dict[str, StoredChunk] = {}
+        with self._forgetting(place):
+            tenant = await self.tenant(place)
+            for start in range(0, len(ids) if tenant else 0, LISTED_AT_ONCE):
+                assert tenant is not None
+                some = list(ids[start : start + LISTED_AT_ONCE])
+                answer = await tenant.query.fetch_objects(filters=Filter.by_id().contains_any(some), limit=len(some))
+                found |= {str(each.uuid): _stored(str(each.uuid), each.properties) for each in answer.objects}
+        return found
+
     async def insert(self, place: Tenancy, chunks: Sequence[StoredChunk], vectors: Sequence[Vectors]) -> dict[int, str]:
         """Writes objects, replacing those with the same id. Returns index to reason of those refused by themselves."""
         objects: list[DataObject[dict[str, Any], None]] = [
@@ -349,6 +361,12 @@ def _properties(chunk: StoredChunk) -> dict[str, Any]:
     fields = msgspec.structs.asdict(chunk)
     del fields["chunk_id"]
     return fields | {"heading_path": list(chunk.heading_path)}
+
+
+def _stored(chunk_id: str, properties: Mapping[str, Any]) -> StoredChunk:
+    """What is empty may come back as nothing."""
+    known = {name: value for name, value in properties.items() if value is not None}
+    return msgspec.convert({"title": "", "heading_path": (), **known, "chunk_id": chunk_id}, StoredChunk, strict=False)
 
 
 _REFUSED = re.compile(

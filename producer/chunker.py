@@ -30,9 +30,9 @@ import msgspec
 
 from producer.content.document import Block, BlockKind, Document
 from producer.splitting import SEPARATOR, Splitter, Unit
-from producer.tokens import Name, Tokens, head, tail, tokens_for
+from producer.tokens import Tokens, head, tail, tokens_for
 from schemas.identity import embedding_input
-from schemas.kb import Strategy
+from schemas.kb import Strategy, Tokenizer
 
 MIN_MAX_TOKENS: Final = 32
 STRATEGIES: Final[tuple[str, ...]] = get_args(Strategy)
@@ -67,7 +67,7 @@ def chunk(
     max_tokens: int = 512,
     overlap_tokens: int = 50,
     strategy: Strategy = "structure",
-    tokenizer: Name = "cl100k",
+    tokenizer: Tokenizer = "cl100k",
 ) -> list[ChunkText]:
     """Cut a document. Raises ValueError for limits that make no sense or an unknown strategy.
 

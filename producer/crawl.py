@@ -33,30 +33,26 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from producer.accounting import accounts
 from producer.base import Ground, base_pages, own_pages
-from producer.checkpoint import Checkpoint, Manifest, mark_visited
+from producer.checkpoint import Manifest, mark_visited
 from producer.client import Client
 from producer.discovery import Discovery, unhurried
 from producer.duplicates import Holders
+from producer.epoch import Ending, Epoch, cancelled
 from producer.fetch import Fetcher
 from producer.frontier import Entry, Frontier
 from producer.ledger import Ledger, describing
 from producer.publication import Publication
 from producer.scope import ScopeError
 from producer.stored import Layers, PagesView
-from producer.tally import Tally
 from producer.tools import Tools
 from producer.urls import host_key
 from producer.visit import Visitor
-from schemas.chunks import CrawlBegin, CrawlEnd
-from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.facts import CrawlCounts
-from schemas.identity import partition_for
 from schemas.pages import PageRecord
 
 log = logging.getLogger(__name__)
@@ -73,30 +69,18 @@ LINKS_WAIT_S: Final = 10.0
 """For sitemaps, which come first. With a limit of depth, until they are read: a page that they name lies at depth 1."""
 SITEMAPS_S: Final = 1_800.0
 """For all sitemaps of a job: 180 files of a host that is asked every 10 s. What is unread then takes no page away."""
-REPORT_S: Final = 1.0
 ACCOUNTED_AT_ONCE: Final = 500
 """Records of base handed over before their delivery reports are waited for: about 5 MB."""
 
 
-@dataclass(frozen=True)
-class Ending:
-    """The crawl is over and `crawl_end` is on the log; `failure` as it stands there."""
-
-    epoch: int
-    counts: CrawlCounts
-    failure: str | None
-
-
-class Crawl:
-    """`run` once; `halt` makes it stop at the next page border. `ground` tells what is known of the command's base."""
+class Crawl(Epoch):
+    """`ground` tells what is known of the command's base."""
 
     def __init__(self, command: JobCommand, tools: Tools, ground: Callable[[], Awaitable[Ground]]) -> None:
-        self._command, self._tools, self._ground = command, tools, ground
-        self._pages_partition = partition_for(command.kb_id, tools.pages_partitions)
-        self._checkpoint = Checkpoint(tools.settings, command.kb_id, self._pages_partition)
+        super().__init__(command, tools)
+        self._ground = ground
         self._frontier = Frontier(command.definition.source.max_depth, directory=tools.settings.spill_dir)
         self._discovery, self._holders = Discovery(self._frontier), Holders()
-        self._tally = Tally(command.generation)
         self._known = Layers()
         """From before: pages of base, and on top of them those of this generation under an older scope."""
         self._outdated: Mapping[str, PageRecord] = {}
@@ -109,39 +93,9 @@ class Crawl:
         self._links_from = 0.0
         self._stirred = asyncio.Event()
         """A page is done, or a sitemap is, or links need wait no more."""
-        self._publication: Publication | None = None
         self._visitor: Visitor | None = None
         self._ledger: Ledger | None = None
-        self._read_to = 0
-        self._last_epoch = 0
-        self._newest = 0
-        self._halting = False
         self._several_hosts = False
-        self._recorded = 0
-        self.cut_off = False
-        """Whether pages were given up while they were being published: they may be on the log and not in `counts`."""
-
-    @property
-    def epoch(self) -> int:
-        """Before `crawl_begin` is on the log, the last one that recorded a page; 0 if none did."""
-        return self._last_epoch if self._begun is None else self._begun
-
-    def outlived_by(self, epoch: int) -> bool:
-        """Whether `epoch`, which readers have seen, or one that this has seen, makes them drop what this one writes."""
-        return self._begun is not None and max(epoch, self._newest) > self._begun
-
-    def lost(self, recrawl: int) -> bool:
-        """Whether records that this epoch may count on were lost; see `GenerationState.recrawl`."""
-        return self._begun is not None and self._begun <= recrawl
-
-    @property
-    def _begun(self) -> int | None:
-        return self._publication.epoch if self._publication else None
-
-    @property
-    def progressed(self) -> bool:
-        """Whether it recorded a page."""
-        return self._recorded > 0
 
     @property
     def counts(self) -> CrawlCounts:
@@ -149,16 +103,11 @@ class Crawl:
 
     def halt(self) -> None:
         """No further request is made; `run` returns None when pages under way are recorded. Cancel it to be quicker."""
-        self._halting = True
+        super().halt()
         self._stir()
         if self._visitor is not None:
             for task in self._in_flight.keys() & self._visitor.waiting:
                 task.cancel()
-
-    async def settle(self) -> None:
-        """After `run`, however it ended: waits until nothing of it is on its way to the log."""
-        if self._publication is not None:
-            await self._publication.settle()
 
     async def run(self) -> Ending | None:
         """Steps 1 to 6. None when halted, or when another epoch must begin."""
@@ -182,10 +131,10 @@ class Crawl:
             manifest = await self._crawl(visitor, publication)
         finally:
             self.cut_off = any(not task.done() for task in self._in_flight)
-            await _cancelled(reporter, *self._in_flight, *self._still_naming)
+            await cancelled(reporter, *self._in_flight, *self._still_naming)
             await visitor.stop()
             await self._ledger.stop()
-        return await self._end(publication, manifest, manifest.failure()) if manifest else None
+        return await self._ended(publication, manifest, manifest.failure()) if manifest else None
 
     def _begin_naming(self, visitor: Visitor) -> None:
         if not self._command.definition.source.sitemaps:
@@ -252,20 +201,6 @@ class Crawl:
         client = Client(Fetcher(tools.settings.user_agent, source.allow_addresses), share, reach, ledger.note)
         return Visitor(definition, tools.pool, client, tools.robots, base=self._known)
 
-    async def _begin(self) -> Publication:
-        command = self._command
-        event = CrawlBegin(
-            job_id=command.job_id,
-            kb_id=command.kb_id,
-            generation=command.generation,
-            base=command.base,
-            owner=self._tools.reports.owner,
-            began_at=now(),
-        )
-        place = await self._tools.publisher.send(event, partition=command.partition)
-        self._publication = Publication(command, place.offset, self._tools.publisher, self._pages_partition)
-        return self._publication
-
     async def _restore(self, visitor: Visitor) -> None:
         """Step 2."""
         command = self._command
@@ -306,9 +241,8 @@ class Crawl:
             await self._account_for_base(visitor, publication)
             await publication.settle()
             (manifest,) = await self._checkpoint.read(self._command.generation)
-            if max(manifest.epochs, default=0) > publication.epoch:
+            if self._overtaken(manifest):
                 log.warning("job %s: another owner has recorded pages under a newer epoch", self._command.job_id)
-                self._newest = max(manifest.epochs)
                 return None
             if not self._complete(manifest):
                 log.warning("job %s: pages have no record any more; beginning anew", self._command.job_id)
@@ -345,7 +279,7 @@ class Crawl:
                 task.add_done_callback(self._stir)
                 self._in_flight[task] = entry
             if not self._in_flight and self._nothing_to_wait_for:
-                await _cancelled(*self._still_naming)
+                await cancelled(*self._still_naming)
                 if self._naming is not None and not self._naming.cancelled():
                     self._naming.result()
                 return
@@ -407,9 +341,7 @@ class Crawl:
 
     def _note(self, page: PageRecord) -> None:
         self._frontier.mark_visited(page.url)
-        self._tally.add(page)
-        self._tools.metrics.recorded(page)
-        self._recorded += 1
+        super()._note(page)
 
     async def _add_unseen(self, visitor: Visitor) -> bool:
         """Puts what was known before and was not come to into the frontier; whether there is any."""
@@ -428,40 +360,12 @@ class Crawl:
         while some := await asyncio.to_thread(lambda: list(itertools.islice(records, ACCOUNTED_AT_ONCE))):
             await asyncio.gather(*map(publication.record, some))
 
-    async def _end(self, publication: Publication, manifest: Manifest, failure: str | None) -> Ending:
+    async def _ended(self, publication: Publication, manifest: Manifest, failure: str | None) -> Ending:
         """Step 6."""
-        command = self._command
-        event = CrawlEnd(
-            job_id=command.job_id,
-            kb_id=command.kb_id,
-            generation=command.generation,
-            epoch=publication.epoch,
-            pages=len(manifest.pages),
-            pages_partition=self._pages_partition,
-            pages_end_offset=manifest.end,
-            digest=await asyncio.to_thread(manifest.digest),
-            frontier_emptied=self._frontier.emptied and not self._unnamed,
-            errors=manifest.errors,
-            scope_revision=command.scope_revision,
-            failure=failure,
-            ended_at=now(),
-        )
-        await self._tools.publisher.send(event, partition=command.partition)
-        log.info("job %s: %d pages, %s", command.job_id, event.pages, failure or f"{event.errors} errors")
-        return Ending(publication.epoch, self._tally.counts(0, self._discovery.left_out), failure)
+        emptied = self._frontier.emptied and not self._unnamed
+        counts = self._tally.counts(0, self._discovery.left_out)
+        return await self._end(publication, manifest, failure, frontier_emptied=emptied, counts=counts)
 
     async def _end_refused(self, publication: Publication, failure: str) -> Ending:
         (manifest,) = await self._checkpoint.read(self._command.generation)
-        return await self._end(publication, manifest, failure)
-
-    async def _report_progress(self) -> None:
-        """Waits for each report's delivery, so that none pile up while Kafka is away."""
-        while True:
-            await self._tools.reports.report(self._command, "crawling", epoch=self.epoch, counts=self.counts)
-            await asyncio.sleep(REPORT_S)
-
-
-async def _cancelled(*tasks: "asyncio.Task[None]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        return await self._ended(publication, manifest, failure)

@@ -13,7 +13,9 @@ from confluent_kafka import KafkaException
 from headrace.state.commands import Commands
 from headrace.state.kbs import KnowledgeBases
 from producer.base import Ground
-from producer.crawl import Crawl, Ending
+from producer.crawl import Crawl
+from producer.epoch import Ending, Epoch
+from producer.reembed import Reembedding
 from producer.report import State
 from producer.spill import SpillError
 from producer.tools import Tools
@@ -63,7 +65,7 @@ class Keeper:
         self._stopping = False
         self._grace_s = PAUSE_GRACE_S
         self._finished: _Finished | None = None
-        self._crawl: Crawl | None = None
+        self._crawl: Epoch | None = None
         self._faults = 0
         self._epoch, self._counts = 0, CrawlCounts()
         self._looked = False
@@ -143,7 +145,7 @@ class Keeper:
     async def _run_epoch(self) -> None:
         """One epoch, until its end, the next command, or a fault; what is on its way to the log has arrived then."""
         self._finished = None
-        crawl = self._crawl = Crawl(self._command, self._tools, self._ground)
+        crawl = self._crawl = self._new_epoch()
         try:
             ending = await self._until_next_command(crawl)
         except (KafkaError, KafkaException) as exc:
@@ -169,13 +171,13 @@ class Keeper:
             self._epoch, self._counts, self._looked = crawl.epoch, crawl.counts, not crawl.cut_off
             await self._settle(crawl)
 
-    async def _settle(self, crawl: Crawl) -> None:
+    async def _settle(self, crawl: Epoch) -> None:
         """For as long as it takes, since a next epoch of this process must find it on the log; less when stopping."""
         settling = asyncio.create_task(crawl.settle())
         await asyncio.wait({settling}, timeout=self._grace_s if self._stopping else None)
         settling.cancel()
 
-    async def _until_next_command(self, crawl: Crawl) -> Ending | None:
+    async def _until_next_command(self, crawl: Epoch) -> Ending | None:
         running = asyncio.create_task(crawl.run())
         waiting = asyncio.create_task(self._next_command())
         try:
@@ -205,13 +207,23 @@ class Keeper:
 
     async def _look(self) -> None:
         """A job that was paused before this process owned it has progress to show all the same."""
-        crawl = Crawl(self._command, self._tools, self._ground)
+        crawl = self._new_epoch()
         try:
             await crawl.look()
         except SpillError as exc:
             log.warning("job %s: its progress is not shown: %s", self._command.job_id, exc)
             return
         self._epoch, self._counts, self._looked = crawl.epoch, crawl.counts, True
+
+    def _new_epoch(self) -> Epoch:
+        if self._command.reembeds is not None:
+            return Reembedding(self._command, self._tools, self._reembedded)
+        return Crawl(self._command, self._tools, self._ground)
+
+    async def _reembedded(self) -> GenerationState | None:
+        await self._catch_up()
+        published = self._kbs.published_all(self._command.kb_id)
+        return next((state for state in published if state.generation == self._command.reembeds), None)
 
     async def _ground(self) -> Ground:
         """What is known of base, at least as of now: the start command may have been read before it."""

@@ -17,10 +17,9 @@ from producer.fetch import Fetcher, FetchError, FetchResult
 from producer.frontier import MAX_HOPS
 from producer.hosts import Hosts
 from producer.robots import RobotsCache
-from producer.tokens import tokenizer_of
 from producer.urls import UrlError, canonical
 from producer.work import ContentPool, PageInput, PageOutput
-from schemas.kb import Definition, Source, Strategy
+from schemas.kb import Definition, Source, Strategy, tokenizer_of
 
 HOST_OF_FILES: Final = "https://localhost/"
 Problem = Literal["url", "file", "robots", "fetch", "status", "redirects", "content"]

@@ -76,7 +76,9 @@ class Publication:
         if plan is None:
             visit, plan = self._refused(visit, base, _too_many(visit))
         try:
-            end = await self._publish_chunks(visit, plan) if visit.content is not None else None
+            end = None
+            if visit.content is not None:
+                end = await self._publish_chunks(visit.entry.url, visit.attempt, plan)
             page = self._record(visit, plan, base, fetched_at)
             return await self.record(msgspec.structs.replace(page, page_end_offset=end.offset if end else None))
         except KafkaException as exc:
@@ -91,6 +93,11 @@ class Publication:
         await self._hand_over((page,), self._pages_partition)
         return page
 
+    async def copy(self, page: PageRecord, chunks: tuple[Chunk, ...]) -> PageRecord:
+        """Steps 1 to 5 for a page of another generation: `page` is its record in this one, which names `chunks`."""
+        end = await self._publish_chunks(page.url, page.attempt, Plan(chunks, page.chunks)) if chunks else None
+        return await self.record(msgspec.structs.replace(page, page_end_offset=end.offset if end else None))
+
     async def leave_out(self, entry: Entry, reason: str) -> PageRecord:
         """Records a page that is out of scope and was not asked for."""
         visit = Visit(entry=entry, attempt=0, state="out_of_scope", reason=reason)
@@ -100,7 +107,7 @@ class Publication:
         """Waits until nothing of this epoch is on its way any more."""
         await wait_all(self._out)
 
-    async def _publish_chunks(self, visit: Visit, plan: Plan) -> Place:
+    async def _publish_chunks(self, url: str, attempt: int, plan: Plan) -> Place:
         """Steps 1 to 3; the place of `page_end`."""
         partition = self._command.partition
         end = PageEnd(
@@ -108,8 +115,8 @@ class Publication:
             kb_id=self._command.kb_id,
             generation=self._command.generation,
             epoch=self.epoch,
-            attempt=visit.attempt,
-            url=visit.entry.url,
+            attempt=attempt,
+            url=url,
             chunk_ids=tuple(ref.id for ref in plan.refs),
         )
         return await self._hand_over((*plan.new, end), partition)

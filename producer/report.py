@@ -33,8 +33,8 @@ class Reports:
         )
         await self._publisher.send(event, partition=command.partition)
 
-    async def stall(self, command: JobCommand, *, dependency: str, reason: str) -> None:
-        """It is over with the job's next report, by whomever."""
+    async def stall(self, command: JobCommand, *, dependency: str, reason: str, since: str | None = None) -> None:
+        """It is over with the job's next report, by whomever. `since` defaults to now."""
         event = Stall(
             job_id=command.job_id,
             kb_id=command.kb_id,
@@ -42,6 +42,6 @@ class Reports:
             service="producer",
             dependency=dependency,
             reason=reason,
-            since=now(),
+            since=since or now(),
         )
         await self._publisher.send(event, partition=command.partition)

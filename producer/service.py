@@ -72,10 +72,12 @@ async def _tools(settings: Settings, pages_partitions: int) -> AsyncIterator[Too
     pool = ContentPool(settings.content_processes)
     await publisher.start()
     await pool.start()
+    hosts = Hosts(settings.requests_in_flight)
+    tools = Tools(settings, publisher, pool, Reports(publisher, owner), Metrics(), pages_partitions, hosts)
     try:
-        hosts = Hosts(settings.requests_in_flight)
-        yield Tools(settings, publisher, pool, Reports(publisher, owner), Metrics(), pages_partitions, hosts)
+        yield tools
     finally:
+        await tools.close()
         await _drained(publisher)
         await publisher.stop()
         await pool.stop()

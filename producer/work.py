@@ -26,8 +26,7 @@ from producer.chunker import ChunkText, chunk
 from producer.content.document import Document, NotExtractable
 from producer.content.template import Sketch
 from producer.extract import UNKNOWN, Site, extract
-from producer.tokens import Name as TokenizerName
-from schemas.kb import Strategy
+from schemas.kb import Strategy, Tokenizer
 
 PAGE_LIMIT_S: Final = 20.0
 """Time for one page. The slowest real page seen, 1 MB of HTML, takes 0.2 s; the rest is for a busy machine."""
@@ -50,7 +49,7 @@ class PageInput(msgspec.Struct, frozen=True):
     max_tokens: int = 512
     overlap_tokens: int = 50
     strategy: Strategy = "structure"
-    tokenizer: TokenizerName = "cl100k"
+    tokenizer: Tokenizer = "cl100k"
     site: Site = UNKNOWN
     with_text: bool = False
 

@@ -22,6 +22,8 @@ class JobCommand(Event, frozen=True, kw_only=True):
     """`partition` is the job's partition in every topic keyed by job, computed once at start.
 
     `base` is the generation that was published at start, or None. A successor has revision + 1.
+    `reembeds` is the published generation whose stored texts are embedded anew, by the definition's model: no page is
+    fetched. `base` is None then, since no chunk of it can be kept.
     `scope_revision` is the revision that last changed what is crawled (`source`, `crawl.respect_robots`): pages and a
     `crawl_end` of an older one don't count. `extractor` is the version of the extraction at start (`pages.EXTRACTOR`):
     none of its pages is cut by an older one, and a producer that is older leaves the job alone.
@@ -37,6 +39,7 @@ class JobCommand(Event, frozen=True, kw_only=True):
     kb_id: str
     generation: Int64
     base: Int64 | None = None
+    reembeds: Int64 | None = None
     partition: Int64
     desired: Desired
     revision: Int64
@@ -67,11 +70,16 @@ def refusal(current: JobCommand | None, successor: JobCommand) -> str | None:
         return f"revision {successor.revision} does not follow {current.revision}"
     if successor.desired not in ALLOWED[current.desired]:
         return f"a {current.desired} job can't become {successor.desired}"
-    fixed = ("job_id", "kb_id", "generation", "base", "partition", "extractor", "collection")
+    fixed = ("job_id", "kb_id", "generation", "base", "reembeds", "partition", "extractor", "collection")
     changed = [name for name in fixed if getattr(current, name) != getattr(successor, name)]
     kept = ("embedding", "chunking")
     changed += [name for name in kept if getattr(current.definition, name) != getattr(successor.definition, name)]
     return f"{', '.join(changed)} of a job never change" if changed else None
+
+
+def stands_on(command: JobCommand) -> int | None:
+    """The generation that the job needs: it keeps chunks of it, or embeds its texts anew."""
+    return command.base if command.base is not None else command.reembeds
 
 
 def collection_of(command: JobCommand) -> str:
@@ -98,6 +106,8 @@ def _misfit(command: JobCommand) -> str | None:
         return f"{', '.join(missing)} must be given: a command holds every default"
     if not MODEL.match(embedding.model or "") or not 1 <= (embedding.dimensions or 0) <= MAX_DIMENSIONS:
         return f"{embedding.model!r:.80} of {embedding.dimensions} dimensions is no model"
+    if command.reembeds is not None and command.base is not None:
+        return f"it can't keep chunks of generation {command.base} and embed generation {command.reembeds} anew"
     if not _COLLECTION.match(collection_of(command)):
         return f"{collection_of(command)[:80]!r} is no collection"
     return None

@@ -16,6 +16,8 @@ NEVER = 2**31 - 1
 
 
 Strategy = Literal["structure", "tokens", "sentences"]
+Tokenizer = Literal["cl100k", "wordpiece"]
+"""What tokens are counted in: as text-embedding-3-* does, or in word pieces of bert-base-uncased."""
 
 
 class InvalidDefinition(ValueError):
@@ -42,12 +44,14 @@ class Crawl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chunking(msgspec.Struct, frozen=True, kw_only=True):
-    """`max_tokens` counts what the embedding model counts in, cl100k where that isn't known; None is 256 with a local
-    model (it reads no further), else 512. What `strategy` cuts by is told in producer/chunker.py."""
+    """`max_tokens` counts in `tokenizer`; None is 256 with a local model (it reads no further), else 512. `tokenizer`
+    None is the embedding model's own, see `tokenizer_of`: it is named where chunks were cut for another model, and only
+    embedded anew since. What `strategy` cuts by is told in producer/chunker.py."""
 
     strategy: Strategy = "structure"
     max_tokens: Int64 | None = None
     overlap_tokens: Int64 = 50
+    tokenizer: Tokenizer | None = None
 
 
 class Embedding(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +87,8 @@ class KbDefined(Event, frozen=True, kw_only=True):
 
     Generations up to `deleted_through` went with a deletion: no search sees them and no job builds on them.
     Those below `vacuumed_below` can't be searched any more: chunks that only they show are being deleted, or are gone.
+    `reembedding` is a generation that embeds the KB's texts anew: once it is published, its model becomes the
+    definition's; undone, it changes nothing.
     """
 
     TYPE: ClassVar[str] = "kb_defined"
@@ -94,6 +100,7 @@ class KbDefined(Event, frozen=True, kw_only=True):
     deleted: bool = False
     deleted_through: Int64 = 0
     vacuumed_below: Int64 = 0
+    reembedding: Int64 | None = None
     updated_at: str
     updated_by: str
 
@@ -138,6 +145,9 @@ MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}\Z")
 MAX_DIMENSIONS = 65_535
 
 LOCAL_MODELS = {"all-MiniLM-L6-v2": 384}
+_WORDPIECE_MODELS = frozenset({"all-MiniLM-L6-v2"})
+LOCAL_MAX_TOKENS = 256
+"""Local models read no further."""
 OPENAI_MODELS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 
 
@@ -181,12 +191,17 @@ def resolve(definition: Definition, *, openai_available: bool) -> Definition:
         raise InvalidDefinition(f"embedding.dimensions must be given for the model {model!r}")
     if provider == "local" and dimensions != LOCAL_MODELS[model]:
         raise InvalidDefinition(f"embedding.dimensions of {model!r} is {LOCAL_MODELS[model]}")
-    max_tokens = chunking.max_tokens or (256 if provider == "local" else 512)
+    max_tokens = chunking.max_tokens or (LOCAL_MAX_TOKENS if provider == "local" else 512)
     return msgspec.structs.replace(
         definition,
         embedding=Embedding(provider=provider, model=model, dimensions=dimensions),
         chunking=msgspec.structs.replace(chunking, max_tokens=max_tokens),
     )
+
+
+def tokenizer_of(model: str | None) -> Tokenizer:
+    """What an embedding model counts in; cl100k where nobody knows."""
+    return "wordpiece" if model in _WORDPIECE_MODELS else "cl100k"
 
 
 def collection_name(embedding: Embedding, prefix: str = "Headrace") -> str:

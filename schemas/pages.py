@@ -81,5 +81,6 @@ class PageRecord(Event, frozen=True, kw_only=True):
 
 
 def is_error(page: PageRecord) -> bool:
-    """A page that should have been read and could not be; one kept behind the limit was never asked for."""
-    return page.state == "failed" or (page.state == "kept" and page.attempt > 0)
+    """A page that should have been read and could not be; one kept behind a limit, or copied with what its texts were
+    embedded from, was never asked for."""
+    return page.attempt > 0 and page.state in ("failed", "kept")

@@ -10,7 +10,7 @@ import pytest
 
 import schemas
 from schemas.codec import decode
-from schemas.commands import ALLOWED, Desired, JobCommand, refusal
+from schemas.commands import ALLOWED, Desired, JobCommand, refusal, stands_on
 from schemas.kb import Embedding
 
 EXAMPLE = Path(schemas.__file__).parent / "examples" / "job_command.v1.json"
@@ -75,6 +75,16 @@ def test_the_first_one_seen_may_have_any_revision(revision: int, refused: bool) 
 def test_what_a_start_fixes_never_changes(field: str, value: object) -> None:
     found = refusal(command(revision=2), command(revision=3, **{field: value}))
     assert found == f"{field} of a job never change"
+
+
+def test_a_job_embeds_texts_anew_or_keeps_chunks() -> None:
+    anew = command(base=None, reembeds=1)
+    assert refusal(None, anew) is None
+    both = refusal(None, command(base=1, reembeds=1))
+    assert both == "it can't keep chunks of generation 1 and embed generation 1 anew"
+    changed = refusal(anew, command(base=None, reembeds=None, revision=anew.revision + 1))
+    assert changed == "reembeds of a job never change"
+    assert [stands_on(each) for each in (anew, command(base=1), command(base=None))] == [1, 1, None]
 
 
 def test_all_that_changed_is_named() -> None:

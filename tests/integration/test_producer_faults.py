@@ -16,7 +16,8 @@ import pytest
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
 from producer.base import Ground
-from producer.crawl import PAGES_IN_FLIGHT, Crawl, Ending
+from producer.crawl import PAGES_IN_FLIGHT, Crawl
+from producer.epoch import Ending
 from producer.metrics import Metrics
 from producer.report import Reports
 from producer.tools import Tools

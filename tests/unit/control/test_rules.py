@@ -284,6 +284,7 @@ def test_vacuum_raises_the_floor_and_never_lowers_it() -> None:
         ((), {"published": []}, "no published generation"),
         ((), {"below": 7}, "searches see"),
         ((Job(command(generation=7, base=5)),), {}, "active"),
+        ((Job(command(generation=7, reembeds=5)),), {}, "active"),
         ((Job(command(desired="rolled_back"), undoing=True),), {}, "rolled back"),
     ],
 )

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from headrace.settings import Settings
-from producer import crawl
+from producer import epoch
 from producer.base import Ground
 from producer.checkpoint import Manifest
-from producer.crawl import Crawl, Ending
+from producer.crawl import Crawl
+from producer.epoch import Ending
 from producer.metrics import Metrics
 from producer.report import Reports
 from producer.tools import Tools
@@ -72,7 +73,7 @@ class Play:
             async def read(self, *generations: int, whole: bool = False) -> list[Manifest]:
                 return [log.manifest(each, whole) for each in generations]
 
-        monkeypatch.setattr(crawl, "Checkpoint", MemoryCheckpoint)
+        monkeypatch.setattr(epoch, "Checkpoint", MemoryCheckpoint)
         monkeypatch.setattr("producer.visit.BACK_OFF_S", (0.01, 0.01))
         monkeypatch.setattr("producer.robots.BACK_OFF_S", (0.01, 0.01))
         monkeypatch.setattr("producer.hosts.FIRST_BACK_OFF_S", 0.01)

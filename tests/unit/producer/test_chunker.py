@@ -13,6 +13,7 @@ from producer import tokens
 from producer.chunker import PREFIX_SHARE, RUNT_SHARE, STRATEGIES, ChunkText, chunk
 from producer.content.codeblock import fenced
 from producer.content.document import Block, BlockKind, Document
+from schemas import kb
 from schemas.identity import embedding_input
 
 SLACK = 8
@@ -72,7 +73,7 @@ tables = st.builds(
 proses = st.builds(prose, st.integers(1, 300), st.sampled_from([BlockKind.PARAGRAPH, BlockKind.QUOTE, BlockKind.LIST]))
 manuals = st.lists(short_headings | proses | codes | tables, max_size=12).map(lambda found: document(*found))
 strategies = st.sampled_from(STRATEGIES)
-tokenizers = st.sampled_from(get_args(tokens.Name))
+tokenizers = st.sampled_from(get_args(kb.Tokenizer))
 
 
 @given(documents | manuals, st.integers(32, 200), st.integers(0, 16), strategies, tokenizers)
@@ -189,8 +190,8 @@ def test_word_pieces_are_cut_like_all_else(text: str, limit: int) -> None:
 
 
 def test_models_and_their_tokens() -> None:
-    assert tokens.tokenizer_of("all-MiniLM-L6-v2") == "wordpiece"
-    assert {tokens.tokenizer_of(model) for model in ("text-embedding-3-small", "elsewhere", None)} == {"cl100k"}
+    assert kb.tokenizer_of("all-MiniLM-L6-v2") == "wordpiece"
+    assert {kb.tokenizer_of(model) for model in ("text-embedding-3-small", "elsewhere", None)} == {"cl100k"}
 
 
 @given(st.text(alphabet="🦀é日a \n", min_size=1, max_size=300), st.integers(4, 30))
