@@ -33,7 +33,7 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from producer.accounting import accounts
 from producer.base import Ground, base_pages, own_pages
@@ -57,12 +57,14 @@ from schemas.pages import PageRecord
 
 log = logging.getLogger(__name__)
 
-PAGES_IN_FLIGHT: Final = 32
-"""Pages of one job between frontier and record: keeps two cores busy at 100 ms a request, and bounds what is done
-twice after a crash, and memory to 32 bodies of 10 MB at worst."""
+PAGES_IN_FLIGHT: Final = 64
+"""Pages of one job between frontier and record: bounds what is done twice after a crash."""
+PAGES_AT_SITES: Final = 32
+"""Of them, those that are asked for or read: keeps two cores busy at 100 ms a request, and bounds memory to 32 bodies
+of 10 MB at worst. The others wait for Kafka, 80 ms each (`producer.service.LINGER_MS`)."""
 PAGES_PER_HOST: Final = 24
-"""Of a job over several hosts: the rest is for the others, so that one which is slow, or left alone for a while, does
-not hold up all."""
+"""Of these, for one of several hosts: the rest is for the others, so that one which is slow, or left alone for a while,
+does not hold up all."""
 ENOUGH: Final = 2
 """Times as many URLs as there may be pages are read from sitemaps: some will be redirects or copies."""
 LINKS_WAIT_S: Final = 10.0
@@ -85,6 +87,8 @@ class Crawl(Epoch):
         """From before: pages of base, and on top of them those of this generation under an older scope."""
         self._outdated: Mapping[str, PageRecord] = {}
         self._in_flight: dict[asyncio.Task[None], Entry] = {}
+        self._read: set[asyncio.Task[Any] | None] = set()
+        """Of them, those that are being published."""
         self._unread = False
         """Whether a page's links are not known, neither from now nor from before, or what a sitemap names."""
         self._unnamed = False
@@ -286,6 +290,7 @@ class Crawl(Epoch):
             await self._stirred.wait()
             for task in [task for task in self._in_flight if task.done()]:
                 del self._in_flight[task]
+                self._read.discard(task)
                 if not (self._halting and task.cancelled()):
                     task.result()
 
@@ -301,7 +306,8 @@ class Crawl(Epoch):
 
     def _next(self) -> Entry | None:
         """The next page to begin, if one may be begun now."""
-        if self._halting or not self._has_room or len(self._in_flight) >= PAGES_IN_FLIGHT:
+        at_sites = len(self._in_flight) - len(self._read)
+        if self._halting or not self._has_room or at_sites >= PAGES_AT_SITES or len(self._in_flight) >= PAGES_IN_FLIGHT:
             return None
         first = self._frontier.first
         if first is not None and not self._frontier.urgent and self._must_wait(first):
@@ -319,7 +325,7 @@ class Crawl(Epoch):
         """Hosts of which no further page may be begun now."""
         if not self._several_hosts or self._command.definition.source.max_depth is not None:
             return set()
-        counts = Counter(host_key(entry.url) for entry in self._in_flight.values())
+        counts = Counter(host_key(entry.url) for task, entry in self._in_flight.items() if task not in self._read)
         return {host for host, count in counts.items() if count >= PAGES_PER_HOST}
 
     async def _visit(self, entry: Entry, visitor: Visitor, publication: Publication) -> None:
@@ -327,6 +333,8 @@ class Crawl(Epoch):
             self._note(await publication.leave_out(entry, visitor.scope.verdict(entry.url).reason))
             return
         visit = await visitor.visit(entry)
+        self._read.add(asyncio.current_task())
+        self._stir()
         if visit.content is not None:
             self._tools.metrics.read(visit.content)
         visit, known = self._holders.unless_held(visit), self._known.get(entry.url)

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LINGER_MS: Final = 40
-"""Records of many pages in one request to Kafka. A page waits twice as long; with 32 of them on their way that costs no
+"""Records of many pages in one request to Kafka. A page waits twice as long; with many on their way that costs no
 speed, and saves half of the broker's work and a fifth of this process's (`python -m bench crawl_speed`)."""
 DRAIN_S: Final = 5.0
 """For what is on its way when the process stops; without it, pages are fetched again by the next owner."""

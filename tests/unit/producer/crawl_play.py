@@ -59,8 +59,10 @@ class MemoryLog:
 class Play:
     """Generations of one knowledge base; `crawl` runs one epoch to its end, over what the log holds."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *urls: str, **source: Any) -> None:
-        self.log, self.generation = MemoryLog(), 1
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *urls: str, log: MemoryLog | None = None, **source: Any
+    ) -> None:
+        self.log, self.generation = log or MemoryLog(), 1
         self.definition = Definition(source=Source(urls=urls, allow_addresses=("127.0.0.0/8",), **source))
         self._patch(monkeypatch)
 
