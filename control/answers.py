@@ -159,12 +159,14 @@ class ReviewAnswer(Answer, frozen=True, kw_only=True):
 
 
 class StatusAnswer(Answer, frozen=True, kw_only=True):
-    """`progress` is in percent, and 100 only when the job is completed."""
+    """`progress` is in percent, and 100 only when the job is completed. `reembeds` is the generation whose texts are
+    embedded anew, in place of a crawl."""
 
     kb_id: str
     job_id: str
     generation: int
     base: int | None
+    reembeds: int | None
     published_generation: int | None
     status: Status
     phase: Phase

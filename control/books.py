@@ -120,6 +120,14 @@ class Books:
         commanded = {command.generation for command in [*self.jobs(kb_id), *written] if self._undoes(command)}
         return self.kbs.undone(kb_id) | commanded
 
+    def switching(self, kb_id: str) -> JobCommand | None:
+        """The job that embedded the KB's texts anew, is published, and whose model the definition is yet to take."""
+        known = self.kbs.get(kb_id)
+        if known is None or known.deleted or known.reembedding is None:
+            return None
+        state = self.kbs.generation(kb_id, known.reembedding)
+        return self.commands.get(state.job_id) if state is not None and state.state == "published" else None
+
     def used(self, kb_id: str) -> int:
         """The highest generation that anybody has named: one that was refused may be under way all the same."""
         known = self.kbs.generations(kb_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import logging
 from collections import Counter
@@ -21,12 +22,14 @@ from schemas.commands import JobCommand
 from schemas.events import Event
 from schemas.facts import CommandIssued, CommandRefused, KbChanged
 from schemas.identity import canonical_json, new_job_id, partition_for
-from schemas.kb import Definition, KbDefined
+from schemas.kb import Definition, Embedding, GenerationState, KbDefined
 
 log = logging.getLogger(__name__)
 
 JobOf = Callable[[JobCommand], Awaitable[Job]]
 """Gives a job with how it ended, from the projection."""
+Begin = Callable[..., tuple[KbDefined, JobCommand, CommandIssued]]
+"""`rules.start`, or another that takes what that takes."""
 
 
 class Desk:
@@ -94,13 +97,10 @@ class Desk:
         self, kb_id: str, definition: Definition | None, *, by: str, reason: str | None, idempotency_key: str | None
     ) -> JobCommand:
         """`definition` replaces the KB's, in the same transaction as the start."""
-        digest = request_digest(definition, reason)
+        digest = request_digest(definition=definition, reason=reason)
         async with self._decision():
-            if idempotency_key is not None:
-                first = self._books.by_idempotency_key(idempotency_key)
-                if first is not None:
-                    rules.same_request(first, kb_id, digest)
-                    return first
+            if first := self._started_by(idempotency_key, kb_id, digest):
+                return first
             self._check_dropped(kb_id)
             origin = Origin(now(), by, reason, idempotency_key, digest)
             known, audits = self._books.kbs.get(kb_id), []
@@ -109,6 +109,19 @@ class Desk:
                 known = rules.define(kb_id, known, definition, at=origin.issued_at, by=by)
                 audits = [rules.kb_audit(known, "define", reason)] if new else []
             return await self._begin(known or self.known(kb_id), origin, audits)
+
+    async def reembed(
+        self, kb_id: str, embedding: Embedding | None, *, by: str, reason: str | None, idempotency_key: str | None
+    ) -> JobCommand:
+        """Embeds the published generation's texts by another model; None: by the definition's."""
+        digest = request_digest(embedding=embedding, reason=reason, reembed=True)
+        async with self._decision():
+            if first := self._started_by(idempotency_key, kb_id, digest):
+                return first
+            self._check_dropped(kb_id)
+            origin = Origin(now(), by, reason, idempotency_key, digest)
+            begin = functools.partial(rules.reembed, embedding=embedding)
+            return await self._begin(self.known(kb_id), origin, [], begin)
 
     async def change(self, kb_id: str, action: Action, *, by: str, reason: str | None) -> JobCommand:
         """Pauses, resumes or cancels the KB's newest job. A repetition gives the command that stands."""
@@ -144,7 +157,9 @@ class Desk:
                 wanted=wanted,
                 origin=Origin(now(), by, reason),
             )
-            return changed if isinstance(changed, JobCommand) else await self._issue(changed)
+            if isinstance(changed, JobCommand):
+                return changed
+            return await self._issue(changed, *self._switched_back(known, changed[0], published))
 
     async def vacuum(
         self, kb_id: str, *, keep: int, below: int | None, by: str, reason: str | None = None
@@ -168,7 +183,14 @@ class Desk:
 
     def keeps(self, command: JobCommand, wanted: Definition) -> bool:
         """Whether the job keeps an embedding or chunking that `wanted` would change."""
+        if command.reembeds is not None:
+            return False  # the definition takes the job's, once it is published
         return not rules.builds_on(rules.resolved(wanted, openai_available=self._openai_available), command.definition)
+
+    async def catch_up(self) -> None:
+        """Definitions take the model of what was embedded anew, as before each decision."""
+        async with self._decision():
+            pass
 
     async def report_refusals(self, reported: Callable[[Refused], bool]) -> None:
         """Writes what was refused on `commands` to `events`, once per place, and puts hidden commands back.
@@ -186,6 +208,15 @@ class Desk:
         """Raises Conflict while a deletion still removes the KB's objects."""
         if self._dropping[kb_id]:
             raise Conflict(f"{kb_id} is being deleted, and its objects are not gone yet; try again", code="kb-deleting")
+
+    def _switched_back(
+        self, known: KbDefined, undone: JobCommand, published: Sequence[GenerationState]
+    ) -> tuple[Event, ...]:
+        """A definition that took the model of what is rolled back takes that of what is searched again."""
+        to = self._books.commands.get(published[1].job_id)
+        if to is None or undone.reembeds is None or known.definition.embedding != undone.definition.embedding:
+            return ()
+        return _switch(known, to)
 
     async def _report(self, refused: Refused) -> None:
         at = now()
@@ -207,19 +238,27 @@ class Desk:
             raise Conflict(f"{kb_id} has had no job yet; start one", code="no-job")
         return await self._job_of(jobs[0])
 
-    async def _issue(self, issued: tuple[JobCommand, CommandIssued]) -> JobCommand:
-        await self._write(*issued, job_partition=issued[0].partition)
+    async def _issue(self, issued: tuple[JobCommand, CommandIssued], *beside: Event) -> JobCommand:
+        await self._write(*issued, *beside, job_partition=issued[0].partition)
         COMMANDS.labels(issued[1].action).inc()
         return issued[0]
 
-    async def _begin(self, known: KbDefined, origin: Origin, audits: Sequence[KbChanged]) -> JobCommand:
+    def _started_by(self, idempotency_key: str | None, kb_id: str, digest: str) -> JobCommand | None:
+        first = self._books.by_idempotency_key(idempotency_key) if idempotency_key is not None else None
+        if first is not None:
+            rules.same_request(first, kb_id, digest)
+        return first
+
+    async def _begin(
+        self, known: KbDefined, origin: Origin, audits: Sequence[KbChanged], begin: Begin = rules.start
+    ) -> JobCommand:
         if known.deleted:
             self.known(known.kb_id)
         used = max(known.last_generation, self._books.used(known.kb_id))
         known = msgspec.structs.replace(known, last_generation=used)
         published = self._books.kbs.published(known.kb_id)
         of = self._books.commands.get(published.job_id) if published else None
-        events = rules.start(
+        events = begin(
             known,
             await self._jobs(known.kb_id),
             job_id=new_job_id(),
@@ -250,6 +289,9 @@ class Desk:
             await self._books.applied(self._unread)
             self._unread = []
             self._books.announce(())
+            for kb in self._books.kbs.all():
+                if to := self._books.switching(kb.kb_id):
+                    await self._write(*_switch(kb, to))
             yield
 
     async def _write(self, *events: Event, job_partition: int | None = None) -> None:
@@ -266,9 +308,16 @@ class Desk:
         self._books.announce(())
 
 
-def request_digest(definition: Definition | None, reason: str | None) -> str:
+def _switch(known: KbDefined, to: JobCommand) -> tuple[Event, ...]:
+    defined = rules.switched(known, to, at=now(), by="control")
+    embedding = to.definition.embedding
+    reason = f"generation {to.generation} is embedded by {embedding.model}, {embedding.dimensions} dimensions"
+    return defined, rules.kb_audit(defined, "define", reason)
+
+
+def request_digest(**asked: object) -> str:
     """sha256 (hex) of what a start asks for, defaults filled in: equal requests, equal digests."""
-    asked = msgspec.to_builtins({"definition": definition, "reason": reason})
+    asked = msgspec.to_builtins(asked)
     return hashlib.sha256(canonical_json(asked).encode()).hexdigest()
 
 

@@ -42,7 +42,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.unready: str | None = "starting"
-        self._refusals = asyncio.Event()
+        self._chores = asyncio.Event()
         self._ailments = Ailments(on_change=self._ailing)
         self.projection = Projection(
             settings.data_dir / "projection.duckdb",
@@ -52,8 +52,8 @@ class Engine:
         self._books = Books(
             settings.bootstrap_servers,
             prefix=settings.topic_prefix,
-            on_change=lambda kb_id: self.snapshots.touch_kb(kb_id),  # noqa: PLW0108 - made below
-            on_refused=self._refusals.set,
+            on_change=self._kb_changed,
+            on_refused=self._chores.set,
         )
         self.snapshots = Snapshots(self._books, self.projection, self._ailments)
         self.store = VectorStore(settings)
@@ -64,7 +64,7 @@ class Engine:
         self._desk: Desk | None = None
         self._retrier: Retrier | None = None
         self._offsets: OffsetWatch | None = None
-        self._reporting: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     @property
     def desk(self) -> Desk:
@@ -129,26 +129,26 @@ class Engine:
             partitions=partitions,
         )
         reported = await self.projection.read(refused_places)
-        self._reporting = asyncio.create_task(self._report_refusals(self._desk, reported), name="refusals")
+        self._keeping = asyncio.create_task(self._do_chores(self._desk, reported), name="chores")
         self.unready = None
         log.info("ready")
 
     async def failure(self) -> None:
         """Returns never; raises what makes going on impossible."""
         fenced = asyncio.create_task(self.writer.fenced.wait())
-        assert self._reporting is not None
+        assert self._keeping is not None
         tasks = [
             fenced,
             asyncio.create_task(self._books.failure()),
             asyncio.create_task(self.projection.failure()),
             asyncio.create_task(self.snapshots.failure()),
             asyncio.create_task(self._publisher.failed()),
-            self._reporting,
+            self._keeping,
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancelled(task for task in tasks if task is not self._reporting)
+            await _cancelled(task for task in tasks if task is not self._keeping)
         for task in done:
             if task is fenced:
                 self.unready = "another control instance took over"
@@ -172,7 +172,7 @@ class Engine:
             log.info("job %s of %s is %s", answer.job_id, answer.kb_id, answer.status)
 
     async def stop(self) -> None:
-        await _cancelled([self._reporting] if self._reporting else [])
+        await _cancelled([self._keeping] if self._keeping else [])
         if self._offsets:
             await self._offsets.stop()
         await self.snapshots.stop()
@@ -216,16 +216,23 @@ class Engine:
         await self._offsets.start()
         self.snapshots.start(self._offsets)
 
-    async def _report_refusals(self, desk: Desk, reported: set[Place]) -> None:
+    def _kb_changed(self, kb_id: str) -> None:
+        self.snapshots.touch_kb(kb_id)
+        if self._books.switching(kb_id):
+            self._chores.set()
+
+    async def _do_chores(self, desk: Desk, reported: set[Place]) -> None:
+        """What no request asks for."""
         while True:
             try:
+                await desk.catch_up()
                 await desk.report_refusals(lambda refused: refused.place in reported)
             except Problem as exc:  # Kafka is away: the records stand where they stood
-                log.warning("can't report refused commands yet: %s", exc.detail)
+                log.warning("what nobody asked for waits: %s", exc.detail)
                 await asyncio.sleep(RETRY_S)
                 continue
-            await self._refusals.wait()
-            self._refusals.clear()
+            await self._chores.wait()
+            self._chores.clear()
 
 
 def log_identity(settings: Settings) -> str:

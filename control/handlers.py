@@ -73,6 +73,13 @@ async def start(engine: Engine, request: web.Request) -> answers.Accepted:
     )
 
 
+async def reembed(engine: Engine, request: web.Request) -> answers.Accepted:
+    kb_id = requests.kb_id(request)
+    key = check_idempotency_key(request.headers.get("Idempotency-Key"))
+    asked = await requests.reembed(request)
+    return _accepted(await engine.desk.reembed(kb_id, asked.embedding, by=BY, reason=asked.reason, idempotency_key=key))
+
+
 async def pause(engine: Engine, request: web.Request) -> answers.Accepted:
     return await _change(engine, request, "pause")
 

@@ -47,6 +47,7 @@ def build(
         job_id=command.job_id,
         generation=command.generation,
         base=command.base,
+        reembeds=command.reembeds,
         published_generation=published,
         status=status,
         phase=phase_of(facts),

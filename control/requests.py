@@ -9,7 +9,7 @@ from aiohttp import web
 
 from control.problems import BadRequest, Forbidden, Invalid, Unsupported
 from schemas.events import Place
-from schemas.kb import Definition, InvalidDefinition, check_kb_id, parse_definition
+from schemas.kb import Definition, Embedding, InvalidDefinition, check_embedding, check_kb_id, parse_definition
 
 MAX_BODY_BYTES = 1024 * 1024
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -42,6 +42,13 @@ class Vacuum(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     keep: Annotated[int, msgspec.Meta(ge=1)] | None = None
     below: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    reason: str | None = None
+
+
+class Reembed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """By which model; without `embedding`, by the definition's. What it leaves open is filled in as in a definition."""
+
+    embedding: Embedding | None = None
     reason: str | None = None
 
 
@@ -99,6 +106,18 @@ async def definition(request: web.Request) -> Definition | None:
         return parse_definition(raw)
     except InvalidDefinition as exc:
         raise Invalid(str(exc), code="invalid-definition") from exc
+
+
+async def reembed(request: web.Request) -> Reembed:
+    asked = await of_type(request, Reembed)
+    if asked.embedding is None:
+        return asked
+    raw = await body(request)
+    try:
+        check_embedding(raw["embedding"])
+    except InvalidDefinition as exc:
+        raise Invalid(str(exc), code="invalid-definition") from exc
+    return asked
 
 
 async def of_type(request: web.Request, kind: type[S]) -> S:

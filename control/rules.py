@@ -1,7 +1,7 @@
 """What may be commanded, as pure functions: from what is known to the events to write, or a Problem."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -12,7 +12,7 @@ from schemas.commands import Desired, JobCommand, collection_of, stands_on
 from schemas.events import Event
 from schemas.facts import CommandIssued, KbChanged
 from schemas.identity import partition_for
-from schemas.kb import Definition, GenerationState, KbDefined
+from schemas.kb import Definition, Embedding, GenerationState, KbDefined
 from schemas.pages import EXTRACTOR
 
 Action = Literal["pause", "resume", "cancel"]
@@ -82,9 +82,15 @@ def define(kb_id: str, known: KbDefined | None, definition: Definition, *, at: s
         last_generation=known.last_generation if known else 0,
         deleted_through=known.deleted_through if known else 0,
         vacuumed_below=known.vacuumed_below if known else 0,
+        reembedding=known.reembedding if known and _waits_for_switch(known, definition) else None,
         updated_at=at,
         updated_by=by,
     )
+
+
+def _waits_for_switch(known: KbDefined, definition: Definition) -> bool:
+    """A model that is named while texts are embedded by another is a later word."""
+    return not known.deleted and known.definition.embedding == definition.embedding
 
 
 def delete(known: KbDefined, jobs: Sequence[Job], *, at: str, by: str) -> KbDefined:
@@ -111,20 +117,127 @@ def start(
     origin: Origin,
 ) -> tuple[KbDefined, JobCommand, CommandIssued]:
     """What one transaction writes to start a job. `published_by` is the command of the published generation's job."""
+    _check_idle(known, jobs)
+    definition = resolved(known.definition, openai_available=openai_available)
+    command = _first_command(
+        known,
+        definition,
+        job_id=job_id,
+        partitions=partitions,
+        base=published.generation if published and _builds_on_job(definition, published_by) else None,
+        extractor=EXTRACTOR,
+        origin=origin,
+    )
+    counted = msgspec.structs.replace(known, last_generation=command.generation, reembedding=None)
+    return counted, command, audit(command, "start")
+
+
+def reembed(
+    known: KbDefined,
+    jobs: Sequence[Job],
+    embedding: Embedding | None,
+    *,
+    job_id: str,
+    partitions: int,
+    published: GenerationState | None,
+    published_by: JobCommand | None,
+    openai_available: bool,
+    origin: Origin,
+) -> tuple[KbDefined, JobCommand, CommandIssued]:
+    """What one transaction writes to embed the published generation's texts by `embedding`; None: by the definition's.
+
+    `published_by` as in `start`. The texts stay as they were crawled and cut, whatever the definition says by now.
+    """
+    _check_idle(known, jobs)
+    if published is None or published_by is None:
+        raise Conflict(
+            f"{known.kb_id} has no published generation, so there are no texts to embed anew; start a job",
+            code="not-published",
+        )
+    made = published_by.definition
+    wanted = msgspec.structs.replace(
+        known.definition,
+        source=made.source,
+        crawl=made.crawl,
+        chunking=made.chunking,
+        embedding=embedding or known.definition.embedding,
+    )
+    definition = _cut_alike(made, resolved(wanted, openai_available=openai_available))
+    model, name = definition.embedding.model, f"generation {published.generation}"
+    if kb.collection_name(definition.embedding) == published.collection:
+        raise Conflict(f"{name} of {known.kb_id} is embedded by {model} already", code="same-embedding")
+    command = _first_command(
+        known,
+        definition,
+        job_id=job_id,
+        partitions=partitions,
+        reembeds=published.generation,
+        extractor=published_by.extractor,
+        origin=replace(origin, reason=origin.reason or f"embeds the texts of {name} by {model}"),
+    )
+    counted = msgspec.structs.replace(known, last_generation=command.generation, reembedding=command.generation)
+    return counted, command, audit(command, "start")
+
+
+def switched(known: KbDefined, to: JobCommand, *, at: str, by: str) -> KbDefined:
+    """The KB's record with the embedding of `to`, whose generation comes to be searched by a reembedding, or its undo.
+
+    So that a refresh builds on it, the definition asks for the chunking that its chunks have, save where it asks for
+    another.
+    """
+    definition, chunking = known.definition, kb.cut_by(to.definition)
+    asks = {name: getattr(definition.chunking, name) for name in definition.chunking.__struct_fields__}
+    alike = all(value in (None, getattr(chunking, name)) for name, value in asks.items())
+    definition = msgspec.structs.replace(
+        definition,
+        embedding=to.definition.embedding,
+        chunking=to.definition.chunking if alike else definition.chunking,
+    )
+    return msgspec.structs.replace(known, definition=definition, reembedding=None, updated_at=at, updated_by=by)
+
+
+def _cut_alike(made: Definition, definition: Definition) -> Definition:
+    """`definition` with the chunking of `made`, in the tokens that it was counted in. Raises Invalid where the model
+    doesn't read as much."""
+    embedding, cut = definition.embedding, kb.cut_by(made)
+    if embedding.provider == "local" and (cut.max_tokens or 0) > kb.LOCAL_MAX_TOKENS:
+        raise Invalid(
+            f"embedding.model {embedding.model} reads {kb.LOCAL_MAX_TOKENS} tokens of a text, and the stored ones have "
+            f"up to {cut.max_tokens}: define the knowledge base with it, and start a job to cut its pages anew",
+            code="texts-too-long",
+        )
+    own = cut.tokenizer == kb.tokenizer_of(embedding.model)
+    return msgspec.structs.replace(definition, chunking=msgspec.structs.replace(cut, tokenizer=None) if own else cut)
+
+
+def _check_idle(known: KbDefined, jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.active:
             raise Conflict(f"job {job.command.job_id} of {known.kb_id} is {_word(job)}", code="job-active")
-    definition = resolved(known.definition, openai_available=openai_available)
-    command = JobCommand(
+
+
+def _first_command(
+    known: KbDefined,
+    definition: Definition,
+    *,
+    job_id: str,
+    partitions: int,
+    base: int | None = None,
+    reembeds: int | None = None,
+    extractor: int,
+    origin: Origin,
+) -> JobCommand:
+    return JobCommand(
         job_id=job_id,
         kb_id=known.kb_id,
         generation=known.last_generation + 1,
-        base=published.generation if published and _builds_on_job(definition, published_by) else None,
+        base=base,
+        reembeds=reembeds,
         partition=partition_for(job_id, partitions),
         desired="running",
         revision=1,
         definition=definition,
-        extractor=EXTRACTOR,
+        extractor=extractor,
         collection=kb.collection_name(definition.embedding),
         issued_at=origin.issued_at,
         issued_by=origin.issued_by,
@@ -132,8 +245,6 @@ def start(
         idempotency_key=origin.idempotency_key,
         request_digest=origin.request_digest,
     )
-    counted = msgspec.structs.replace(known, last_generation=command.generation)
-    return counted, command, audit(command, "start")
 
 
 def change(
@@ -154,7 +265,7 @@ def change(
         raise Conflict(f"job {command.job_id} has failed and its generation is being undone", code="job-over")
     taken = command.definition
     if action == "resume" and definition is not None:
-        taken = within_generation(taken, resolved(definition, openai_available=openai_available))
+        taken = within_generation(command, resolved(definition, openai_available=openai_available))
     successor = _successor(command, origin, desired=desired, definition=taken)
     if _crawls_differently(command.definition, taken):
         successor = msgspec.structs.replace(successor, scope_revision=successor.revision)
@@ -200,9 +311,7 @@ def rollback(
     asked = by_generation.get(wanted) if wanted is not None else under_way
     if asked is not None and asked.command.desired == "rolled_back":
         return asked.command
-    for job in jobs:
-        if job.active:
-            raise Conflict(f"job {job.command.job_id} of {known.kb_id} is {_word(job)}", code="job-active")
+    _check_idle(known, jobs)
     newest = published[0].generation if published else None
     if newest is None or (wanted is not None and wanted != newest):
         raise Conflict(f"the newest published generation of {known.kb_id} is {newest}", code="not-the-newest")
@@ -281,7 +390,7 @@ def builds_on(definition: Definition, published: Definition | None) -> bool:
     return (
         published is not None
         and published.embedding == definition.embedding
-        and published.chunking == definition.chunking
+        and kb.cut_by(published) == kb.cut_by(definition)
     )
 
 
@@ -294,9 +403,14 @@ def _builds_on_job(definition: Definition, job: JobCommand | None) -> bool:
     )
 
 
-def within_generation(running: Definition, wanted: Definition) -> Definition:
-    """`wanted` with the embedding and chunking of `running`: a generation has one profile and one way of cutting."""
-    return msgspec.structs.replace(wanted, embedding=running.embedding, chunking=running.chunking)
+def within_generation(command: JobCommand, wanted: Definition) -> Definition:
+    """`wanted` with the embedding and chunking of the job: a generation has one profile and one way of cutting. What is
+    embedded anew stays as it was crawled, too."""
+    running = command.definition
+    kept = msgspec.structs.replace(wanted, embedding=running.embedding, chunking=running.chunking)
+    if command.reembeds is None:
+        return kept
+    return msgspec.structs.replace(kept, source=running.source, crawl=running.crawl)
 
 
 def same_request(command: JobCommand, kb_id: str, digest: str | None) -> None:

@@ -366,7 +366,9 @@ def _properties(chunk: StoredChunk) -> dict[str, Any]:
 def _stored(chunk_id: str, properties: Mapping[str, Any]) -> StoredChunk:
     """What is empty may come back as nothing."""
     known = {name: value for name, value in properties.items() if value is not None}
-    return msgspec.convert({"title": "", "heading_path": (), **known, "chunk_id": chunk_id}, StoredChunk, strict=False)
+    return msgspec.convert(
+        {"text": "", "title": "", "heading_path": (), **known, "chunk_id": chunk_id}, StoredChunk, strict=False
+    )
 
 
 _REFUSED = re.compile(

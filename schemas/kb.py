@@ -177,6 +177,11 @@ def parse_definition(raw: Any) -> Definition:
     return definition
 
 
+def check_embedding(raw: Any) -> None:
+    """As `parse_definition` checks that part of one. Raises InvalidDefinition."""
+    parse_definition({"source": {"urls": ["https://none.example/"]}, "embedding": raw})
+
+
 def resolve(definition: Definition, *, openai_available: bool) -> Definition:
     """The definition with every default made explicit, as it stands in a job's command."""
     embedding, chunking = definition.embedding, definition.chunking
@@ -202,6 +207,12 @@ def resolve(definition: Definition, *, openai_available: bool) -> Definition:
 def tokenizer_of(model: str | None) -> Tokenizer:
     """What an embedding model counts in; cl100k where nobody knows."""
     return "wordpiece" if model in _WORDPIECE_MODELS else "cl100k"
+
+
+def cut_by(definition: Definition) -> Chunking:
+    """How chunks of a resolved definition are cut, with what their tokens are counted in."""
+    chunking = definition.chunking
+    return msgspec.structs.replace(chunking, tokenizer=chunking.tokenizer or tokenizer_of(definition.embedding.model))
 
 
 def collection_name(embedding: Embedding, prefix: str = "Headrace") -> str:
