@@ -73,6 +73,14 @@ class ControlClient:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._object("POST", f"{API}/kb/{quote(kb)}/start", definition, headers=headers)
 
+    def reembed(
+        self, kb: str, embedding: Json | None, reason: str | None = None, *, idempotency_key: str | None = None
+    ) -> Json:
+        """By the definition's model, where `embedding` is None."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        given = {name: value for name, value in {"embedding": embedding, "reason": reason}.items() if value is not None}
+        return self._object("POST", f"{API}/kb/{quote(kb)}/reembed", given, headers=headers)
+
     def command(self, kb: str, action: str, reason: str | None = None, **body: Any) -> Json:
         """`action` is pause, resume, cancel, approve (`digest`), rollback (`generation`), vacuum (`keep`, `below`)."""
         given = {name: value for name, value in {"reason": reason, **body}.items() if value is not None}

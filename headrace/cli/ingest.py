@@ -57,9 +57,9 @@ def ingest(app: App, /, urls: tuple[str, ...], name: str | None, no_wait: bool, 
     accepted = app.client.start(kb, definition, idempotency_key=str(uuid.uuid4()))
     _point_out_no_contact(app, urls)
     if no_wait:
-        _started(app, kb, accepted, as_json)
+        started(app, kb, accepted, as_json)
     else:
-        _follow(app, kb, accepted, as_json)
+        follow(app, kb, accepted, as_json)
 
 
 def _point_out_width(app: App, urls: tuple[str, ...]) -> None:
@@ -116,14 +116,14 @@ def definition_of(
     return definition
 
 
-def _started(app: App, kb: str, accepted: Json, as_json: bool) -> None:
+def started(app: App, kb: str, accepted: Json, as_json: bool) -> None:
     if as_json:
         print_json(accepted)
     else:
         app.out.print(f"{kb}: job {accepted.get('job_id')} is started. Watch it with: headrace status {kb} --watch")
 
 
-def _follow(app: App, kb: str, accepted: Json, as_json: bool) -> None:
+def follow(app: App, kb: str, accepted: Json, as_json: bool) -> None:
     app.err.print(f"[bold]{kb}[/]: generation {accepted.get('generation')}, job {accepted.get('job_id')}")
     try:
         status = watch(app.client, kb, app.err, until=_waits_for_nothing, job=str(accepted.get("job_id")))

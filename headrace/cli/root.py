@@ -32,6 +32,7 @@ COMMANDS = {
     "cost": "headrace.cli.cost:cost",
     "generations": "headrace.cli.generations:generations",
     "changes": "headrace.cli.generations:changes",
+    "reembed": "headrace.cli.reembed:reembed",
     "rollback": "headrace.cli.commands:rollback",
     "vacuum": "headrace.cli.generations:vacuum",
     "dead-letters": "headrace.cli.dead_letters:dead_letters",

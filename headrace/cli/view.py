@@ -22,8 +22,11 @@ def status_text(status: Json) -> Text:
 
 
 def crawl_counts(status: Json) -> tuple[int, int]:
-    """(pages done, pages known so far)."""
+    """(pages done, pages known so far). Where stored texts are embedded anew, those whose texts are handed on."""
     crawl = status.get("crawl") or {}
+    if status.get("reembeds") is not None:
+        done = int((status.get("metrics") or {}).get("documents_total") or 0)
+        return done, done + int(crawl.get("pages_queued") or 0)
     done = sum(int(crawl.get(name) or 0) for name in ("pages_crawled", "pages_failed", "pages_skipped"))
     return done, done + int(crawl.get("pages_queued") or 0)
 

@@ -17,7 +17,8 @@ DEFINITION: Json = {"source": {"type": "web", "urls": ["https://example.org/docs
 def status_of(kb: str = "docs", status: str = "running", **changes: Any) -> Json:
     """A status as control gives it, with `metrics`, `crawl` and others changed by field."""
     made: Json = {
-        "kb_id": kb, "job_id": f"job-{kb}", "generation": 1, "base": None, "published_generation": None,
+        "kb_id": kb, "job_id": f"job-{kb}", "generation": 1, "base": None, "reembeds": None,
+        "published_generation": None,
         "status": status, "phase": "done" if status == "completed" else "crawling", "progress": 40.0, "reason": None,
         "desired": "running", "revision": 1, "reflected": {"producer": 1, "consumer": 1},
         "metrics": {"documents_total": 10, "documents_processed": 4, "chunks_total": 50, "chunks_processed": 20,

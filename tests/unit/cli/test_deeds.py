@@ -250,3 +250,34 @@ def test_slugs(url: str, slug: str) -> None:
 @pytest.mark.parametrize("url", ["https://example.org/", "https://8.8.8.8/", "https://[2606:4700::1111]/"])
 def test_public_addresses_need_nothing(url: str) -> None:
     assert private_range(url) is None
+
+
+def test_reembed_names_what_was_given_and_is_followed(run: Run, control: FakeControl) -> None:
+    done = status_of("docs", "completed", reembeds=1, crawl={"pages_crawled": 0, "pages_queued": 0})
+    control.statuses["docs"] = [done]
+    result = run("reembed", "docs", "--model", "bge-m3", "--dimensions", "1024", "--reason", "better")
+    assert result.exit_code == 0
+    asked = {"embedding": {"model": "bge-m3", "dimensions": 1024}, "reason": "better"}
+    assert control.requests("POST") == [("/api/ingestion/kb/docs/reembed", asked)]
+    assert "docs is completed: 10 pages, 20 chunks indexed" in result.stdout
+
+
+def test_reembed_by_the_definitions_model(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of("docs", "running")]
+    result = run("reembed", "docs", "--no-wait", "--json")
+    assert json.loads(result.stdout)["job_id"] == "job-docs"
+    assert control.requests("POST") == [("/api/ingestion/kb/docs/reembed", {})]
+
+
+def test_reembed_by_the_model_that_it_has_makes_no_sense(run: Run, control: FakeControl) -> None:
+    control.answers["POST", "/api/ingestion/kb/docs/reembed"] = problem(
+        409, "Conflict", "generation 1 of docs is embedded by bge-m3 already", "same-embedding"
+    )
+    result = run("reembed", "docs", "--model", "bge-m3")
+    assert result.exit_code == 4
+    assert "is embedded by bge-m3 already" in result.stderr
+
+
+def test_the_help_of_reembed_teaches(run: Run) -> None:
+    words = " ".join(run("reembed", "--help").stdout.split())
+    assert "No page is fetched" in words and "searches see the old one" in words and "headrace rollback" in words

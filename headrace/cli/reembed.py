@@ -1,0 +1,55 @@
+"""`headrace reembed`: another model for what is stored already."""
+
+import uuid
+
+import click
+
+from headrace.cli.ingest import follow, started
+from headrace.cli.root import App, pass_app
+
+
+@click.command()
+@click.argument("kb")
+@click.option("--model", help="The embedding model's name.  [default: the provider's usual one]")
+@click.option(
+    "--provider", type=click.Choice(["openai", "local"]), help="Who embeds.  [default: openai where a key is set]"
+)
+@click.option("--dimensions", type=click.IntRange(1), help="Of a vector.  [default: the model's, where it is known]")
+@click.option("--reason", help="Why; stands in the audit trail.")
+@click.option("--no-wait", is_flag=True, help="Return once the job is started.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON; progress still goes to stderr.")
+@pass_app
+def reembed(
+    app: App,
+    kb: str,
+    model: str | None,
+    provider: str | None,
+    dimensions: int | None,
+    reason: str | None,
+    no_wait: bool,
+    as_json: bool,
+) -> None:
+    """Embed the texts of KB by another model. No page is fetched.
+
+    The stored texts of the published generation go through the new model into a generation of their own, each distinct
+    text once. Until that is published, searches see the old one, by the old model; then all at once the new one, and
+    refreshes go on with the new model. It is a job like any other: status, pause, resume and cancel work on it, and a
+    cancelled one leaves all as it was. `headrace rollback` goes back to the old model, until it is vacuumed.
+
+    Without --model, --provider and --dimensions, the model that the definition names by now is taken.
+
+    Chunks stay as they were cut. To cut pages anew, change `chunking` in the definition and start a job instead.
+
+    \b
+    Examples:
+      headrace reembed docs --model text-embedding-3-large
+      headrace reembed docs --provider openai              from the local model, once there is a key
+      headrace reembed docs --model bge-m3 --dimensions 1024
+    """
+    named = {"provider": provider, "model": model, "dimensions": dimensions}
+    embedding = {name: value for name, value in named.items() if value is not None}
+    accepted = app.client.reembed(kb, embedding or None, reason, idempotency_key=str(uuid.uuid4()))
+    if no_wait:
+        started(app, kb, accepted, as_json)
+    else:
+        follow(app, kb, accepted, as_json)
