@@ -20,6 +20,10 @@ class Reports:
     async def publish(self, event: Event, partition: int) -> None:
         await self._publisher.send(event, partition=partition)
 
+    async def hand_over(self, event: Event, partition: int) -> None:
+        """Returns before it is on the log; what is published to the partition after stands behind it."""
+        await self._publisher.publish(event, partition=partition)
+
     async def running(self, command: JobCommand) -> None:
         await self._index(command, "running", 0)
 

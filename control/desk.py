@@ -17,6 +17,7 @@ from control.problems import Conflict, Invalid, NotFound
 from control.rules import Action, Job, Origin
 from control.standing import known as known_kb
 from control.writer import Outgoing, Writer, Written
+from headrace.prices import Prices
 from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.events import Event
@@ -43,10 +44,11 @@ class Desk:
         *,
         partitions: int,
         openai_available: bool,
+        prices: Prices,
     ) -> None:
         self._books, self._writer, self._job_of = books, writer, job_of
         self._partitions = partitions
-        self._openai_available = openai_available
+        self._openai_available, self._prices = openai_available, prices
         self._deciding = asyncio.Lock()
         self._unread: Sequence[Written] = ()
         self._dropping = Counter[str]()
@@ -55,7 +57,8 @@ class Desk:
         return known_kb(self._books.kbs.get(kb_id), kb_id)
 
     async def define(self, kb_id: str, definition: Definition, *, by: str, reason: str | None = None) -> KbDefined:
-        rules.resolved(definition, openai_available=self._openai_available)
+        resolved = rules.resolved(definition, openai_available=self._openai_available)
+        rules.check_budget(resolved, self._prices)
         async with self._decision():
             self._check_dropped(kb_id)
             known = self._books.kbs.get(kb_id)
@@ -123,10 +126,17 @@ class Desk:
             begin = functools.partial(rules.reembed, embedding=embedding)
             return await self._begin(self.known(kb_id), origin, [], begin)
 
-    async def change(self, kb_id: str, action: Action, *, by: str, reason: str | None) -> JobCommand:
-        """Pauses, resumes or cancels the KB's newest job. A repetition gives the command that stands."""
+    async def change(
+        self, kb_id: str, action: Action, *, by: str, reason: str | None, only: JobCommand | None = None
+    ) -> JobCommand:
+        """Pauses, resumes or cancels the KB's newest job. A repetition gives the command that stands.
+
+        `only`: the command that it is to follow; another one that stands by now is left alone.
+        """
         async with self._decision():
             job = await self._newest(kb_id)
+            if only is not None and job.command != only:
+                return job.command
             known = self._books.kbs.get(kb_id)
             changed = rules.change(
                 job,
@@ -135,6 +145,8 @@ class Desk:
                 openai_available=self._openai_available,
                 origin=Origin(now(), by, reason),
             )
+            if changed and action == "resume":
+                rules.check_budget(changed[0].definition, self._prices)
             return await self._issue(changed) if changed else job.command
 
     async def approve(self, kb_id: str, digest: str | None, *, by: str, reason: str | None) -> JobCommand:
@@ -268,6 +280,7 @@ class Desk:
             openai_available=self._openai_available,
             origin=origin,
         )
+        rules.check_budget(events[1].definition, self._prices)
         await self._write(*events, *audits, job_partition=events[1].partition)
         COMMANDS.labels("start").inc()
         return events[1]

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException, TopicCollection
 
 from control.ailments import Ailments
 from control.books import Books
+from control.budgets import Budgets, reader
 from control.desk import Desk
 from control.offsets import OffsetWatch
 from control.problems import Problem, Unavailable
@@ -21,6 +22,7 @@ from control.writer import Fenced, Writer
 from headrace.kafka.admin import admin_client
 from headrace.kafka.publisher import Publisher
 from headrace.kafka.startup import topics_ready
+from headrace.prices import Prices
 from headrace.service import worker_name
 from headrace.settings import Settings
 from headrace.vectors import VectorStore
@@ -46,7 +48,7 @@ class Engine:
         self._ailments = Ailments(on_change=self._ailing)
         self.projection = Projection(
             settings.data_dir / "projection.duckdb",
-            on_applied=lambda jobs: self.snapshots.touch(jobs),  # noqa: PLW0108 - made below
+            on_applied=self._applied,
             ailments=self._ailments,
         )
         self._books = Books(
@@ -64,7 +66,9 @@ class Engine:
         self._desk: Desk | None = None
         self._retrier: Retrier | None = None
         self._offsets: OffsetWatch | None = None
+        self._budgets: Budgets | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._pausing: asyncio.Task[None] | None = None
 
     @property
     def desk(self) -> Desk:
@@ -118,7 +122,9 @@ class Engine:
             self.snapshots.job_of,
             partitions=partitions,
             openai_available=self.settings.openai_api_key is not None,
+            prices=Prices(self.settings.prices),
         )
+        self._budgets = Budgets(self._books, self._desk, reader(self.projection))
         await self._publisher.start()
         self._retrier = Retrier(
             self.settings,
@@ -130,13 +136,14 @@ class Engine:
         )
         reported = await self.projection.read(refused_places)
         self._keeping = asyncio.create_task(self._do_chores(self._desk, reported), name="chores")
+        self._pausing = asyncio.create_task(self._budgets.run(), name="budgets")
         self.unready = None
         log.info("ready")
 
     async def failure(self) -> None:
         """Returns never; raises what makes going on impossible."""
         fenced = asyncio.create_task(self.writer.fenced.wait())
-        assert self._keeping is not None
+        assert self._keeping is not None and self._pausing is not None
         tasks = [
             fenced,
             asyncio.create_task(self._books.failure()),
@@ -144,11 +151,12 @@ class Engine:
             asyncio.create_task(self.snapshots.failure()),
             asyncio.create_task(self._publisher.failed()),
             self._keeping,
+            self._pausing,
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancelled(task for task in tasks if task is not self._keeping)
+            await _cancelled(task for task in tasks if task not in (self._keeping, self._pausing))
         for task in done:
             if task is fenced:
                 self.unready = "another control instance took over"
@@ -172,7 +180,7 @@ class Engine:
             log.info("job %s of %s is %s", answer.job_id, answer.kb_id, answer.status)
 
     async def stop(self) -> None:
-        await _cancelled([self._keeping] if self._keeping else [])
+        await _cancelled(task for task in (self._keeping, self._pausing) if task)
         if self._offsets:
             await self._offsets.stop()
         await self.snapshots.stop()
@@ -182,6 +190,11 @@ class Engine:
         await self.projection.stop()
         await self.searcher.stop()
         await self.store.stop()
+
+    def _applied(self, jobs: set[str]) -> None:
+        self.snapshots.touch(jobs)
+        if self._budgets:
+            self._budgets.touch(jobs)
 
     def _ailing(self) -> None:
         """While it starts, what hinders is why; once it serves, every status says it."""

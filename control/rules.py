@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from control.problems import Conflict, Invalid, NotFound
+from headrace.prices import Prices
 from schemas import kb
 from schemas.commands import Desired, JobCommand, collection_of, stands_on
 from schemas.events import Event
@@ -383,6 +384,17 @@ def resolved(definition: Definition, *, openai_available: bool) -> Definition:
         return kb.resolve(definition, openai_available=openai_available)
     except kb.InvalidDefinition as exc:
         raise Invalid(str(exc), code="invalid-definition") from exc
+
+
+def check_budget(definition: Definition, prices: Prices) -> None:
+    """Raises Invalid where a resolved definition has a budget in dollars, and nobody knows what its model costs."""
+    embedding = definition.embedding
+    if definition.budget.max_usd is not None and prices.pico_usd(embedding, 1) is None:
+        raise Invalid(
+            f"budget.max_usd needs a price, and that of {embedding.model} is not known: restart control and the "
+            f"consumer with HEADRACE_PRICES={embedding.model}=<dollars per million tokens>, or give budget.max_tokens",
+            code="unknown-price",
+        )
 
 
 def builds_on(definition: Definition, published: Definition | None) -> bool:

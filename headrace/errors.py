@@ -13,14 +13,22 @@ class DependencyUnwell(Exception):
 
     lasting: waiting alone won't mend it (a refused key, an exhausted quota).
     retry_after_s: what the dependency asked for.
+    in_doubt: it may have done what it was asked for, and be paid for it, although no good answer says so.
     """
 
     def __init__(
-        self, dependency: str, reason: str, *, lasting: bool = False, retry_after_s: float | None = None
+        self,
+        dependency: str,
+        reason: str,
+        *,
+        lasting: bool = False,
+        retry_after_s: float | None = None,
+        in_doubt: bool = False,
     ) -> None:
         super().__init__(f"{dependency}: {reason}")
         self.dependency, self.reason = dependency, reason
         self.lasting, self.retry_after_s = lasting, retry_after_s
+        self.in_doubt = in_doubt
 
 
 class Outgrown(DependencyUnwell):

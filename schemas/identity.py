@@ -59,6 +59,15 @@ def new_job_id() -> str:
     return str(uuid.UUID(int=value))
 
 
+def begun_ms(job_id: str) -> int | None:
+    """Unix milliseconds when a job of control's was named; None for another id."""
+    try:
+        value = uuid.UUID(job_id)
+    except ValueError:
+        return None
+    return value.int >> 80 if value.version == 7 and str(value) == job_id else None
+
+
 def canonical_json(value: object) -> str:
     """JSON with sorted keys, no spaces and no escapes beyond those JSON demands."""
     return _CANONICAL.encode(value)

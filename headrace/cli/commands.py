@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import click
 
+from headrace.cli.budget import budget_of, budget_options, set_budget
 from headrace.cli.root import CONFLICT, FAILED, App, Failure, pass_app, print_json
 from headrace.cli.view import chunk_counts
 from headrace.client import ACTIVE, Json
@@ -45,9 +46,14 @@ def pause(app: App, kb: str, reason: str | None, wait: bool, as_json: bool) -> N
 
 @click.command()
 @_options("at work again")
+@budget_options
 @pass_app
-def resume(app: App, kb: str, reason: str | None, wait: bool, as_json: bool) -> None:
+def resume(
+    app: App, kb: str, reason: str | None, wait: bool, as_json: bool, max_tokens: int | None, max_usd: float | None
+) -> None:
     """Let the paused job of KB go on where it was. Settings that were changed meanwhile apply."""
+    if budget := budget_of(max_tokens, max_usd):
+        set_budget(app.client, kb, budget, reason)
     _command(app, "resume", kb, reason, wait, as_json)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from headrace.cli.addresses import check_url, covered, directory_of, is_loopback, private_range, slug_of
+from headrace.cli.budget import budget_of, budget_options, set_budget
 from headrace.cli.root import FAILED, App, Failure, pass_app, print_json
 from headrace.cli.view import chunk_counts, crawl_counts, took, trouble
 from headrace.cli.watch import watch
@@ -27,6 +28,7 @@ from headrace.client import ACTIVE, Json
 @click.option(
     "--allow-addresses", multiple=True, metavar="CIDR", help="Private addresses the crawler may reach. Repeatable."
 )
+@budget_options
 @click.option("--no-wait", is_flag=True, help="Return once the job is started.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON; progress still goes to stderr.")
 @pass_app
@@ -52,6 +54,9 @@ def ingest(app: App, /, urls: tuple[str, ...], name: str | None, no_wait: bool, 
         raise click.UsageError("name a URL, or with --kb a knowledge base to refresh")
     kb = name or slug_of(check_url(urls[0]))
     definition = definition_of(urls, **options) if urls else None
+    budget = budget_of(options["max_tokens"], options["max_usd"])
+    if budget and not urls:
+        set_budget(app.client, kb, budget)
     if not options["include"]:
         _point_out_width(app, urls)
     accepted = app.client.start(kb, definition, idempotency_key=str(uuid.uuid4()))
@@ -90,6 +95,8 @@ def definition_of(
     delay_s: float | None,
     embedding: str | None,
     allow_addresses: tuple[str, ...],
+    max_tokens: int | None,
+    max_usd: float | None,
 ) -> Json:
     """A KB definition that names only what was given. Raises UsageError for a URL that can't be crawled so."""
     for url in urls:
@@ -113,6 +120,8 @@ def definition_of(
         definition["crawl"] = {"delay_s": delay_s}
     if embedding:
         definition["embedding"] = {"provider": embedding}
+    if budget := budget_of(max_tokens, max_usd):
+        definition["budget"] = budget
     return definition
 
 
@@ -140,7 +149,8 @@ def follow(app: App, kb: str, accepted: Json, as_json: bool) -> None:
 
 def _waits_for_nothing(status: Json) -> bool:
     """Over, or a person's turn: a refresh that runs by night must not wait for one."""
-    return status.get("status") not in ACTIVE or status.get("status") == "needs_review"
+    word = status.get("status")
+    return word not in ACTIVE or word == "needs_review" or (word == "paused" and status.get("commanded_by") == "budget")
 
 
 def _report(app: App, kb: str, status: Json) -> None:

@@ -16,6 +16,9 @@ COLOURS = {
 }  # fmt: skip
 
 
+BUDGET_OPTIONS = {"max_tokens": "--max-tokens", "max_usd": "--max-usd"}
+
+
 def status_text(status: Json) -> Text:
     word = str(status.get("status", "?"))
     return Text(word, style=COLOURS.get(word, ""))
@@ -109,7 +112,7 @@ def trouble(status: Json) -> list[str]:
             f"publish it: headrace approve {kb}, or drop it: headrace cancel {kb}",
         ]
     if word == "paused":
-        lines.append(f"go on with: headrace resume {kb}")
+        lines.append(f"go on with: headrace resume {kb}{_raised(status)}")
     failed_pages = (status.get("crawl") or {}).get("pages_failed") or 0
     failed_chunks = (status.get("metrics") or {}).get("chunks_failed") or 0
     if failed_pages:
@@ -120,6 +123,15 @@ def trouble(status: Json) -> list[str]:
         kinds = ", ".join(f"{kind} ({urls:,})" for kind, urls in sorted(left_out.items()))
         lines.append(f"links that lead into traps are not followed: {kinds}")
     return lines
+
+
+def _raised(status: Json) -> str:
+    """What a resume needs where the budget is reached: with the same one the job pauses again before its next call."""
+    if status.get("commanded_by") != "budget":
+        return ""
+    budget = (status.get("cost") or {}).get("budget") or {}
+    limits = [(option, budget[name]) for name, option in BUDGET_OPTIONS.items() if budget.get(name) is not None]
+    return "".join(f" {option} <more than {limit}>" for option, limit in limits)
 
 
 def bar(done: int, total: int, width: int = 24) -> str:

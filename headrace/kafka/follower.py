@@ -281,11 +281,11 @@ async def stream_span(bootstrap_servers: str, topic: str, partition: int, first:
             await consumer.stop()
 
 
-async def end_offset(bootstrap_servers: str, topic: str, partition: int, *, prefix: str) -> int:
-    """The offset after the partition's last committed record. Waits while the broker is away."""
+async def end_offset(bootstrap_servers: str, topic: str, partition: int, *, prefix: str, committed: bool = True) -> int:
+    """The offset after the partition's last record, or the last committed one. Waits while the broker is away."""
     tp = TopicPartition(prefix + topic, partition)
     while True:
-        consumer = _reader(bootstrap_servers)
+        consumer = _reader(bootstrap_servers, committed=committed)
         await _started(consumer)
         try:
             return int((await consumer.end_offsets([tp]))[tp])
@@ -296,14 +296,33 @@ async def end_offset(bootstrap_servers: str, topic: str, partition: int, *, pref
             await consumer.stop()
 
 
-def _reader(bootstrap_servers: str) -> AIOKafkaConsumer:
-    """Of committed records, outside any group."""
+async def offset_since(bootstrap_servers: str, topic: str, partition: int, since_ms: int, *, prefix: str) -> int | None:
+    """The first offset whose record has that time (Unix milliseconds) or a later one; None where none has.
+
+    Waits while the broker is away.
+    """
+    tp = TopicPartition(prefix + topic, partition)
+    while True:
+        consumer = _reader(bootstrap_servers)
+        await _started(consumer)
+        try:
+            found = (await consumer.offsets_for_times({tp: since_ms}))[tp]
+            return None if found is None else int(found.offset)
+        except KafkaError as exc:
+            log.warning("can't find a time in %s/%d yet: %r; trying again", topic, partition, exc)
+            await asyncio.sleep(RECONNECT_S)
+        finally:
+            await consumer.stop()
+
+
+def _reader(bootstrap_servers: str, *, committed: bool = True) -> AIOKafkaConsumer:
+    """Of committed records, or of all, outside any group."""
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers,
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        isolation_level="read_committed",
+        isolation_level="read_committed" if committed else "read_uncommitted",
         fetch_max_wait_ms=POLL_MS,
     )
 

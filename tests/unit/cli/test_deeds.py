@@ -30,6 +30,29 @@ def test_ingest_starts_with_a_definition_of_what_was_given(run: Run, control: Fa
     assert 'headrace search example-org-docs "your question"' in result.stderr
 
 
+def test_a_budget_stands_in_the_definition(run: Run, control: FakeControl) -> None:
+    assert run("ingest", URL, "--max-usd", "0.25", "--max-tokens", "1000").exit_code == 0
+    ((_, sent),) = control.requests("POST")
+    assert sent["budget"] == {"max_tokens": 1000, "max_usd": 0.25}
+
+
+@pytest.mark.parametrize("arguments", [("resume", "docs"), ("ingest", "--kb", "docs", "--no-wait")])
+def test_a_budget_is_raised_before_the_job_goes_on(run: Run, control: FakeControl, arguments: list[str]) -> None:
+    control.statuses["docs"] = [status_of(status="running")]
+    assert run(*arguments, "--max-usd", "2").exit_code == 0
+    ((path, sent),) = control.requests("PUT")
+    assert path == "/api/ingestion/kb/docs" and sent["budget"] == {"max_usd": 2.0}
+    assert sent["source"]["urls"] == ["https://example.org/docs/"], "all else stays"
+    assert [method for method, _, _ in control.seen if method != "GET"] == ["PUT", "POST"]
+
+
+def test_ingest_does_not_wait_for_a_person_to_raise_a_budget(run: Run, control: FakeControl) -> None:
+    reason = "budget: $0.2 of $0.25 are spent"
+    control.statuses["docs"] = [status_of(status="paused", commanded_by="budget", reason=reason)]
+    result = run("ingest", URL, "--kb", "docs", "--max-usd", "0.25")
+    assert result.exit_code == 1 and f"docs is paused: {reason}" in result.stderr
+
+
 @pytest.mark.parametrize(
     "url", ["https://example.org/docs", "https://example.org/docs?a=1", "http://[2001:db9::1]/docs"]
 )

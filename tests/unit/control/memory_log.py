@@ -9,6 +9,7 @@ from control.desk import Desk
 from control.rules import Job
 from control.writer import Outgoing, Writer, Written
 from headrace.kafka.records import RawRecord
+from headrace.prices import Prices
 from schemas.codec import encode, headers_for
 from schemas.commands import JobCommand
 from schemas.events import Event, Place
@@ -34,7 +35,7 @@ class MemoryLog(Writer):
         self.active: set[str] = set()
         self.between: Callable[[], Awaitable[None]] = nothing
         self.books = Books("nowhere", prefix="", on_change=lambda kb_id: None, on_refused=lambda: None)
-        self.desk = Desk(self.books, self, self._job_of, partitions=1, openai_available=False)
+        self.desk = Desk(self.books, self, self._job_of, partitions=1, openai_available=False, prices=Prices())
         self._ends = Counter[str]()
         self.books.settle(frozenset())
 
