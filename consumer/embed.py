@@ -2,43 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
+from consumer.calls import Calls, Text
 from consumer.item import Batch, Item, Newer, Paid
 from consumer.judge import Judge
 from consumer.stalls import GaveUp, Stalls
 from consumer.vector_cache import VectorCache
-from headrace.embedding import Embedded, Embedder
-from headrace.embedding.base import TextsRefused
-from headrace.errors import DependencyUnwell, Outgrown
+from headrace.errors import Outgrown
 from headrace.vectors import Tenancy, VectorStore
 from schemas.chunks import Chunk
 from schemas.commands import JobCommand, collection_of
 from schemas.identity import embedding_input
-from schemas.kb import Embedding
 
 log = logging.getLogger(__name__)
-
-PATIENCE_S = 20.0
-"""A job whose embedding fails for longer steps aside (its records are parked), so that others on its worker go on."""
-
-
-class Profiles:
-    """One embedder, and its bound on parallel calls, per embedding profile."""
-
-    def __init__(self, make: Callable[[Embedding], Embedder]) -> None:
-        self._make = make
-        self._known: dict[Embedding, tuple[Embedder, asyncio.Semaphore]] = {}
-
-    def of(self, embedding: Embedding) -> tuple[Embedder, asyncio.Semaphore]:
-        if embedding not in self._known:
-            embedder = self._make(embedding)
-            self._known[embedding] = (embedder, asyncio.Semaphore(embedder.parallel))
-        return self._known[embedding]
-
-    async def stop(self) -> None:
-        for embedder, _ in self._known.values():
-            await embedder.stop()
 
 
 class EmbedStage:
@@ -49,11 +26,11 @@ class EmbedStage:
         judge: Judge,
         stalls: Stalls,
         store: VectorStore,
-        profiles: Profiles,
+        calls: Calls,
         cache: VectorCache,
         step_aside: Callable[[JobCommand, str], None],
     ) -> None:
-        self._judge, self._stalls, self._store, self._profiles = judge, stalls, store, profiles
+        self._judge, self._stalls, self._store, self._calls = judge, stalls, store, calls
         self._cache, self._step_aside = cache, step_aside
 
     async def prepare(self, batch: Batch) -> None:
@@ -123,62 +100,19 @@ class EmbedStage:
                 item.vector, item.reused = vector, mine.get(_chunk(item).text_hash) is not item
 
     async def _embed_texts(self, command: JobCommand, place: Tenancy, items: list[Item], paid: Paid) -> None:
-        embedder, room = self._profiles.of(command.definition.embedding)
-        for part in _calls(items, embedder):
-            async with room:
-                embedded, taken = await self._call(command, embedder, part)
-            for item, vector in zip(taken, embedded.vectors, strict=True):
-                self._cache.put(place, _chunk(item).text_hash, vector)
-            paid.texts += len(taken)
-            paid.tokens += embedded.tokens
-            paid.calls += embedded.calls
-
-    async def _call(self, command: JobCommand, embedder: Embedder, items: list[Item]) -> tuple[Embedded, list[Item]]:
-        """One call, and the items that it has vectors of; those that the provider refuses are refused here."""
-        texts = [_text(item) for item in items]
+        texts = [_text(item, paid) for item in items]
         try:
-            return await self._stalls.retry(
-                lambda: self._if_running(command, embedder, texts),
-                [command],
-                lambda cause, waited_s: self._patient(command, cause, waited_s),
-                server=_server(command),
-            ), items
-        except TextsRefused as exc:
-            for index, reason in exc.reasons.items():
-                items[index].refuse("embed", reason)
-            return exc.others, [item for item in items if _wanted(item)]
-
-    async def _if_running(self, command: JobCommand, embedder: Embedder, texts: Sequence[str]) -> Embedded:
-        if not self._judge.may_embed(command.job_id):
-            raise GaveUp(DependencyUnwell("job", "not running"), 0)
-        return await embedder.embed(texts)
-
-    def _patient(self, command: JobCommand, cause: DependencyUnwell, waited_s: float) -> bool:
-        return self._judge.may_embed(command.job_id) and not cause.lasting and waited_s < PATIENCE_S
+            await self._calls.embed(command, texts)
+        finally:
+            for item, text in zip(items, texts, strict=True):
+                if text.vector is not None:
+                    self._cache.put(place, _chunk(item).text_hash, text.vector)
+                elif text.refused is not None:
+                    item.refuse("embed", text.refused)
 
 
 def place_of(command: JobCommand) -> Tenancy:
     return Tenancy(collection_of(command), command.kb_id)
-
-
-def _server(command: JobCommand) -> str:
-    """A model on this machine that takes long is at work; a server may be gone."""
-    return "OpenAI" if command.definition.embedding.provider == "openai" else ""
-
-
-def _calls(items: list[Item], embedder: Embedder) -> Iterator[list[Item]]:
-    """Cuts items so that each part is one call: a failure then throws away no vector that was paid for."""
-    part: list[Item] = []
-    size = 0
-    for item in items:
-        length = len(_text(item).encode())
-        if part and (len(part) == embedder.max_texts or size + length > embedder.max_bytes):
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += length
-    if part:
-        yield part
 
 
 def _wanted(item: Item) -> bool:
@@ -190,6 +124,8 @@ def _chunk(item: Item) -> Chunk:
     return item.event
 
 
-def _text(item: Item) -> str:
+def _text(item: Item, paid: Paid) -> Text:
+    """A record that counts no tokens, written by hand, has no more than bytes."""
     chunk = _chunk(item)
-    return embedding_input(chunk.title, chunk.heading_path, chunk.text)
+    text = embedding_input(chunk.title, chunk.heading_path, chunk.text)
+    return Text(text, chunk.tokens if chunk.tokens > 0 else len(text.encode()), paid)

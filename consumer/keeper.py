@@ -5,7 +5,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-from consumer.embed import Profiles, place_of
+from consumer.calls import Profiles
+from consumer.embed import place_of
 from consumer.generations import Generations
 from consumer.judge import Judge
 from consumer.parking import Parking
@@ -13,6 +14,7 @@ from consumer.reports import Reports
 from consumer.stalls import Stalls
 from consumer.tasks import Tasks
 from consumer.window import Window
+from headrace.embedding.base import check_that_any_is_taken
 from headrace.state.commands import Commands
 from headrace.state.parked import Parked
 from headrace.vectors import VectorStore
@@ -23,8 +25,6 @@ log = logging.getLogger(__name__)
 SETTLE_S = 3.0
 """What was embedded already may still be written before `holding` is told; for longer than this only where Weaviate is
 unwell, and a pause need not wait for that."""
-
-_PROBE = ["headrace"]
 
 
 class Keeper:
@@ -180,13 +180,8 @@ class Keeper:
         return None
 
     async def _await_recovery(self, command: JobCommand, dependency: str) -> None:
-        embedder, room = self._profiles.of(command.definition.embedding)
-
-        async def probe() -> None:
-            async with room:
-                await embedder.embed(_PROBE)
-
-        await self._stalls.retry(probe, [command])
+        embedder = self._profiles.of(command.definition.embedding)
+        await self._stalls.retry(lambda: check_that_any_is_taken(embedder), [command])
         await self._stalls.over([command], dependency)
         self._judge.stalled.discard(command.job_id)
         await self._run(command)  # all of it: stepping aside may have cut it off before `running` was told

@@ -8,8 +8,9 @@ from typing import Any
 import faust
 from confluent_kafka import KafkaException
 
+from consumer.calls import Calls, Profiles
 from consumer.completion import Completion
-from consumer.embed import EmbedStage, Profiles
+from consumer.embed import EmbedStage
 from consumer.generations import Generations
 from consumer.health import Health
 from consumer.item import Batch, Item, item_of
@@ -128,7 +129,8 @@ class Consumer:
             judge=self._judge,
         )
         cache = VectorCache(settings.embed_window * settings.embed_batch)
-        embed = EmbedStage(self._judge, stalls, self._store, self._profiles, cache, self._keeper.step_aside)
+        self._calls = Calls(self._profiles, stalls, self._judge.may_embed)
+        embed = EmbedStage(self._judge, stalls, self._store, self._calls, cache, self._keeper.step_aside)
         settle = SettleStage(
             self._judge,
             stalls,
@@ -193,6 +195,7 @@ class Consumer:
         await self.follower.stop()
         await _at_most(LAST_REPORTS_S, self._publisher.drain(), "the last reports")
         await self._publisher.stop()
+        await _at_most(CLOSE_S, self._calls.stop(), "calls of the embedding API")
         await _at_most(CLOSE_S, self._profiles.stop(), "the embedders")
         await _at_most(CLOSE_S, self._store.stop(), "Weaviate's client")
 
@@ -209,8 +212,7 @@ class Consumer:
         command = self._judge.command_known(item.job_id) if isinstance(item.event, Chunk) else None
         if command is None:
             return self._settings.embed_batch
-        embedder, _ = self._profiles.of(command.definition.embedding)
-        return embedder.max_texts
+        return min(self._settings.embed_batch, self._profiles.of(command.definition.embedding).max_texts)
 
     async def _revoked(self, app: faust.App, revoked: set[Any], **kwargs: Any) -> None:
         """The flow is stopped and the partitions are still ours: finish what is under way."""
@@ -269,6 +271,7 @@ class Consumer:
 
     def _command_changed(self, command: JobCommand) -> None:
         self._keeper.command_changed(command)
+        self._calls.reconsider()
         self._offsets.command_changed(command)
 
 

@@ -12,7 +12,7 @@ from control.books import Books
 from control.problems import Invalid, NotFound
 from control.standing import standing
 from headrace.embedding import Embedder, embedder_for
-from headrace.embedding.base import TextsRefused
+from headrace.embedding.base import TextsRefused, check_that_any_is_taken
 from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
 from headrace.vectors import Tenancy, VectorStore
@@ -95,9 +95,11 @@ class Searcher:
         profile = command.definition.embedding
         if profile not in self._embedders:
             self._embedders[profile] = embedder_for(profile, self._settings)
+        embedder = self._embedders[profile]
         try:
-            embedded = await self._embedders[profile].embed([query])
+            embedded = await embedder.embed([query])
         except TextsRefused as exc:
+            await check_that_any_is_taken(embedder)
             raise Invalid(f"the query can't be embedded: {exc}", code="invalid-query") from exc
         return [float(value) for value in embedded.vectors[0]]
 

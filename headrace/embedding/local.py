@@ -5,7 +5,7 @@ which is why chunks are cut at 256 of them for it.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -25,13 +25,15 @@ BATCH = 8
 
 
 class LocalEmbedder:
-    max_texts = 16
-    max_bytes = 1 << 30
+    server = ""
+    usual_texts = max_texts = 16
+    max_tokens = max_text_tokens = 1 << 40
     parallel = 1
 
     def __init__(self, embedding: Embedding, settings: Settings) -> None:
         assert embedding.dimensions
         self._cache_dir = settings.cache_dir
+        self.shares: Hashable = self
         # one thread: onnxruntime spreads each run over the cores itself, and releases the interpreter while it does
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="minilm")
         self._model: _MiniLm | None = None
@@ -74,7 +76,7 @@ class _MiniLm:
             rows = order[start : start + BATCH]
             out[rows], used = self._run([texts[i] for i in rows])
             tokens += used
-        return Embedded(out, tokens, 1)
+        return Embedded(out, tokens)
 
     def _run(self, texts: list[str]) -> tuple[Vectors, int]:
         encoded = self._tokenizer.encode_batch(texts)

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from aiohttp import web
 
 from tests.fakes.openai_errors import ApiError, Failure
+from tests.fakes.openai_limits import Allowance
 from tests.fakes.serving import LoopbackServer, serve_until_signalled
 
 MODELS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
@@ -72,6 +73,7 @@ class OpenAIServer(LoopbackServer):
     calls: requests that arrived. texts, tokens: what was accepted and so paid for, by text. log: every request.
     fail_next / fail / fail_model: injected failures, for the next requests or until `heal()`.
     refused_marker: a request with a text that contains it is answered 400.
+    allowance: what it grants a minute. max_inputs: a request of more texts is answered 422, as by small servers.
     """
 
     def __init__(
@@ -82,8 +84,10 @@ class OpenAIServer(LoopbackServer):
         dimensions: int | None = None,
         api_key: str | None = None,
         tokens_of: Callable[[str], int] = count_tokens,
+        allowance: Allowance | None = None,
     ) -> None:
         super().__init__(port)
+        self.allowance, self.max_inputs = allowance or Allowance(), MAX_INPUTS
         self.latency_s, self.api_key, self.refused_marker = latency_s, api_key, ""
         self._dimensions, self._tokens_of = dimensions, tokens_of
         self._once: list[Failure] = []
@@ -135,7 +139,12 @@ class OpenAIServer(LoopbackServer):
             counts = [self._tokens_of(text) for text in inputs]
             texts, tokens = len(inputs), sum(counts)
             _check_limits(inputs, counts)
+            if len(inputs) > self.max_inputs:
+                raise ApiError(422, f"batch size {len(inputs)} > maximum allowed batch size {self.max_inputs}")
+            self.allowance.check(tokens)
+            headers = self.allowance.headers()
             response = await self._answer(body, inputs, counts)
+            response.headers.update(headers)
             status = response.status
             return response
         except ApiError as error:
@@ -147,7 +156,11 @@ class OpenAIServer(LoopbackServer):
 
     async def _last_call(self, request: web.Request) -> web.Response:
         """No part of the real API: for a benchmark in another process."""
-        return web.json_response({"began_at_s": self.last_began_s, "calls": self.calls})
+        refused = sum(call.status == 429 for call in self.log)
+        paid = [call for call in self.log if call.status == 200]
+        tokens, texts = sum(call.tokens for call in paid), sum(call.texts for call in paid)
+        counts = {"calls": self.calls, "refused": refused, "tokens": tokens, "texts": texts}
+        return web.json_response({"began_at_s": self.last_began_s} | counts)
 
     async def _checked(self, request: web.Request) -> dict[str, Any]:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -227,6 +240,7 @@ async def _main(arguments: argparse.Namespace) -> None:
         latency_s=arguments.latency_ms / 1000,
         dimensions=arguments.dimensions,
         tokens_of=estimate_tokens if arguments.estimate_tokens else count_tokens,
+        allowance=Allowance(arguments.requests_per_minute, arguments.tokens_per_minute),
     )
     await server.start()
     await serve_until_signalled(server, server.url)
@@ -238,4 +252,6 @@ if __name__ == "__main__":
     parser.add_argument("--latency-ms", type=float, default=300)
     parser.add_argument("--dimensions", type=int, default=None, help="vectors' size; default: the model's own")
     parser.add_argument("--estimate-tokens", action="store_true", help="count bytes/4: cheap, for benchmarks")
+    parser.add_argument("--requests-per-minute", type=int, default=None)
+    parser.add_argument("--tokens-per-minute", type=int, default=None)
     asyncio.run(_main(parser.parse_args()))

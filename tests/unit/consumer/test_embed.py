@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from consumer import embed as module
-from consumer.embed import EmbedStage, Profiles, _calls
+from consumer import calls as module
+from consumer.calls import Calls, Profiles
+from consumer.embed import EmbedStage
 from consumer.item import Batch, Item
 from consumer.judge import Judge
 from consumer.reports import Reports
@@ -62,9 +63,10 @@ class TestVectorCache:
 class Embedder:
     """Counts what is paid for; fails and waits as a test says."""
 
-    max_texts, max_bytes, parallel = 4, 10_000, 8
+    server, usual_texts, max_texts, max_tokens, max_text_tokens, parallel = "OpenAI", 4, 4, 10_000, 8_192, 8
 
     def __init__(self) -> None:
+        self.shares: Hashable = self
         self.texts: Counter[str] = Counter()
         self.errors: list[BaseException] = []
         self.refused: set[str] = set()
@@ -75,14 +77,10 @@ class Embedder:
         await self.go_on.wait()
         if self.errors:
             raise self.errors.pop(0)
-        good = [text for text in texts if text.split("\n\n")[1] not in self.refused]
-        self.texts.update(good)
-        embedded = Embedded(
-            np.array([[len(t), hash(t) % 97] for t in good], dtype=np.float32).reshape(-1, 2), len(good), 1
-        )
-        if len(good) < len(texts):
-            raise TextsRefused({i: "bad" for i, t in enumerate(texts) if t not in good}, embedded)
-        return embedded
+        if any(text.rpartition("\n\n")[2] in self.refused for text in texts):
+            raise TextsRefused("bad")
+        self.texts.update(texts)
+        return Embedded(np.array([[len(text), hash(text) % 97] for text in texts], dtype=np.float32), len(texts))
 
     async def stop(self) -> None: ...
 
@@ -105,11 +103,13 @@ class Stage:
         self.aside: list[str] = []
         judge = Judge(cast(Follower, LateCommands(self.known)), self.known.commands, self.known.kbs)
         self.judge = judge
+        stalls = Stalls(cast(Reports, Silent()))
+        self.calls = Calls(Profiles(lambda _: self.embedder), stalls, judge.may_embed)
         self.stage = EmbedStage(
             judge,
-            Stalls(cast(Reports, Silent())),
+            stalls,
             cast(VectorStore, self.store),
-            Profiles(lambda _: self.embedder),
+            self.calls,
             VectorCache(64),
             self._step_aside,
         )
@@ -185,7 +185,7 @@ async def test_a_refused_text_goes_alone_and_no_other_is_paid_for_again(stage: S
     stage.embedder.refused = {"bad"}
     batch = await stage.prepare("a", "bad", "b")
     assert results(batch) == ["vector", "dead_lettered", "vector"]
-    assert batch.items[1].stage == "embed" and batch.items[1].reason == "bad"
+    assert batch.items[1].stage == "embed" and batch.items[1].reason == "the embedding API refuses this text: bad"
     assert stage.embedder.texts.total() == 2 and batch.paid[JOB].texts == 2
 
 
@@ -226,7 +226,7 @@ async def test_a_pause_before_the_call_parks_without_a_call(stage: Stage) -> Non
 
 async def test_one_call_never_throws_away_what_another_paid_for(stage: Stage) -> None:
     """The second call fails: the first one's vectors stay."""
-    stage.embedder.max_texts = 1
+    stage.embedder.usual_texts = 1
     original = stage.embedder.embed
 
     async def embed(texts: Sequence[str]) -> Embedded:
@@ -243,7 +243,7 @@ async def test_one_call_never_throws_away_what_another_paid_for(stage: Stage) ->
 
 async def test_what_was_paid_for_before_a_pause_is_written_and_the_rest_parked(stage: Stage) -> None:
     """A batch of several calls; the copy of an embedded text has its vector too."""
-    stage.embedder.max_texts = 2
+    stage.embedder.usual_texts = 2
     original = stage.embedder.embed
 
     async def embed(texts: Sequence[str]) -> Embedded:
@@ -275,11 +275,3 @@ async def test_two_batches_that_wait_for_each_others_texts_both_end(stage: Stage
         batches = await asyncio.gather(first, *others)
     assert all(result == "vector" for batch in batches for result in results(batch))
     assert max(stage.embedder.texts.values()) == 1
-
-
-def test_calls_are_bounded_by_texts_and_bytes() -> None:
-    embedder = Embedder()
-    embedder.max_bytes = 3 + 3 + 100 + 100  # with the title before each text
-    items = [item(chunk("x" * size), i) for i, size in enumerate([100, 100, 100, 1, 1, 1, 1, 1, 5_000])]
-    parts = [[each.raw.offset for each in part] for part in _calls(items, embedder)]
-    assert parts == [[0, 1], [2, 3, 4, 5], [6, 7], [8]]

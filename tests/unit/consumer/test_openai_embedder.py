@@ -12,12 +12,13 @@ import pytest
 from aiohttp import web
 
 from headrace.embedding import openai as module
-from headrace.embedding.base import TextsRefused
+from headrace.embedding.base import RateLimited, TextsRefused, check_that_any_is_taken
 from headrace.embedding.openai import OpenAIEmbedder
 from headrace.errors import DependencyUnwell
 from headrace.settings import Secret, Settings
 from schemas.kb import Embedding
 from tests.fakes import openai_errors as errors
+from tests.fakes.openai_limits import Allowance
 from tests.fakes.openai_server import OpenAIServer, vector_of
 from tests.fakes.serving import LoopbackServer
 
@@ -47,12 +48,12 @@ async def test_vectors_come_in_the_texts_order(embedder: OpenAIEmbedder, server:
     embedded = await embedder.embed(texts)
     np.testing.assert_array_equal(embedded.vectors, np.stack([vector_of(text, 1536) for text in texts]))
     assert embedded.vectors.dtype == np.float32
-    assert (embedded.tokens, embedded.calls) == (4, 1)
+    assert (embedded.tokens, server.calls) == (4, 1)
 
 
 async def test_nothing_to_embed_is_no_call(embedder: OpenAIEmbedder, server: OpenAIServer) -> None:
     embedded = await embedder.embed([])
-    assert (embedded.vectors.shape, embedded.tokens, embedded.calls) == ((0, 1536), 0, 0)
+    assert (embedded.vectors.shape, embedded.tokens) == ((0, 1536), 0)
     assert server.calls == 0
 
 
@@ -62,56 +63,45 @@ async def test_other_dimensions_are_asked_for(server: OpenAIServer) -> None:
     await embedder.stop()
 
 
-async def test_large_requests_are_split_by_bytes(
-    embedder: OpenAIEmbedder, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+async def test_a_refused_request_is_told_from_one_that_is_too_large(
+    embedder: OpenAIEmbedder, server: OpenAIServer
 ) -> None:
-    monkeypatch.setattr(module, "MAX_REQUEST_BYTES", 100)
-    texts = [letter * size for letter, size in zip("abcdefg", [40, 60, 1, 150, 100, 50, 51], strict=True)]
-    embedded = await embedder.embed([*texts, "ä" * 25])
-    assert [call.texts for call in server.log] == [2, 1, 1, 1, 1, 1, 1]
-    assert embedded.calls == 7 and len(embedded.vectors) == 8
-    np.testing.assert_array_equal(embedded.vectors[3], vector_of(texts[3], 1536))
+    server.refused_marker, server.max_inputs = "unfit", 2
+    with pytest.raises(TextsRefused, match="invalid") as caught:
+        await embedder.embed(["fine", "unfit"])
+    assert not caught.value.too_many
+    with pytest.raises(TextsRefused, match="maximum allowed batch size 2") as caught:
+        await embedder.embed(["a", "b", "c"])
+    assert caught.value.too_many
 
 
-@pytest.mark.parametrize("bad", [{0}, {6}, {2, 3}, {0, 1, 2, 3, 4, 5}])
-async def test_a_refused_text_is_found_and_the_others_are_paid_for_once(
-    embedder: OpenAIEmbedder, server: OpenAIServer, bad: set[int]
-) -> None:
-    server.refused_marker = "unfit"
-    texts = [f"unfit {i}" if i in bad else f"good {i}" for i in range(7)]
-    with pytest.raises(TextsRefused) as caught:
-        await embedder.embed(texts)
-    assert set(caught.value.reasons) == bad
-    assert all("refuses this text" in reason for reason in caught.value.reasons.values())
-    good = [text for text in texts if text.startswith("good")]
-    np.testing.assert_array_equal(caught.value.others.vectors, np.stack([vector_of(text, 1536) for text in good]))
-    assert server.texts == dict.fromkeys(good, 1)
-    assert caught.value.others.tokens == server.tokens.total()
+@pytest.mark.parametrize("text", ["", "word " * 9_000])
+async def test_an_empty_and_an_overlong_text_are_refused(embedder: OpenAIEmbedder, text: str) -> None:
+    with pytest.raises(TextsRefused):
+        await embedder.embed([text])
 
 
-async def test_a_text_that_is_refused_by_itself_leaves_nothing(embedder: OpenAIEmbedder, server: OpenAIServer) -> None:
-    server.refused_marker = "unfit"
-    with pytest.raises(TextsRefused) as caught:
-        await embedder.embed(["unfit"])
-    assert caught.value.others.vectors.shape == (0, 1536)
-
-
-async def test_an_empty_and_an_overlong_text_are_refused_by_themselves(embedder: OpenAIEmbedder) -> None:
-    with pytest.raises(TextsRefused) as caught:
-        await embedder.embed(["fine", "", "word " * 9_000])
-    assert set(caught.value.reasons) == {1, 2}
-
-
-@pytest.mark.parametrize("texts", [["a"], ["a", "b", "c"]])
-async def test_a_server_that_takes_no_text_at_all_is_no_fault_of_the_texts(
-    server: OpenAIServer, texts: list[str]
-) -> None:
+async def test_a_server_that_takes_no_text_at_all_is_told_from_one_that_refuses_a_text(server: OpenAIServer) -> None:
     """Nothing may be dead-lettered for a parameter that doesn't fit."""
     embedder = made(server.url, embedding=Embedding(provider="openai", model="text-embedding-ada-002", dimensions=8))
     with pytest.raises(DependencyUnwell, match="refuses every text") as caught:
-        await embedder.embed(texts)
+        await check_that_any_is_taken(embedder)
     assert caught.value.lasting
     await embedder.stop()
+
+
+async def test_what_the_headers_say_of_limits_comes_with_the_answer(
+    embedder: OpenAIEmbedder, server: OpenAIServer
+) -> None:
+    server.allowance = Allowance(requests=2, tokens=60)
+    rates = (await embedder.embed(["a", "b"])).rates
+    assert (rates.requests, rates.requests_left, rates.tokens, rates.tokens_left) == (2, 1, 60, 58)
+    assert (rates.requests_whole_s, rates.tokens_whole_s) == (30, 2)
+    await embedder.embed(["a"])
+    with pytest.raises(RateLimited) as caught:
+        await embedder.embed(["a"])
+    assert caught.value.rates.requests_left == 0
+    assert caught.value.retry_after_s and 29 < caught.value.retry_after_s <= 30
 
 
 @pytest.mark.parametrize(
@@ -225,9 +215,9 @@ NAN = base64.b64encode(np.full(1536, np.nan, dtype="<f4").tobytes()).decode()
         (200, answered(None)),
         (200, answered([0.1] * 1536, [0.1] * 1536)),
         (200, answered(NAN)),
+        (200, {"data": [{"index": 7, "embedding": [0.1] * 1536}]}),
+        (200, {"data": [{"index": 0, "embedding": "A" * 6}]}),
         (502, "<html>bad gateway</html>"),
-        (400, "<html>bad request</html>"),
-        (400, {"error": {"message": f"strange {KEY}", "type": "x", "param": None, "code": None}}),
     ],
 )
 async def test_an_odd_answer_is_the_dependencys_fault_and_shows_no_key(status: int, answer: Any) -> None:
@@ -237,6 +227,26 @@ async def test_an_odd_answer_is_the_dependencys_fault_and_shows_no_key(status: i
             await embedder.embed(["a"])
         await embedder.stop()
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "says"),
+    [
+        (400, "<html>bad request</html>", "status 400"),
+        (400, {"error": {"message": f"strange {KEY}", "type": "x", "param": None, "code": None}}, "strange ***"),
+        (413, {"error": "batch size 64 > maximum allowed batch size 32", "error_type": "Validation"}, "batch size 64"),
+        (422, {"message": "Input validation error", "type": "Validation"}, "Input validation"),
+        (400, {"object": "error", "message": "too long", "type": "BadRequestError", "code": 400}, "too long"),
+        (422, {"detail": [{"loc": ["body"]}]}, "status 422"),
+    ],
+)
+async def test_a_refusal_in_any_servers_words_shows_no_key(status: int, answer: Any, says: str) -> None:
+    async with OddServer(status, answer) as server:
+        embedder = made(f"http://127.0.0.1:{server.port}/v1")
+        with pytest.raises(TextsRefused) as caught:
+            await embedder.embed(["a"])
+        await embedder.stop()
+    assert KEY not in str(caught.value) and says in str(caught.value)
 
 
 async def test_a_compatible_servers_floats_are_taken() -> None:

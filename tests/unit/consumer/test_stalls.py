@@ -125,7 +125,7 @@ async def test_giving_up_leaves_the_stall_told(stalls: Stalls, told: Told) -> No
 
 async def test_an_answer_that_refuses_texts_ends_the_stall_too(stalls: Stalls, told: Told) -> None:
     """Else the job shows as stalled until it is over."""
-    refused = TextsRefused({0: "bad"}, cast(Any, None))
+    refused = TextsRefused("bad")
     with pytest.raises(TextsRefused):
         await stalls.retry(failing(*[unwell()] * 8, refused), JOBS)
     assert told.facts == [("down", False), ("down", True)]
