@@ -1,5 +1,7 @@
 """What changed between two generations: their manifests, compared page by page."""
 
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from duckdb import DuckDBPyConnection
@@ -7,6 +9,7 @@ from duckdb import DuckDBPyConnection
 from control.problems import Conflict, Invalid
 from control.questions import dicts
 from control.standing import Standing
+from schemas.commands import JobCommand
 from schemas.kb import GenerationState
 
 Change = Literal["added", "changed", "removed", "unchanged"]
@@ -33,6 +36,32 @@ def ends(
     return standing.named(first), standing.named(last)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Jobs whose manifests tell the changes. `anew`: the later one only embeds the earlier one's texts anew: its chunks
+    stand for the same texts under other ids."""
+
+    before: str
+    after: str
+    anew: bool = False
+
+
+def compared(
+    standing: Standing, jobs: Iterable[JobCommand], before: GenerationState, after: GenerationState
+) -> Compared:
+    """Where texts were embedded anew between the two, the manifests next to each other in what they say."""
+    sources = {job.generation: job.reembeds for job in jobs}
+    published = sorted(state.generation for state in standing.published())
+    states = {state.generation: state for state in standing.states}
+    first, last = before.generation, after.generation
+    for generation in published:
+        if first < generation < last and sources.get(generation) == first:
+            first = generation
+    while (source := sources.get(last)) is not None and first < source and source in states:
+        last = source
+    return Compared(states[first].job_id, states[last].job_id, anew=sources.get(last) == first)
+
+
 def _newest(published: list[GenerationState], kb_id: str) -> int:
     if not published:
         raise Conflict(f"{kb_id} has no two generations to compare yet", code="nothing-to-compare")
@@ -47,10 +76,15 @@ chunk AS (
     SELECT p.url, c.chunk_id, bool_or(p.job_id = $before) AS was, bool_or(p.job_id = $after) AS stays
     FROM page p JOIN page_chunks c USING ("partition", position)
     WHERE c.job_id IN ($before, $after) GROUP BY ALL),
-counted AS (
-    SELECT url, count(*) FILTER (NOT was) AS chunks_added, count(*) FILTER (NOT stays) AS chunks_removed,
-        count(*) FILTER (was AND stays) AS chunks_kept
+differing AS (
+    SELECT url, count(*) FILTER (NOT was) AS added, count(*) FILTER (NOT stays) AS removed,
+        count(*) FILTER (was AND stays) AS kept
     FROM chunk GROUP BY url),
+counted AS (
+    SELECT url, CASE WHEN $anew THEN 0 ELSE added END AS chunks_added,
+        CASE WHEN $anew THEN greatest(removed - added, 0) ELSE removed END AS chunks_removed,
+        CASE WHEN $anew THEN least(removed, added) ELSE kept END AS chunks_kept
+    FROM differing),
 compared AS (
     SELECT *, CASE
         WHEN chunks_removed + chunks_kept = 0 THEN 'added' WHEN chunks_added + chunks_kept = 0 THEN 'removed'
@@ -74,17 +108,17 @@ WHERE ($url IS NULL OR c.url > $url) AND CASE WHEN $change IS NULL THEN change <
 ORDER BY c.url LIMIT $limit"""
 
 
-def totals(cursor: DuckDBPyConnection, before: str, after: str) -> dict[str, int]:
-    """Pages and chunks by what became of them from the job `before` to the job `after`."""
-    return dicts(cursor, _COMPARED + _TOTALS, {"before": before, "after": after})[0]
+def totals(cursor: DuckDBPyConnection, jobs: Compared) -> dict[str, int]:
+    """Pages and chunks by what became of them."""
+    return dicts(cursor, _COMPARED + _TOTALS, asdict(jobs))[0]
 
 
 def pages(
-    cursor: DuckDBPyConnection, before: str, after: str, *, change: str | None, url: str | None, limit: int
+    cursor: DuckDBPyConnection, jobs: Compared, *, change: str | None, url: str | None, limit: int
 ) -> list[dict[str, Any]]:
     """Page by page in the order of their URLs, from behind `url`; unchanged ones only where `change` asks for them.
 
-    `state`, `status` and `reason` are what `after` knows of the page: why one is gone.
+    `state`, `status` and `reason` are what the later one knows of the page: why one is gone.
     """
-    values = {"before": before, "after": after, "change": change, "url": url, "limit": limit}
+    values = {**asdict(jobs), "change": change, "url": url, "limit": limit}
     return dicts(cursor, _COMPARED + _PAGES, values)

@@ -256,11 +256,12 @@ async def changes(engine: Engine, request: web.Request) -> answers.ChangesAnswer
     limit = requests.number(request, "limit", low=1, high=PAGE_LIMIT) or 100
     url = request.query.get("after")
     in_review = await _in_review(engine, kb_id)
-    before, after = compared.ends(standing(engine.books, kb_id), first, last, in_review=in_review)
+    stands = standing(engine.books, kb_id)
+    before, after = compared.ends(stands, first, last, in_review=in_review)
+    jobs = compared.compared(stands, engine.books.jobs(kb_id), before, after)
 
     def ask(cursor: DuckDBPyConnection) -> tuple[dict[str, int], list[dict[str, Any]]]:
-        jobs = before.job_id, after.job_id
-        return compared.totals(cursor, *jobs), compared.pages(cursor, *jobs, change=change, url=url, limit=limit)
+        return compared.totals(cursor, jobs), compared.pages(cursor, jobs, change=change, url=url, limit=limit)
 
     totals, rows = await engine.projection.read(ask)
     return answers.ChangesAnswer(

@@ -3,14 +3,18 @@
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control import changes
 from control.letters import Wanted, letters
+from control.standing import Standing
 from schemas.events import Event, Place
 from schemas.facts import DeadLettered, DeadLetterRetried, IndexReport, JobFinished, Outcome, Outcomes
+from schemas.kb import GenerationState
 from schemas.pages import ChunkRef, PageRecord
+from tests.unit.consumer.made import command
 from tests.unit.control.test_folds import JOB, Filed, records
 
 steps = st.lists(
@@ -119,14 +123,14 @@ def _pages(job: str, generation: int, manifest: dict[str, frozenset[int]]) -> li
 @settings(max_examples=30, deadline=None)
 @given(manifests, manifests)
 def test_changes_are_differences_of_sets(before: dict[str, frozenset[int]], after: dict[str, frozenset[int]]) -> None:
-    filed = Filed()
+    filed, jobs = Filed(), changes.Compared("one", "two")
     filed.apply(records("pages", 0, [*_pages("one", 1, before), *_pages("two", 2, after)]))
-    totals = filed.file.read(lambda cursor: changes.totals(cursor, "one", "two"))
+    totals = filed.file.read(lambda cursor: changes.totals(cursor, jobs))
     rows = [
         row
         for change in changes.CHANGES
         for row in filed.file.read(
-            lambda cursor, c=change: changes.pages(cursor, "one", "two", change=c, url=None, limit=9)  # type: ignore[misc]
+            lambda cursor, c=change: changes.pages(cursor, jobs, change=c, url=None, limit=9)  # type: ignore[misc]
         )
     ]
     expected = {}
@@ -141,3 +145,44 @@ def test_changes_are_differences_of_sets(before: dict[str, frozenset[int]], afte
     assert totals["chunks_added"] == sum(each[1] for each in expected.values())
     assert totals["chunks_removed"] == sum(each[2] for each in expected.values())
     filed.file.close()
+
+
+def test_texts_that_are_embedded_anew_have_not_changed() -> None:
+    """Under other ids; one that was not stored is missing."""
+    filed, jobs = Filed(), changes.Compared("one", "two", anew=True)
+    before = {"a": frozenset({0, 1}), "b": frozenset({0, 1}), "c": frozenset({0})}
+    after = {"a": frozenset({8, 9}), "b": frozenset({9}), "c": frozenset[int]()}
+    filed.apply(records("pages", 0, [*_pages("one", 1, before), *_pages("two", 2, after)]))
+    totals = filed.file.read(lambda cursor: changes.totals(cursor, jobs))
+    assert totals == {
+        "pages_added": 0, "pages_changed": 1, "pages_removed": 1, "pages_unchanged": 1,
+        "chunks_added": 0, "chunks_removed": 2, "chunks_kept": 3,
+    }  # fmt: skip
+    filed.file.close()
+
+
+@pytest.mark.parametrize(
+    ("ends", "compared"),
+    [
+        ((1, 2), ("1", "2", True)),
+        ((1, 3), ("2", "3", False)),
+        ((2, 3), ("2", "3", False)),
+        ((3, 4), ("3", "4", True)),
+        ((2, 4), ("2", "3", False)),
+        ((1, 4), ("2", "3", False)),
+        ((4, 1), ("4", "1", False)),
+    ],
+)
+def test_a_generation_is_compared_by_the_ids_that_its_texts_have_next(ends: Any, compared: Any) -> None:
+    """2 embeds the texts of 1 anew and 4 those of 3, a refresh of 2."""
+    sources = {1: None, 2: 1, 3: None, 4: 3}
+    jobs = [command(job_id=str(n), generation=n, reembeds=source) for n, source in sources.items()]
+    states = tuple(
+        GenerationState(
+            kb_id="docs", generation=n, job_id=str(n), state="published", base=None, collection="C", changed_at="t"
+        )
+        for n in sources
+    )
+    standing = Standing("docs", 0, 0, frozenset(), states)
+    found = changes.compared(standing, jobs, *(standing.named(each) for each in ends))
+    assert (found.before, found.after, found.anew) == compared
