@@ -22,6 +22,7 @@ class Health:
         self._runner: web.AppRunner | None = None
         self._registry = CollectorRegistry()
         self._gauge("batches_in_flight", "batches submitted and not yet acked", lambda: window.in_flight)
+        self._gauge("records_waiting", "records read and not yet submitted", lambda: window.waiting)
         self._gauge(
             "reading", "1 while records are taken in, 0 while it waits for partitions or offsets", window.gate.is_set
         )

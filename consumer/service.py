@@ -30,6 +30,7 @@ from consumer.stream import (
     commit_offsets,
     committed_offsets,
     consume,
+    fetch_all_but,
     log_end,
     log_start,
     make_app,
@@ -146,11 +147,14 @@ class Consumer:
         self.app: faust.App = make_app(settings)
         self.window = Window(
             width=settings.embed_window,
+            most_records=settings.embed_batch,
+            cut=self._batches,
             prepare=embed.prepare,
             settle=settle.settle,
             generation=lambda: self.app.consumer_generation_id,
             commit=self._commit,
             crash=self.app.crash,
+            hold=lambda partitions: fetch_all_but(self.app, partitions),
         )
         self._keeper.window = self.window
         self._offsets = Offsets(
@@ -200,7 +204,7 @@ class Consumer:
         await _at_most(CLOSE_S, self._store.stop(), "Weaviate's client")
 
     async def _handle(self, events: list[Any]) -> None:
-        await self.window.submit(self._batches, events)
+        await self.window.submit(events)
 
     def _batches(self, events: list[Any]) -> list[Batch]:
         items = [item_of(_raw(event.message)) for event in events]

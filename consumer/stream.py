@@ -42,7 +42,7 @@ def make_app(settings: Settings) -> faust.App:
         table_standby_replicas=0,  # then assignment is plain round robin
         consumer_auto_offset_reset="earliest",
         stream_wait_empty=False,  # our own drain is bounded, Faust's is not
-        stream_buffer_maxsize=16_384,  # at least 2.5 x events/s: the fetcher sleeps a second when it is full
+        stream_buffer_maxsize=16_384,  # while the gate is shut; else the window takes in what comes, and holds back
         broker_session_timeout=settings.session_s,  # takeover after a kill: a second more
         broker_heartbeat_interval=1.0,
         broker_rebalance_timeout=30.0,  # above the drain
@@ -55,7 +55,7 @@ def make_app(settings: Settings) -> faust.App:
 
 
 def consume(app: faust.App, settings: Settings, handle: Handler) -> None:
-    """Declares the agent. `handle` gets events in order and must not return before it has taken them in."""
+    """Declares the agent. `handle` gets events in order of each partition, and returns once it has taken them in."""
     topic = app.topic(settings.topic("chunks"), key_type=bytes, value_type=bytes)
 
     @app.agent(topic, name="chunks")
@@ -90,6 +90,15 @@ async def committed_offsets(app: faust.App, topic: str, partitions: Iterable[int
 async def commit_offsets(app: faust.App, topic: str, offsets: Mapping[int, int]) -> None:
     """Commits by hand, where no record was acked; of partitions of this group generation. A refusal crashes the app."""
     await app.consumer._commit({TP(topic, p): offset for p, offset in offsets.items()})  # type: ignore[attr-defined]
+
+
+def fetch_all_but(app: faust.App, partitions: frozenset[int]) -> None:
+    """Nothing more is read of these partitions, until it is called again.
+
+    Faust is given a new set: of what leaves the one in use, as by `pause_partitions`, it drops records it has read.
+    """
+    consumer: Any = app.consumer
+    consumer._active_partitions = {tp for tp in consumer.assignment() if tp.partition not in partitions}
 
 
 def back_off_on_metadata() -> None:

@@ -1,4 +1,4 @@
-"""A window of batches: prepared side by side, settled one after the other, acked in order.
+"""A window of batches: prepared side by side, settled one after the other, acked in order, fair among partitions.
 
 The discipline that makes Faust at-least-once (docs/decisions/2026-11-24-faust-discipline.md):
   * one agent, `noack_take`, every event acked here and nowhere else, whole batches, in order;
@@ -6,13 +6,18 @@ The discipline that makes Faust at-least-once (docs/decisions/2026-11-24-faust-d
   * every offset exactly once per generation: Faust may deliver one twice after a rebalance (skipped), and a hole would
     be committed over (crash);
   * nothing starts until the gate is open: awaiting in `on_partitions_assigned` does not hold events back.
+
+A batch is of one partition. What was read waits in a lane for each, and the lane with the fewest batches under way is
+next; one with none need not wait for room. So what stands first on a partition waits for nothing on another.
 """
 
 import asyncio
+import itertools
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from consumer.item import Batch, Item
@@ -21,7 +26,10 @@ log = logging.getLogger(__name__)
 
 DRAIN_S = 15.0
 """Longest wait for batches under way when partitions are taken away; below Faust's rebalance timeout."""
-
+MOST_WAITING = 16_384
+"""Records read and waiting, of all partitions: at least 2.5 x records/s, since Faust sleeps a second where it may fetch
+nothing. Beyond it, nothing is read of a partition with more than its share, until it or the whole is down to half."""
+SHARE_WAITING = 2_048
 
 _NOBODYS = -1
 
@@ -34,28 +42,59 @@ class StrayCancel(RuntimeError):
     """Something under a batch was cancelled by itself. Taken for a stop, it would end the settling in silence."""
 
 
-class Window:
-    """`start`, `submit` batch after batch, `drain` before partitions go, `stop`.
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """A partition's records in order: read, cut into batches, under way. When last it was given room, and settled."""
 
-    prepare(batch): may run for several batches at once. settle(batch): one at a time, in order of submission; it
-    looks at `term` and returns early where another may own the batch, which is not acked then.
-    generation(): the group generation now. commit(): commits what is acked.
+    events: deque[Any] = field(default_factory=deque)
+    batches: deque[Batch] = field(default_factory=deque)
+    under_way: "deque[tuple[Batch, asyncio.Task[None]]]" = field(default_factory=deque)
+    turn: int = 0
+    settled: int = 0
+
+    @property
+    def waiting(self) -> int:
+        return len(self.events) + sum(len(batch.events) for batch in self.batches)
+
+    @property
+    def prepared(self) -> bool:
+        return bool(self.under_way) and self.under_way[0][1].done()
+
+    def forget(self) -> None:
+        """What waits is of an older group generation: it is delivered again."""
+        self.events.clear()
+        self.batches.clear()
+
+
+class Window:
+    """`start`, `submit` events, `drain` before partitions go, `stop`.
+
+    cut(events): into batches; of one partition. prepare(batch): may run for several batches at once. settle(batch): one
+    at a time, in order of each partition; it looks at `term` and returns early where another may own the batch, which
+    is not acked then. generation(): the group generation now. commit(): commits what is acked.
+    hold(partitions): nothing more should be read of these, and of all others again.
     """
 
     def __init__(
         self,
         *,
         width: int,
+        most_records: int,
+        cut: Callable[[list[Any]], list[Batch]],
         prepare: Callable[[Batch], Awaitable[None]],
         settle: Callable[[Batch], Awaitable[None]],
         generation: Callable[[], int],
         commit: Callable[[], Awaitable[Any]],
         crash: Callable[[BaseException], Awaitable[None]],
+        hold: Callable[[frozenset[int]], None],
     ) -> None:
+        self._width, self._most_records, self._cut = width, most_records, cut
         self._prepare, self._settle, self._generation = prepare, settle, generation
-        self._commit, self._crash = commit, crash
-        self._slots = asyncio.Semaphore(width)
-        self._queue: asyncio.Queue[tuple[Batch, asyncio.Task[None]]] = asyncio.Queue()
+        self._commit, self._crash, self._hold = commit, crash, hold
+        self._lanes: dict[int, _Lane] = {}
+        self._turns = itertools.count(1)
+        self._held: frozenset[int] = frozenset()
+        self._ready = asyncio.Event()
         self._in_flight = 0
         self._preparing: Counter[str] = Counter()
         self._under_way: Counter[str] = Counter()
@@ -87,6 +126,11 @@ class Window:
         return self._in_flight
 
     @property
+    def waiting(self) -> int:
+        """Records that were read and are not under way."""
+        return sum(lane.waiting for lane in self._lanes.values())
+
+    @property
     def term(self) -> int:
         """Changes when another may own what was being worked at; it never comes back."""
         generation = self._generation()
@@ -96,27 +140,67 @@ class Window:
         """A new group generation: `begins` is each partition's next offset. Opens nothing: the gate does."""
         if self._closed == self._generation():
             raise RuntimeError("partitions were assigned again in the same group generation")
-        self._expected = dict(begins)
+        self._expected, self._held = dict(begins), frozenset()
+        for lane in self._lanes.values():
+            lane.forget()
 
-    async def submit(self, batches: Callable[[list[Any]], list[Batch]], events: list[Any]) -> None:
-        """Takes events in; waits for room and for the gate. `batches` cuts them into batches, after the waits."""
+    async def submit(self, events: list[Any]) -> None:
+        """Takes events in; waits for the gate."""
         await self.gate.wait()
         # Looked at after the wait, on purpose: what is of an older generation now is delivered again.
-        fresh = [] if self._generation() == self._closed else self._fresh(self._live(events))
-        for batch in batches(fresh) if fresh else []:
-            await self._slots.acquire()
-            if self._closed == batch.group_generation or batch.group_generation != self.term:
-                self._slots.release()
-                return
-            if not self._in_flight:
-                self.progressed_at = time.monotonic()  # an idle time before is no lack of progress
-            self._in_flight += 1
-            self._preparing.update(batch.jobs().keys())
-            self._under_way.update(batch.jobs().keys())
-            prepared = asyncio.create_task(self._prepared(batch))
-            self._prepares.add(prepared)
-            prepared.add_done_callback(self._prepares.discard)
-            self._queue.put_nowait((batch, prepared))
+        if self._generation() != self._closed:
+            for event in self._fresh(self._live(events)):
+                self._lanes.setdefault(event.message.partition, _Lane()).events.append(event)
+            self._fill()
+
+    def _fill(self) -> None:
+        """Puts batches under way while there is room."""
+        while lane := self._next_lane():
+            if batch := self._next_batch(lane):
+                self._begin(lane, batch)
+        held = self._to_hold()
+        if held != self._held:
+            self._held = held
+            self._hold(held)
+
+    def _next_lane(self) -> _Lane | None:
+        room = self._in_flight < self._width
+        lanes = [each for each in self._lanes.values() if each.waiting and (room or not each.under_way)]
+        return min(lanes, key=lambda lane: (len(lane.under_way), lane.turn), default=None)
+
+    def _next_batch(self, lane: _Lane) -> Batch | None:
+        generation = self._generation()
+        if self._closed == generation or generation != self.term:
+            lane.forget()
+        elif not lane.batches:
+            events = [lane.events.popleft() for _ in range(min(self._most_records, len(lane.events)))]
+            lane.batches.extend(self._cut(live) if (live := self._live(events)) else [])
+        if lane.batches and lane.batches[0].group_generation != generation:
+            lane.forget()
+        return lane.batches.popleft() if lane.batches else None
+
+    def _begin(self, lane: _Lane, batch: Batch) -> None:
+        if not self._in_flight:
+            self.progressed_at = time.monotonic()  # an idle time before is no lack of progress
+        self._in_flight += 1
+        self._preparing.update(batch.jobs().keys())
+        self._under_way.update(batch.jobs().keys())
+        prepared = asyncio.create_task(self._prepared(batch))
+        self._prepares.add(prepared)
+        prepared.add_done_callback(self._prepares.discard)
+        prepared.add_done_callback(lambda _: self._ready.set())
+        lane.under_way.append((batch, prepared))
+        lane.turn = next(self._turns)
+
+    def _to_hold(self) -> frozenset[int]:
+        waiting = {partition: lane.waiting for partition, lane in self._lanes.items()}
+        if sum(waiting.values()) < (MOST_WAITING // 2 if self._held else MOST_WAITING):
+            return frozenset()
+        return frozenset(
+            partition
+            for partition, count in waiting.items()
+            if count >= (SHARE_WAITING // 2 if partition in self._held else SHARE_WAITING)
+        )
 
     async def quiet(self, job_id: str) -> None:
         """Returns once no batch is being prepared (embedded) that has records of the job."""
@@ -136,6 +220,8 @@ class Window:
     async def drain(self) -> None:
         """Lets the batches under way finish, for `DRAIN_S` at most, and commits; none starts after, nor is settled."""
         self._closed = self._generation()
+        for lane in self._lanes.values():
+            lane.forget()
         try:
             async with asyncio.timeout(DRAIN_S), self._changed:
                 await self._changed.wait_for(lambda: not self._in_flight)
@@ -171,17 +257,31 @@ class Window:
     async def _run(self) -> None:
         try:
             while True:
-                batch, prepared = await self._queue.get()
+                lane = await self._next_prepared()
+                batch, prepared = lane.under_way[0]
                 await prepared
                 async with self._settling:
                     await self._settle_and_ack(batch)
+                lane.under_way.popleft()
                 await self._finished(batch)
+                self._fill()
         except asyncio.CancelledError as exc:
             if _asked_to_stop():
                 raise
             await self._fail(StrayCancel("a batch was cancelled, and nobody stops the window"), exc)
         except BaseException as exc:  # prepare and settle retry what can be retried: this is a fault of the program
             await self._fail(exc)
+
+    async def _next_prepared(self) -> _Lane:
+        """In turn, of the lanes whose first batch is prepared."""
+        while True:
+            self._ready.clear()
+            lanes = [lane for lane in self._lanes.values() if lane.prepared]
+            if lanes:
+                lane = min(lanes, key=lambda lane: lane.settled)
+                lane.settled = next(self._turns)
+                return lane
+            await self._ready.wait()
 
     async def _fail(self, exc: BaseException, cause: BaseException | None = None) -> None:
         exc.__cause__ = cause or exc.__cause__
@@ -200,7 +300,6 @@ class Window:
             self._acked.set()
 
     async def _finished(self, batch: Batch) -> None:
-        self._slots.release()
         self.progressed_at = time.monotonic()
         async with self._changed:
             self._in_flight -= 1

@@ -83,7 +83,7 @@ async def _live(rig: Rig, plan: list[tuple[str, int]], total: int) -> None:
             start = position if what == "read" else rig.committed.get(0, 0)
             end = min(position + count, total) if what == "read" else position
             submitting = asyncio.ensure_future(rig.submit(rig.events(0, *range(start, end)), size=2))
-            await _until(lambda done=submitting: done.done() or bool(rig.crashes))  # type: ignore[misc]
+            await _until(lambda done=submitting: _taken(done, rig) or bool(rig.crashes))  # type: ignore[misc]
             submitting.cancel()
             position = end
         elif what == "rebalance":
@@ -92,6 +92,10 @@ async def _live(rig: Rig, plan: list[tuple[str, int]], total: int) -> None:
         else:
             await turns(count)
     await rig.window.drain()
+
+
+def _taken(submitting: "asyncio.Future[None]", rig: Rig) -> bool:
+    return submitting.done() and not rig.window.waiting
 
 
 async def _until(condition: Callable[[], bool]) -> None:

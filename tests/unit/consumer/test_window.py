@@ -44,17 +44,22 @@ class Rig:
     settled: list[tuple[int, int]] = field(default_factory=list)
     crashes: list[BaseException] = field(default_factory=list)
     commits: int = 0
+    size: int = 256
+    held: list[frozenset[int]] = field(default_factory=list)
     prepare: Callable[[Batch], object] = lambda batch: None
     settle: Callable[[Batch], object] = lambda batch: None
 
     def __post_init__(self) -> None:
         self.window = Window(
             width=self.width,
+            most_records=256,
+            cut=self._cut,
             prepare=self._prepare,
             settle=self._settle,
             generation=lambda: self.generation,
             commit=self._commit,
             crash=self._crash,
+            hold=self.held.append,
         )
         self.window.start()
         self.window.assigned(self.begins)
@@ -82,12 +87,13 @@ class Rig:
     def events(self, partition: int, *offsets: int, generation: int | None = None) -> list[Delivered]:
         return [Delivered(Message(partition, o, generation or self.generation), self.acks) for o in offsets]
 
-    async def submit(self, events: list[Delivered], size: int = 256) -> None:
-        def batches(fresh: list[Delivered]) -> list[Batch]:
-            items = [item(chunk(), e.message.offset, partition=e.message.partition) for e in fresh]
-            return split(items, fresh, self.generation, lambda _: size)
+    def _cut(self, events: list[Delivered]) -> list[Batch]:
+        items = [item(chunk(), e.message.offset, partition=e.message.partition) for e in events]
+        return split(items, events, self.generation, lambda _: self.size)
 
-        await self.window.submit(batches, events)
+    async def submit(self, events: list[Delivered], size: int = 256) -> None:
+        self.size = size
+        await self.window.submit(events)
 
     async def rebalance(self, owned: dict[int, int] | None = None) -> None:
         self.window.gate.clear()
@@ -180,13 +186,91 @@ async def test_preparing_side_by_side_settles_in_order(rig: Rig) -> None:
 async def test_no_more_than_its_width_is_under_way(rig: Rig) -> None:
     hold = asyncio.Event()
     rig.prepare = lambda batch: hold.wait()
-    submitting = asyncio.create_task(rig.submit(rig.events(0, *range(10)), size=1))
+    await rig.submit(rig.events(0, *range(10)), size=1)
     await turns()
-    assert rig.window.in_flight == 3 and not submitting.done()
+    assert rig.window.in_flight == 3
     hold.set()
-    await submitting
-    await rig.window.drain()
-    assert len(rig.settled) == 10
+    await turns(200)
+    assert len(rig.settled) == 10 and rig.window.in_flight == 0
+
+
+async def test_what_stands_first_on_a_partition_waits_for_none_on_another(rig: Rig) -> None:
+    """Behind 1,000 records of partition 0 that nobody answers for."""
+    rig.prepare = lambda batch: asyncio.Event().wait() if batch.items[0].raw.partition == 0 else None
+    await rig.submit(rig.events(0, *range(1_000)), size=10)
+    await turns()
+    await rig.submit(rig.events(1, *range(5)), size=10)
+    await turns()
+    assert rig.settled == [(1, offset) for offset in range(5)]
+    assert rig.window.in_flight == 3
+
+
+async def test_room_goes_to_the_partition_that_has_least_of_it(rig: Rig) -> None:
+    hold = asyncio.Event()
+    began: list[int] = []
+
+    def prepare(batch: Batch) -> object:
+        began.append(batch.items[0].raw.partition)
+        return hold.wait()
+
+    rig.prepare = prepare
+    await rig.submit(rig.events(0, *range(20)), size=1)
+    await rig.submit(rig.events(1, *range(20)), size=1)
+    await turns()
+    assert began == [0, 0, 0, 1]
+    hold.set()
+    await turns(300)
+    assert sorted(began[4:10]) == [0, 0, 0, 1, 1, 1]
+    assert [offset for partition, offset in rig.settled if partition == 1] == list(range(20))
+
+
+async def test_what_waits_is_bounded_for_each_partition_and_read_on_later(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 100)
+    monkeypatch.setattr(module, "SHARE_WAITING", 20)
+    hold = asyncio.Event()
+    rig.prepare = lambda batch: hold.wait()
+    await rig.submit(rig.events(0, *range(120)), size=1)
+    await turns()
+    assert rig.held == [frozenset({0})]
+    await rig.submit(rig.events(1, *range(10)), size=1)
+    assert len(rig.held) == 1, "the other is read on"
+    await rig.submit(rig.events(1, *range(10, 30)), size=1)
+    assert rig.held[-1] == frozenset({0, 1})
+    hold.set()
+    await turns(2_000)
+    assert rig.held[-1] == frozenset() and rig.window.waiting == 0
+    assert len(rig.settled) == 150
+
+
+async def test_what_waits_is_forgotten_with_its_group_generation(rig: Rig) -> None:
+    """It is delivered again."""
+    hold = asyncio.Event()
+    rig.prepare = lambda batch: hold.wait()
+    await rig.submit(rig.events(0, *range(10)), size=1)
+    await turns()
+    draining = asyncio.create_task(rig.window.drain())
+    await turns()
+    assert rig.window.waiting == 0
+    hold.set()
+    await draining
+    rig.generation += 1
+    rig.window.assigned(rig.begins)
+    await rig.submit(rig.events(0, *range(3, 10)), size=1)
+    await turns(200)
+    assert [offset for _, offset in rig.settled] == list(range(10))
+
+
+async def test_a_generation_that_ends_unannounced_starts_nothing_more(rig: Rig) -> None:
+    hold = asyncio.Event()
+    rig.prepare = lambda batch: hold.wait()
+    await rig.submit(rig.events(0, *range(10)), size=1)
+    await turns()
+    rig.generation += 1
+    hold.set()
+    await turns(200)
+    assert (rig.settled, rig.acks, rig.window.waiting) == ([], [], 0)
 
 
 async def test_a_hole_is_refused(rig: Rig) -> None:
@@ -216,13 +300,13 @@ async def test_nothing_starts_before_the_gate_opens(rig: Rig) -> None:
 async def test_what_waits_while_partitions_go_is_left_to_its_next_owner(rig: Rig) -> None:
     hold = asyncio.Event()
     rig.prepare = lambda batch: hold.wait()
-    submitting = asyncio.create_task(rig.submit(rig.events(0, *range(5)), size=1))
+    await rig.submit(rig.events(0, *range(5)), size=1)
     await turns()
     rig.window.gate.clear()
     draining = asyncio.create_task(rig.window.drain())
     await turns()
     hold.set()
-    await asyncio.gather(draining, submitting)
+    await draining
     assert rig.settled == [(0, 0), (0, 1), (0, 2)] and rig.committed == {0: 3}
 
 
@@ -348,8 +432,8 @@ async def test_stopping_before_starting_is_no_fault() -> None:
     async def nothing(*_: object) -> None: ...
 
     window = Window(
-        width=1, prepare=nothing, settle=nothing, generation=lambda: 1, commit=nothing,
-        crash=nothing,
+        width=1, most_records=1, cut=lambda events: [], prepare=nothing, settle=nothing, generation=lambda: 1,
+        commit=nothing, crash=nothing, hold=lambda partitions: None,
     )  # fmt: skip
     await window.stop()
 
