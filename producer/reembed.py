@@ -19,6 +19,7 @@ the next refresh reads the page, and sends what is missing. Pages that were gone
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -193,8 +194,17 @@ def copied(
     command: JobCommand, epoch: int, page: PageRecord, stored: Mapping[str, "StoredChunk"], tokens: Tokens
 ) -> tuple[PageRecord, tuple[Chunk, ...]]:
     """Pure: the page's record in the command's generation, and its chunks. `tokens` counts as the new model does."""
-    made = [_chunk(command, epoch, page, stored[ref.id], tokens) for ref in page.chunks if ref.id in stored]
-    chunks = tuple(chunk for chunk in made if chunk is not None)
+    times: Counter[tuple[str, tuple[str, ...]]] = Counter()
+    made: list[Chunk] = []
+    for known in (stored[ref.id] for ref in page.chunks if ref.id in stored):
+        repeated = known.text, known.heading_path
+        occurrence = _occurrence(page, known, times[repeated])
+        if occurrence is None or not _fits(known):
+            log.warning("job %s: what is stored as %s does not fit its hashes", command.job_id, known.chunk_id)
+            continue
+        times[repeated] = occurrence + 1
+        made.append(_chunk(command, epoch, page, known, occurrence, tokens))
+    chunks = tuple(made)
     record = msgspec.structs.replace(
         page,
         generation=command.generation,
@@ -215,13 +225,27 @@ def copied(
     return record, chunks
 
 
-def _chunk(command: JobCommand, epoch: int, page: PageRecord, stored: "StoredChunk", tokens: Tokens) -> Chunk | None:
-    """None where what is stored is not what the page's chunk was made of: it could not be indexed under its hashes."""
-    embedded = identity.embedding_input(stored.title, stored.heading_path, stored.text)
-    occurrence = _occurrence(page, stored)
-    if occurrence is None or identity.text_hash(embedded) != stored.text_hash:
-        log.warning("job %s: what is stored as %s does not fit its hashes", command.job_id, stored.chunk_id)
-        return None
+def _fits(stored: "StoredChunk") -> bool:
+    """Else it could not be indexed: a vector is reused for every text with the same hash."""
+    return identity.text_hash(_embedded(stored)) == stored.text_hash
+
+
+def _embedded(stored: "StoredChunk") -> str:
+    return identity.embedding_input(stored.title, stored.heading_path, stored.text)
+
+
+def _occurrence(page: PageRecord, stored: "StoredChunk", first: int) -> int | None:
+    """Its number among equal texts of the page, `first` or higher, which only the `doc_hash` tells."""
+    for occurrence in range(first, len(page.chunks)):
+        hashed = identity.doc_hash(stored.text, url=stored.url, heading_path=stored.heading_path, occurrence=occurrence)
+        if hashed == stored.doc_hash:
+            return occurrence
+    return None
+
+
+def _chunk(
+    command: JobCommand, epoch: int, page: PageRecord, stored: "StoredChunk", occurrence: int, tokens: Tokens
+) -> Chunk:
     return Chunk(
         job_id=command.job_id,
         kb_id=command.kb_id,
@@ -237,19 +261,10 @@ def _chunk(command: JobCommand, epoch: int, page: PageRecord, stored: "StoredChu
         ordinal=stored.ordinal,
         occurrence=occurrence,
         text=stored.text,
-        tokens=tokens.count(embedded),
+        tokens=tokens.count(_embedded(stored)),
         language=page.language,
         fetched_at=page.fetched_at,
     )
-
-
-def _occurrence(page: PageRecord, stored: "StoredChunk") -> int | None:
-    """Its number among equal texts of the page, which only the `doc_hash` tells."""
-    for occurrence in range(len(page.chunks)):
-        hashed = identity.doc_hash(stored.text, url=stored.url, heading_path=stored.heading_path, occurrence=occurrence)
-        if hashed == stored.doc_hash:
-            return occurrence
-    return None
 
 
 def _gone(command: JobCommand, epoch: int, page: PageRecord) -> PageRecord:

@@ -8,7 +8,8 @@ from schemas.events import Event, Int64
 from schemas.identity import page_key
 
 PageState = Literal["fetched", "unchanged", "redirected", "kept", "gone", "skipped", "failed", "out_of_scope"]
-"""fetched: its chunks stand here. unchanged: base's chunks stay. kept: an error or a limit, base's chunks stay.
+"""fetched: its chunks stand here. unchanged: base's chunks stay. kept: an error or a limit, base's chunks stay; or its
+texts are embedded anew.
 gone: 404, 410 or no longer linked. skipped: robots, noindex, a type without text. failed: an error, nothing known."""
 
 

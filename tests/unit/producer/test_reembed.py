@@ -11,7 +11,7 @@ from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
 from headrace.vectors import StoredChunk, Tenancy
 from producer.metrics import Metrics
-from producer.reembed import EMBEDDED_ANEW, TEXTS_AT_ONCE, Reembedding
+from producer.reembed import EMBEDDED_ANEW, TEXTS_AT_ONCE, Reembedding, copied
 from producer.report import Reports
 from producer.tokens import cl100k, word_pieces
 from producer.tools import Tools
@@ -274,3 +274,20 @@ async def test_page_ends_name_what_was_published(play: Anew) -> None:
 
 def test_a_portion_is_bounded() -> None:
     assert 0 < TEXTS_AT_ONCE <= 1_000, "what the store reads in one go"
+
+
+async def test_equal_texts_of_a_page_keep_their_numbers(play: Anew, site: FakeSite) -> None:
+    """Also where one of them is not stored."""
+    text = "".join(f"<h2>Same</h2><p>{'The same words stand here again. ' * 30}</p>" for _ in range(4))
+    site.put("/docs/b", f"<main><h1>Bees</h1>{text}</main>")
+    await play.refresh()
+    of_page = [c for c in play.chunks(2) if c.url.endswith("/docs/b")]
+    assert [c.occurrence for c in of_page] == [0, 0, 1, 2], "the first stands below another heading"
+    lost = next(c for c in of_page if c.occurrence == 1)
+    play.store.lost.add(lost.chunk_id)
+    record = play.records(2)[site.root + "/docs/b"]
+    stored = await play.store.stored(Tenancy("Old", "kb"), [ref.id for ref in record.chunks])
+    page, chunks = copied(play.epoch()._command, 7, record, stored, cl100k())
+    assert [c.occurrence for c in chunks] == [0, 0, 2]
+    assert {c.doc_hash for c in chunks} == {c.doc_hash for c in of_page} - {lost.doc_hash}
+    assert page.reason == "1 of 4 texts are not stored: a refresh reads the page again"
