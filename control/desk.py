@@ -22,7 +22,7 @@ from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.events import Event
 from schemas.facts import CommandIssued, CommandRefused, KbChanged
-from schemas.identity import canonical_json, new_job_id, partition_for
+from schemas.identity import canonical_json, partition_for
 from schemas.kb import Definition, Embedding, GenerationState, KbDefined
 
 log = logging.getLogger(__name__)
@@ -273,7 +273,7 @@ class Desk:
         events = begin(
             known,
             await self._jobs(known.kb_id),
-            job_id=new_job_id(),
+            job_id=rules.job_id_beside(await self._active(), self._partitions),
             partitions=self._partitions,
             published=published,
             published_by=of,
@@ -284,6 +284,16 @@ class Desk:
         await self._write(*events, *audits, job_partition=events[1].partition)
         COMMANDS.labels("start").inc()
         return events[1]
+
+    async def _active(self) -> list[JobCommand]:
+        """Of all knowledge bases."""
+        open_ones = []
+        for kb in self._books.kbs.all():
+            newest = next(iter(self._books.jobs(kb.kb_id)), None)
+            state = self._books.kbs.generation(kb.kb_id, newest.generation) if newest else None
+            if newest is not None and (state is None or state.state == "open"):
+                open_ones.append(newest)
+        return [job.command for job in [await self._job_of(command) for command in open_ones] if job.active]
 
     async def _jobs(self, kb_id: str, *, also: Container[int | None] = ()) -> list[Job]:
         """Those that can be active: the newest, since a start is refused while one is, and those rolled back.

@@ -1,6 +1,7 @@
 """What may be commanded, as pure functions: from what is known to the events to write, or a Problem."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from schemas import kb
 from schemas.commands import Desired, JobCommand, collection_of, stands_on
 from schemas.events import Event
 from schemas.facts import CommandIssued, KbChanged
-from schemas.identity import partition_for
+from schemas.identity import new_job_id, partition_for
 from schemas.kb import Definition, Embedding, GenerationState, KbDefined
 from schemas.pages import EXTRACTOR
 
@@ -104,6 +105,13 @@ def delete(known: KbDefined, jobs: Sequence[Job], *, at: str, by: str) -> KbDefi
     return msgspec.structs.replace(
         known, deleted=True, deleted_through=known.last_generation, updated_at=at, updated_by=by
     )
+
+
+def job_id_beside(active: Iterable[JobCommand], partitions: int) -> str:
+    """A new job's id, of a partition with the fewest active jobs: on it, records wait for those before them."""
+    busy = Counter(command.partition for command in active)
+    least = min(busy[partition] for partition in range(partitions))
+    return next(job_id for job_id in iter(new_job_id, "") if busy[partition_for(job_id, partitions)] == least)
 
 
 def start(

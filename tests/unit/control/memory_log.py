@@ -28,14 +28,14 @@ class MemoryLog(Writer):
     `between` runs when a commit is durable and nobody has read it yet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int = 1) -> None:
         self.committed: list[Event] = []
         self.transactions: list[list[Event]] = []
         self.refused: list[str] = []
         self.active: set[str] = set()
         self.between: Callable[[], Awaitable[None]] = nothing
         self.books = Books("nowhere", prefix="", on_change=lambda kb_id: None, on_refused=lambda: None)
-        self.desk = Desk(self.books, self, self._job_of, partitions=1, openai_available=False, prices=Prices())
+        self.desk = Desk(self.books, self, self._job_of, partitions=partitions, openai_available=False, prices=Prices())
         self._ends = Counter[str]()
         self.books.settle(frozenset())
 
@@ -50,11 +50,11 @@ class MemoryLog(Writer):
 
     def told(self, event: Event) -> Written:
         """A record that control has read."""
-        place = Place(0, self._ends[event.TOPIC])
+        place = Place(event.partition if isinstance(event, JobCommand) else 0, self._ends[event.TOPIC])
         self._ends[event.TOPIC] += 1
         raw = RawRecord(
-            topic=event.TOPIC, partition=0, offset=place.offset, key=event.key().encode(), value=encode(event),
-            headers=tuple(headers_for(event, "test")),
+            topic=event.TOPIC, partition=place.partition, offset=place.offset, key=event.key().encode(),
+            value=encode(event), headers=tuple(headers_for(event, "test")),
         )  # fmt: skip
         if event.TOPIC in ("commands", "kbs"):
             self.books._follower._apply[event.TOPIC](raw)

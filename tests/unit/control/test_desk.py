@@ -117,3 +117,13 @@ async def test_a_kbs_trail_over_http(tmp_path: Path) -> None:
     shown = [(each["type"], each["value"].get("action")) for each in answer["events"] + rest["events"]]
     assert shown == [("kb_changed", "define"), ("kb_changed", "vacuum"), ("vacuumed", None)]
     await engine.stop()
+
+
+async def test_jobs_that_are_active_at_once_share_no_partition_while_one_is_free() -> None:
+    log, first = MemoryLog(partitions=4), []
+    for number in range(4):
+        first.append(await log.started(f"kb{number}"))
+        log.active.add(first[-1].job_id)
+    assert {command.partition for command in first} == set(range(4))
+    log.active.remove(first[2].job_id)
+    assert (await log.started("another")).partition == first[2].partition

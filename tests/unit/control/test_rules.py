@@ -61,6 +61,16 @@ def test_a_start_uses_the_next_generation_and_says_everything() -> None:
     assert (issued.action, issued.idempotency_key, issued.reason) == ("start", "key", "because")
 
 
+@pytest.mark.parametrize(
+    ("busy", "may_be"), [([], {0, 1, 2}), ([1], {0, 2}), ([0, 0, 1, 1, 2], {2}), ([0, 1, 2], {0, 1, 2})]
+)
+def test_a_new_job_goes_where_the_fewest_are_active(busy: list[int], may_be: set[int]) -> None:
+    _, command, _ = started()
+    active = [msgspec.structs.replace(command, partition=partition) for partition in busy]
+    drawn = {partition_for(rules.job_id_beside(active, 3), 3) for _ in range(40)}
+    assert drawn == may_be
+
+
 def test_openai_is_the_default_where_a_key_is_set() -> None:
     _, new, _ = started(openai_available=True)
     assert new.definition.embedding.provider == "openai"
