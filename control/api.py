@@ -1,6 +1,6 @@
 """The one table of routes; HTTP and the OpenAPI document are both made from it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -9,6 +9,7 @@ from aiohttp import web
 from control import answers, handlers, letter_handlers, requests
 from control.engine import Engine
 from control.search import SearchRequest
+from schemas.estimates import Estimate
 from schemas.kb import Definition
 
 PREFIX = "/api/ingestion"
@@ -18,7 +19,10 @@ Handler = Callable[[Engine, web.Request], Awaitable[msgspec.Struct]]
 
 @dataclass(frozen=True)
 class Route:
-    """`query` is parameter name to meaning; `problems` are the statuses that the call itself answers with."""
+    """`query` is parameter name to meaning; `problems` are the statuses that the call itself answers with.
+
+    `others`: answers of other types, by their status.
+    """
 
     method: str
     path: str
@@ -31,6 +35,10 @@ class Route:
     query: dict[str, str] = field(default_factory=dict)
     problems: tuple[int, ...] = ()
     idempotent_by_key: bool = False
+    others: Mapping[int, type[msgspec.Struct]] = field(default_factory=dict)
+
+    def status_of(self, answer: msgspec.Struct) -> int:
+        return next((status for status, kind in self.others.items() if isinstance(answer, kind)), self.status)
 
 
 _LIMIT = {"limit": "how many at most"}
@@ -53,8 +61,8 @@ ROUTES: tuple[Route, ...] = (
           "The audit trail of the knowledge base itself: who defined, vacuumed, deleted it", answers.EventList,
           query={"after": "only offsets behind this one", **_LIMIT}, problems=(404,)),
     Route("POST", f"{PREFIX}/kb/{{kb}}/start", handlers.start,
-          "Start a job; a body is the definition to start with", answers.Accepted, 202, body=Definition,
-          problems=(400, 404, 409, 422), idempotent_by_key=True),
+          "Start a job; a body is the definition to start with. With `dry_run`, only estimate it", answers.Accepted,
+          202, others={200: Estimate}, body=requests.Start, problems=(400, 404, 409, 422), idempotent_by_key=True),
     Route("POST", f"{PREFIX}/kb/{{kb}}/reembed", handlers.reembed,
           "Embed the stored texts by another model, without a crawl; until it is published, the old one is searched",
           answers.Accepted, 202, body=requests.Reembed, problems=(400, 404, 409, 422), idempotent_by_key=True),

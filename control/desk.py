@@ -56,6 +56,13 @@ class Desk:
     def known(self, kb_id: str) -> KbDefined:
         return known_kb(self._books.kbs.get(kb_id), kb_id)
 
+    def wanted(self, kb_id: str, definition: Definition | None) -> Definition:
+        """What a start would go by, with every default filled in; None: the knowledge base's own."""
+        asked = definition if definition is not None else self.known(kb_id).definition
+        resolved = rules.resolved(asked, openai_available=self._openai_available)
+        rules.check_budget(resolved, self._prices)
+        return resolved
+
     async def define(self, kb_id: str, definition: Definition, *, by: str, reason: str | None = None) -> KbDefined:
         resolved = rules.resolved(definition, openai_available=self._openai_available)
         rules.check_budget(resolved, self._prices)

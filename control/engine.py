@@ -11,6 +11,7 @@ from control.ailments import Ailments
 from control.books import Books
 from control.budgets import Budgets, reader
 from control.desk import Desk
+from control.estimates import Estimates
 from control.offsets import OffsetWatch
 from control.problems import Problem, Unavailable
 from control.projection import Projection
@@ -59,6 +60,7 @@ class Engine:
         )
         self.snapshots = Snapshots(self._books, self.projection, self._ailments)
         self.store = VectorStore(settings)
+        self.estimates = Estimates()
         self.searcher = Searcher(self._books, self.store, settings)
         self._source = worker_name("control")
         self.writer = Writer(settings.bootstrap_servers, prefix=settings.topic_prefix, source=self._source)

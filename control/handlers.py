@@ -16,6 +16,7 @@ from control.standing import standing
 from control.status import OVER
 from headrace.vectors import Tenancy
 from schemas.commands import JobCommand
+from schemas.estimates import Estimate, EstimateRequest
 from schemas.kb import KbDefined
 from schemas.pages import PageState
 
@@ -63,10 +64,13 @@ async def delete_kb(engine: Engine, request: web.Request) -> answers.Deleted:
     return answers.Deleted(kb_id=kb_id, deleted=True)
 
 
-async def start(engine: Engine, request: web.Request) -> answers.Accepted:
+async def start(engine: Engine, request: web.Request) -> answers.Accepted | Estimate:
     kb_id = requests.kb_id(request)
     key = check_idempotency_key(request.headers.get("Idempotency-Key"))
-    definition = await requests.definition(request)
+    definition, dry_run = await requests.start(request)
+    if dry_run:
+        wanted = engine.desk.wanted(kb_id, definition)
+        return await engine.estimates.of(EstimateRequest(definition=wanted))
     command = await engine.desk.start(kb_id, definition, by=BY, reason=None, idempotency_key=key)
     return answers.Accepted(
         kb_id=kb_id, job_id=command.job_id, generation=command.generation, desired="running", revision=1

@@ -62,7 +62,9 @@ def application(engine: Engine) -> web.Application:
 def _serving(engine: Engine, route: Route) -> Next:
     async def serve(request: web.Request) -> web.StreamResponse:
         answer = await route.handler(engine, request)
-        return web.Response(body=_ENCODER.encode(answer), status=route.status, content_type="application/json")
+        return web.Response(
+            body=_ENCODER.encode(answer), status=route.status_of(answer), content_type="application/json"
+        )
 
     return serve
 

@@ -23,6 +23,7 @@ _ALWAYS = (403, 500, 503)
 @cache
 def document() -> bytes:
     kinds = [route.answer for route in ROUTES] + [r.body for r in ROUTES if r.body is not None] + [ProblemDetails]
+    kinds += [kind for route in ROUTES for kind in route.others.values()]
     kinds = list(dict.fromkeys(kinds))
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     refs = dict(zip(kinds, schemas, strict=True))
@@ -40,7 +41,10 @@ def document() -> bytes:
 
 
 def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
-    answered = {str(route.status): _content("application/json", refs[route.answer], HTTPStatus(route.status).phrase)}
+    answered = {
+        str(status): _content("application/json", refs[kind], HTTPStatus(status).phrase)
+        for status, kind in sorted({route.status: route.answer, **route.others}.items())
+    }
     for status in sorted({*route.problems, *_ALWAYS}):
         answered[str(status)] = _content(CONTENT_TYPE, refs[ProblemDetails], HTTPStatus(status).phrase)
     operation: dict[str, Any] = {

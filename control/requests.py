@@ -9,7 +9,19 @@ from aiohttp import web
 
 from control.problems import BadRequest, Forbidden, Invalid, Unsupported
 from schemas.events import Place
-from schemas.kb import Definition, Embedding, InvalidDefinition, check_embedding, check_kb_id, parse_definition
+from schemas.kb import (
+    Budget,
+    Chunking,
+    Crawl,
+    Definition,
+    Embedding,
+    InvalidDefinition,
+    Publish,
+    Source,
+    check_embedding,
+    check_kb_id,
+    parse_definition,
+)
 
 MAX_BODY_BYTES = 1024 * 1024
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -21,6 +33,22 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The body of pause, resume and cancel; it may be left out."""
 
     reason: str | None = None
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a definition, or `definition`; none where the knowledge base is to be refreshed as it is defined.
+
+    `dry_run`: nothing is started; a sample of the site's pages tells what a job would come to.
+    """
+
+    source: Source | None = None
+    crawl: Crawl = Crawl()
+    chunking: Chunking = Chunking()
+    embedding: Embedding = Embedding()
+    budget: Budget = Budget()
+    publish: Publish = Publish()
+    definition: Definition | None = None
+    dry_run: bool = False
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,7 +125,21 @@ async def body(request: web.Request) -> Any:
 
 async def definition(request: web.Request) -> Definition | None:
     """The KB definition in the body, also under "definition"; None where the body is empty."""
+    return _definition(await body(request))
+
+
+async def start(request: web.Request) -> tuple[Definition | None, bool]:
+    """The definition, as `definition` reads it, and whether the start is only to be estimated."""
     raw = await body(request)
+    dry_run = False
+    if isinstance(raw, dict) and "dry_run" in raw:
+        dry_run = raw.pop("dry_run")
+        if not isinstance(dry_run, bool):
+            raise Invalid("dry_run is true or false", code="invalid-body")
+    return _definition(raw), dry_run
+
+
+def _definition(raw: Any) -> Definition | None:
     if isinstance(raw, dict) and set(raw) == {"definition"}:
         raw = raw["definition"]
     if raw is None or raw == {}:

@@ -1,6 +1,7 @@
 """`headrace ingest`: from a URL to a searchable knowledge base."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -12,22 +13,37 @@ from headrace.cli.view import chunk_counts, crawl_counts, took, trouble
 from headrace.cli.watch import watch
 from headrace.client import ACTIVE, Json
 
+_OPTIONS = (
+    click.option(
+        "--include", multiple=True, metavar="GLOB", help="Only URL paths that fit, e.g. '/docs/**'. Repeatable."
+    ),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="No URL paths that fit. Repeatable."),
+    click.option("--max-pages", type=click.IntRange(1), help="Stop after so many pages.  [default: 10000]"),
+    click.option(
+        "--max-depth", type=click.IntRange(0), help="Follow links so far from the start.  [default: no limit]"
+    ),
+    click.option("--no-sitemaps", is_flag=True, help="Find pages by links alone."),
+    click.option(
+        "--delay", "delay_s", type=click.FloatRange(0), help="Seconds between two requests to a host.  [default: 0]"
+    ),
+    click.option("--embedding", type=click.Choice(["openai", "local"]), help="[default: openai where a key is set]"),
+    click.option(
+        "--allow-addresses", multiple=True, metavar="CIDR", help="Private addresses the crawler may reach. Repeatable."
+    ),
+)
+
+
+def definition_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What of a definition can be said on the command line, save its budget."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
 
 @click.command()
 @click.argument("urls", nargs=-1, metavar="URL...")
 @click.option("--kb", "name", help="The knowledge base's name.  [default: made from the first URL]")
-@click.option("--include", multiple=True, metavar="GLOB", help="Only URL paths that fit, e.g. '/docs/**'. Repeatable.")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="No URL paths that fit. Repeatable.")
-@click.option("--max-pages", type=click.IntRange(1), help="Stop after so many pages.  [default: 10000]")
-@click.option("--max-depth", type=click.IntRange(0), help="Follow links so far from the start.  [default: no limit]")
-@click.option("--no-sitemaps", is_flag=True, help="Find pages by links alone.")
-@click.option(
-    "--delay", "delay_s", type=click.FloatRange(0), help="Seconds between two requests to a host.  [default: 0]"
-)
-@click.option("--embedding", type=click.Choice(["openai", "local"]), help="[default: openai where a key is set]")
-@click.option(
-    "--allow-addresses", multiple=True, metavar="CIDR", help="Private addresses the crawler may reach. Repeatable."
-)
+@definition_options
 @budget_options
 @click.option("--no-wait", is_flag=True, help="Return once the job is started.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON; progress still goes to stderr.")
@@ -95,8 +111,8 @@ def definition_of(
     delay_s: float | None,
     embedding: str | None,
     allow_addresses: tuple[str, ...],
-    max_tokens: int | None,
-    max_usd: float | None,
+    max_tokens: int | None = None,
+    max_usd: float | None = None,
 ) -> Json:
     """A KB definition that names only what was given. Raises UsageError for a URL that can't be crawled so."""
     for url in urls:

@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": "headrace.cli.demo:demo",
     "ingest": "headrace.cli.ingest:ingest",
     "preview": "headrace.cli.preview:preview",
+    "estimate": "headrace.cli.estimate:estimate",
     "status": "headrace.cli.status:status",
     "pause": "headrace.cli.commands:pause",
     "resume": "headrace.cli.commands:resume",

@@ -63,7 +63,7 @@ def dollars(usd: Any) -> str:
     """Small sums with the digits that say something."""
     if usd is None:
         return "unknown"
-    return f"${usd:,.2f}" if usd >= 1 or not usd else f"${usd:.2g}" if usd < 0.0001 else f"${usd:.4f}"
+    return f"${usd:,.2f}" if usd >= 1 or not usd else f"${usd:.6f}" if usd < 0.0001 else f"${usd:.4f}"
 
 
 def cost_words(status: Json) -> str:

@@ -45,7 +45,7 @@ def test_without_any_kb_the_way_on_is_shown(run: Run) -> None:
             "go on with: headrace resume docs --max-usd <more than 0.5>",
         ),
         ({"cost": {"usd": 0.0123, "budget": {"max_tokens": None, "max_usd": 0.5}}}, "$0.0123 of $0.5000"),
-        ({"cost": {"usd": 3.2e-06}}, "$3.2e-06"),
+        ({"cost": {"usd": 3.2e-06}}, "$0.000003"),
         ({"cost": {"usd": None, "tokens_embedded": 4_100}}, "4,100 tokens, dollars unknown"),
         ({"cost": {"tokens_embedded": 4_100, "budget": {"max_tokens": 10_000}}}, "4,100 of 10,000 tokens"),
         (

@@ -1,0 +1,50 @@
+"""Estimates before a start: the producer's program, run beside control, as the command line runs it."""
+
+import asyncio
+import logging
+import sys
+
+import msgspec
+
+from control.problems import Invalid, Unavailable
+from schemas.estimates import Estimate, EstimateRequest
+
+log = logging.getLogger(__name__)
+
+PROGRAM = "producer.estimate"
+AT_ONCE = 2
+"""Each has processes of its own to read pages with; others wait for their turn."""
+TIMEOUT_S = 150.0
+"""A sample takes a minute; the rest is for a busy machine."""
+
+
+class Estimates:
+    def __init__(self, program: str = PROGRAM, timeout_s: float = TIMEOUT_S) -> None:
+        self._program, self._timeout_s = program, timeout_s
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def of(self, request: EstimateRequest) -> Estimate:
+        """Raises Invalid where there is nothing to estimate by, and says why."""
+        async with self._room:
+            answer = await self._asked(msgspec.json.encode(request))
+        estimate = msgspec.json.decode(answer, type=Estimate)
+        if estimate.problem is not None:
+            raise Invalid(estimate.problem, code="no-estimate")
+        return estimate
+
+    async def _asked(self, request: bytes) -> bytes:
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", self._program, stdin=pipe, stdout=pipe)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer, _ = await process.communicate(request)
+        except TimeoutError as exc:
+            raise Unavailable(f"the site was not read within {self._timeout_s:.0f} s", code="no-estimate") from exc
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            log.error("%s ended with %d", self._program, process.returncode)
+            raise Unavailable("the estimate broke off; control's log says more", code="no-estimate")
+        return answer

@@ -1,0 +1,92 @@
+"""`headrace estimate`."""
+
+from typing import Any
+
+import click
+import msgspec
+from rich.table import Table
+
+from headrace.cli.beside import ask
+from headrace.cli.ingest import definition_of, definition_options
+from headrace.cli.root import FAILED, App, Failure, pass_app, print_json
+from headrace.cli.view import dollars, duration
+from headrace.client import Json
+from schemas.estimates import MAX_SAMPLE, SAMPLE, EstimateRequest
+from schemas.kb import Definition, InvalidDefinition, parse_definition, resolve
+
+
+@click.command()
+@click.argument("urls", nargs=-1, metavar="URL...")
+@click.option("--kb", "name", help="Without URL: the knowledge base whose next job is estimated.")
+@click.option(
+    "--sample", type=click.IntRange(1, MAX_SAMPLE), default=SAMPLE, show_default=True, help="Pages to read at most."
+)
+@definition_options
+@click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
+@pass_app
+def estimate(app: App, /, urls: tuple[str, ...], name: str | None, sample: int, as_json: bool, **options: Any) -> None:
+    """What `headrace ingest` would come to: pages, chunks, tokens, dollars, minutes. Nothing is stored or embedded.
+
+    A sample of the site's pages is read as a crawl would: by robots.txt, address rules, limits; within a minute. What a
+    knowledge base holds already is not taken off, so a refresh costs less. No service has to run, unless --kb is given.
+
+    \b
+    Examples:
+      headrace estimate https://docs.example.org/
+      headrace estimate https://docs.example.org/ --embedding openai --sample 200
+      headrace estimate --kb docs
+      headrace estimate https://docs.example.org/ --json | jq .usd.high
+    """
+    if bool(urls) == bool(name):
+        raise click.UsageError("name a URL, or with --kb a knowledge base")
+    raw = definition_of(urls, **options) if urls else app.client.kb(name or "")["definition"]
+    request = EstimateRequest(definition=_resolved(app, raw), sample=sample)
+    answer = ask("producer.estimate", msgspec.to_builtins(request))
+    if as_json:
+        print_json(answer)
+    elif not answer["problem"]:
+        _show(app, answer)
+    if answer["problem"]:
+        raise Failure(f"there is nothing to estimate by: {answer['problem']}", FAILED)
+
+
+def _resolved(app: App, raw: Json) -> Definition:
+    """As control fills defaults in. Raises UsageError."""
+    try:
+        return resolve(parse_definition(raw), openai_available=app.settings.openai_api_key is not None)
+    except InvalidDefinition as exc:
+        raise click.UsageError(str(exc)) from exc
+
+
+def _show(app: App, answer: Json) -> None:
+    table = Table("", "about", "between", box=None)
+    for name in ("pages", "chunks", "tokens"):
+        table.add_row(name, *_cells(answer[name], lambda each: f"{each:,.0f}"))
+    table.add_row("dollars", *(_cells(answer["usd"], dollars) if answer["usd"] else ("unknown", "")))
+    table.add_row("time", *_cells(answer["minutes"], lambda each: duration(60 * each)))
+    app.out.print(table)
+    for line in _notes(answer):
+        app.err.print(line, style="dim", soft_wrap=True)
+
+
+def _cells(of: Json, shown: Any) -> tuple[str, str]:
+    exact = of["low"] == of["high"]
+    return shown(of["expected"]), "" if exact else f"{shown(of['low'])} and {shown(of['high'])}"
+
+
+def _notes(answer: Json) -> list[str]:
+    sampled = f"{answer['sampled']:,} pages were read in {duration(answer['took_s'])}"
+    known = f"{answer['known']:,} are known, {answer['of_sitemaps']:,} of them by sitemaps"
+    notes = [f"{sampled}: all there are." if answer["whole"] else f"{sampled}; {known}. More with --sample."]
+    notes += [f"  {count:,} of them hold nothing to index: {why}" for why, count in answer["no_content"].items()]
+    if answer["pages"]["high"] >= answer["max_pages"]:
+        notes.append(f"More than --max-pages, {answer['max_pages']:,}, are never crawled.")
+    price = answer["usd_per_mtok"]
+    if price is None:
+        notes.append(f"The price of {answer['model']} is not known: set HEADRACE_PRICES={answer['model']}=<dollars>.")
+    elif price:
+        notes.append(f"{answer['model']} costs ${price:g} per million tokens, as of {answer['prices_as_of']}.")
+    else:
+        notes.append(f"{answer['model']} costs nothing.")
+    notes.append(f"Most of the time goes to the {answer['bound_by']}.")
+    return notes
