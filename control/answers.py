@@ -391,8 +391,28 @@ class VacuumAnswer(Answer, frozen=True, kw_only=True):
     vacuumed_below: int
 
 
+class Part(Answer, frozen=True, kw_only=True):
+    """A part of a passage. `match`: a word of the query, give or take an English ending."""
+
+    text: str
+    match: bool = False
+
+
+class Duplicate(Answer, frozen=True, kw_only=True):
+    """Where else a hit's text stands."""
+
+    chunk_id: str
+    url: str
+    title: str
+    heading_path: list[str]
+
+
 class Hit(Answer, frozen=True, kw_only=True):
-    """Higher scores are better; they compare within one answer only."""
+    """Higher scores are better; they compare within one answer only.
+
+    `highlights`: passages of `text` that hold words of the query, each in parts which joined give it as it stands.
+    `duplicates`: other hits with this text, or on another page nearly this text, for which this one stands.
+    """
 
     chunk_id: str
     url: str
@@ -400,6 +420,8 @@ class Hit(Answer, frozen=True, kw_only=True):
     heading_path: list[str]
     text: str
     score: float
+    highlights: list[list[Part]] = []
+    duplicates: list[Duplicate] = []
 
 
 class SearchAnswer(Answer, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from control import answers, handlers, letter_handlers, requests
 from control.engine import Engine
-from control.search import SearchRequest
+from control.search_request import SearchRequest
 from schemas.estimates import Estimate
 from schemas.kb import Definition
 

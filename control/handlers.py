@@ -11,7 +11,7 @@ from control.desk import check_idempotency_key
 from control.engine import Engine
 from control.problems import Invalid, NotFound
 from control.rules import Action
-from control.search import SearchRequest, check
+from control.search_request import SearchRequest, check
 from control.standing import standing
 from control.status import OVER
 from headrace.vectors import Tenancy

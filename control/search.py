@@ -1,15 +1,19 @@
 """Questions to a knowledge base: the chunks visible at one generation, by words, by meaning, or both."""
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from weaviate.classes.query import Filter, MetadataQuery
+from weaviate.classes.query import Filter, HybridFusion, MetadataQuery
 from weaviate.collections.collection import CollectionAsync
 from weaviate.exceptions import WeaviateBaseError
 
 from control.answers import Hit, SearchAnswer
 from control.books import Books
+from control.filters import Narrowing
+from control.folding import fold
+from control.highlights import highlights
 from control.problems import Invalid, NotFound
+from control.search_request import Mode, SearchRequest
 from control.standing import standing
 from headrace.embedding import Embedder, embedder_for
 from headrace.embedding.base import TextsRefused, check_that_any_is_taken
@@ -18,24 +22,15 @@ from headrace.settings import Settings
 from headrace.vectors import Tenancy, VectorStore
 from schemas.kb import Embedding, GenerationState
 
-Mode = Literal["hybrid", "vector", "keyword"]
-
-MAX_HITS = 100
-MAX_QUERY_CHARS = 8_000
-"""Well inside what the embedding models read."""
 ALPHA = 0.6
 """Weight of meaning against words in a hybrid search."""
+FUSION = HybridFusion.RELATIVE_SCORE
+SPARE = 10
+"""Candidates beyond twice the hits asked for, where some may be folded or filtered away."""
+MAX_CANDIDATES = 2_000
+"""Looked at for one question at most: some 2 MB of text."""
 SEARCHED = ["text", "title", "heading_path"]
 SHOWN = ["text", "title", "heading_path", "url"]
-
-
-class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`generation` null means the published one; where none is, the open one."""
-
-    query: str
-    k: int = 5
-    mode: Mode = "hybrid"
-    generation: int | None = None
 
 
 class Searcher:
@@ -70,12 +65,13 @@ class Searcher:
         if tenant is None:
             return _empty(request, at, f"generation {at.generation} has nothing indexed yet")
         vector = None if request.mode == "keyword" else await self._vector(at, request.query)
-        found = await _ask(tenant, request, vector, self._visible(kb_id, at.generation))
+        hits, more = await best(tenant, request, vector, self._visible(kb_id, at.generation))
         return SearchAnswer(
             generation=at.generation,
             provisional=at.state == "open",
             mode=request.mode,
-            hits=[_hit(each, request.mode) for each in found],
+            hits=[_with_highlights(each, request) for each in hits],
+            note=f"only the {MAX_CANDIDATES} nearest chunks were looked at: there may be more" if more else None,
         )
 
     def _visible(self, kb_id: str, generation: int) -> Any:
@@ -104,19 +100,37 @@ class Searcher:
         return [float(value) for value in embedded.vectors[0]]
 
 
-def check(request: SearchRequest) -> None:
-    if not request.query.strip():
-        raise Invalid("query is empty", code="invalid-query")
-    if len(request.query) > MAX_QUERY_CHARS:
-        raise Invalid(f"query has {len(request.query)} characters; at most {MAX_QUERY_CHARS}", code="invalid-query")
-    if not 1 <= request.k <= MAX_HITS:
-        raise Invalid(f"k is {request.k}; it must lie between 1 and {MAX_HITS}", code="invalid-query")
+async def best(
+    tenant: "CollectionAsync[Any, Any]",
+    request: SearchRequest,
+    vector: list[float] | None,
+    visible: Any,
+    fusion: HybridFusion = FUSION,
+) -> tuple[list[Hit], bool]:
+    """The hits, best first; and whether there may be more, beyond what was looked at."""
+    narrowing = Narrowing(request.filters) if request.filters else None
+    conditions = [visible, *(narrowing.conditions if narrowing else ())]
+    limit = min(2 * request.k + SPARE, MAX_CANDIDATES) if narrowing or request.fold else request.k
+    while True:
+        found = await _ask(tenant, request, vector, Filter.all_of(conditions), fusion, limit)
+        fitting = [each for each in found if narrowing is None or narrowing.passes(each.url, each.heading_path)]
+        hits = fold(fitting, request.k) if request.fold else fitting[: request.k]
+        if len(hits) == request.k or len(found) < limit:
+            return hits, False
+        if limit == MAX_CANDIDATES:
+            return hits, True
+        limit = min(4 * limit, MAX_CANDIDATES)
 
 
 async def _ask(
-    tenant: "CollectionAsync[Any, Any]", request: SearchRequest, vector: list[float] | None, visible: Any
-) -> list[Any]:
-    shared: dict[str, Any] = {"limit": request.k, "filters": visible, "return_properties": SHOWN}
+    tenant: "CollectionAsync[Any, Any]",
+    request: SearchRequest,
+    vector: list[float] | None,
+    where: Any,
+    fusion: HybridFusion,
+    limit: int,
+) -> list[Hit]:
+    shared: dict[str, Any] = {"limit": limit, "filters": where, "return_properties": SHOWN}
     scored = shared | {"return_metadata": MetadataQuery(score=True)}
     try:
         if request.mode == "vector":
@@ -125,12 +139,13 @@ async def _ask(
         elif request.mode == "keyword":
             found = await tenant.query.bm25(request.query, query_properties=SEARCHED, **scored)
         else:
+            alpha = ALPHA if request.alpha is None else request.alpha
             found = await tenant.query.hybrid(
-                request.query, vector=vector, alpha=ALPHA, query_properties=SEARCHED, **scored
+                request.query, vector=vector, alpha=alpha, fusion_type=fusion, query_properties=SEARCHED, **scored
             )
     except WeaviateBaseError as exc:
         raise DependencyUnwell("Weaviate", f"the search failed: {' '.join(str(exc).split())[:300]}") from exc
-    return list(found.objects)
+    return [_hit(each, request.mode) for each in found.objects]
 
 
 def _hit(found: Any, mode: Mode) -> Hit:
@@ -144,6 +159,10 @@ def _hit(found: Any, mode: Mode) -> Hit:
         text=said.get("text") or "",
         score=round(float(score), 6),
     )
+
+
+def _with_highlights(hit: Hit, request: SearchRequest) -> Hit:
+    return msgspec.structs.replace(hit, highlights=highlights(hit.text, request.query, request.highlights))
 
 
 def _empty(request: SearchRequest, at: GenerationState | None, note: str) -> SearchAnswer:

@@ -1,32 +1,20 @@
 """Which URLs belong to a knowledge base.
 
-Patterns of `include` and `exclude` are globs over the URL's path (the query takes no part):
-
-* `*` is any run of characters within one path segment, `?` is one such character;
-* `**` is any run of characters, slashes included; `/a/**/b` also matches `/a/b`;
-* all else stands for itself, spelled with or without percent-encoding;
-* a pattern that ends in `/` means everything beneath it, and the directory itself;
-* `/docs/**` counts from the root of each start URL's host, `*.pdf` or `old/**` at any depth,
-  `https://other.example/docs/**` names another host and thereby adds it to the scope.
+Patterns of `include` and `exclude` are globs over the URL's path (`headrace/globs.py`); the query takes no part.
+`/docs/**` counts from the root of each start URL's host, `https://other.example/docs/**` names another host and thereby
+adds it to the scope.
 
 `exclude` wins over `include`. A start URL is inside unless it is excluded, even when no `include` matches it:
 it is where links are found. http and https, and only these, are the same place.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from urllib.parse import quote
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from headrace.globs import MAX_PATTERN_CHARS, compile_glob, with_upper_escapes
 from producer.urls import UrlError, canonical, host_key, path_of, quoted
-
-MAX_PATTERN_CHARS = 500
-
-_ANY_RUN = re.compile(r"(?<=/)(?P<directories>\*\*/)|\*\*")
-_ESCAPE = re.compile("%[0-9a-fA-F]{2}")
-_KEPT = "/%!$&'()+,;=:@-._~|[]"
-"""What the URL standard leaves as it is in a path, besides letters and digits."""
 
 
 class ScopeError(ValueError):
@@ -80,7 +68,7 @@ class Scope:
 
     def verdict(self, url: str) -> Verdict:
         """Judge a canonical URL."""
-        host, path = host_key(url), _with_upper_escapes(path_of(url))
+        host, path = host_key(url), with_upper_escapes(path_of(url))
         if host not in self._hosts:
             return Verdict(False, f"host {host} is not in scope")
         if (hit := _first(self._exclude, host, path)) is not None:
@@ -110,7 +98,7 @@ def _schemeless(url: str) -> str:
 
 
 def _directory(seed: str) -> tuple[str, str]:
-    return host_key(seed), _with_upper_escapes(path_of(seed)).rpartition("/")[0] + "/"
+    return host_key(seed), with_upper_escapes(path_of(seed)).rpartition("/")[0] + "/"
 
 
 def _first(patterns: tuple[_Pattern, ...], host: str, path: str) -> _Pattern | None:
@@ -123,46 +111,7 @@ def _compile(pattern: str) -> _Pattern:
     if not 0 < len(text) <= MAX_PATTERN_CHARS:
         raise ScopeError(f"a pattern has 1 to {MAX_PATTERN_CHARS} characters{quoted(text)}")
     host, glob = _split_host(text)
-    body = glob if glob.startswith("/") else "/**/" + glob
-    under = body.endswith("/")
-    regex = _regex_of(body.removesuffix("/") if under else body) + ("(?:/.*)?" if under else "")
-    return _Pattern(text, host, re.compile(regex, re.DOTALL))
-
-
-def _regex_of(glob: str) -> str:
-    """One that takes time by the length of the path, and not by powers of it.
-
-    Between two `**` the first match is as good as any, and so is, behind a `*`, the first match in the segment: what
-    matches further on leaves less for the rest. So each is an atomic group, to which the search does not come back;
-    save those behind the last wildcard, which the path's end holds.
-    """
-    first, *others = _runs(glob)
-    runs = [first, *("(?:[^/]*+/)*?" + run for run in others)]
-    return "".join([*(f"(?>{run})" for run in runs[:-1]), runs[-1]])
-
-
-def _runs(glob: str) -> Iterator[str]:
-    """What stands between the `**`, as regexes. Behind `**/` a run begins with a segment, behind `**` within one."""
-    start, within = 0, False
-    for gap in _ANY_RUN.finditer(glob):
-        yield _run(glob[start : gap.start()], within=within, last=False)
-        start, within = gap.end(), gap["directories"] is None
-    yield _run(glob[start:], within=within, last=True)
-
-
-def _run(glob: str, *, within: bool, last: bool) -> str:
-    head, *pieces = map(_literal, (("*" if within else "") + glob).split("*"))
-    end = "[^/]*" + pieces.pop() if last and pieces else ""
-    return head + "".join(f"(?>[^/]*?{piece})" for piece in pieces) + end
-
-
-def _literal(text: str) -> str:
-    return "[^/]".join(re.escape(_with_upper_escapes(quote(part, safe=_KEPT))) for part in text.split("?"))
-
-
-def _with_upper_escapes(path: str) -> str:
-    """`%c3` as `%C3`, which names the same page (RFC 3986, 6.2.2.1), though not always the same to a server."""
-    return _ESCAPE.sub(lambda found: found[0].upper(), path) if "%" in path else path
+    return _Pattern(text, host, compile_glob(glob))
 
 
 def _split_host(pattern: str) -> tuple[str | None, str]:

@@ -77,7 +77,7 @@ class Watcher:
 
     async def _search(self, kb: Kb) -> None:
         words = self._die.sample(WORDS, 6)
-        body = {"query": " ".join(words), "k": HITS, "mode": "keyword"}
+        body = {"query": " ".join(words), "k": HITS, "mode": "keyword", "fold": False}
         code, answer = await self._asking.once("POST", f"/kb/{kb.kb_id}/search", body)
         if code != 200 or answer["generation"] is None:
             return

@@ -78,7 +78,12 @@ async def test_definition(client: Any, body: bytes, status: int, says: str) -> N
 @pytest.mark.parametrize(
     ("body", "says"),
     [({}, "query"), ({"query": " "}, "empty"), ({"query": "q", "k": 0}, "k is 0"), ({"query": "q", "k": 101}, "100"),
-     ({"query": "q", "mode": "magic"}, "mode"), ({"query": "q", "limit": 3}, "limit"), ({"query": 7}, "query")],
+     ({"query": "q", "mode": "magic"}, "mode"), ({"query": "q", "limit": 3}, "limit"), ({"query": 7}, "query"),
+     ({"query": "q", "alpha": 1.5}, "alpha is 1.5"), ({"query": "q", "alpha": 0.5, "mode": "keyword"}, "hybrid"),
+     ({"query": "q", "highlights": 11}, "highlights is 11"), ({"query": "q" * 8_001}, "8001"),
+     ({"query": "q", "filters": {"language": "en"}}, "language"),
+     ({"query": "q", "filters": {"path": ["/a"] * 21}}, "path"),
+     ({"query": "q", "filters": {"path": "ftp://h"}}, "host")],
 )  # fmt: skip
 async def test_search(client: Any, body: dict[str, Any], says: str) -> None:
     response = await client.post(f"{API}/kb/docs/search", json=body)

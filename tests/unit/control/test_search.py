@@ -1,4 +1,6 @@
-"""A search never sees a part of what is being undone, vacuumed or deleted, whatever comes while it is asked."""
+"""A search never sees a part of what is being undone, vacuumed or deleted, whatever comes while it is asked.
+
+And it gives as many hits as were asked for, where there are so many."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -7,9 +9,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from weaviate.classes.query import Filter
 
+from control.filters import Filters
 from control.problems import Gone, NotFound, Problem
-from control.search import Searcher, SearchRequest
+from control.search import MAX_CANDIDATES, Searcher, best
+from control.search_request import SearchRequest
 from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
 from headrace.vectors import Tenancy
@@ -147,3 +152,51 @@ async def test_a_rollback_that_the_consumer_refuses_hides_nothing() -> None:
     log.told(msgspec.structs.replace(first, revision=2, desired="rolled_back"))
     assert log.books.undone("docs") == frozenset()
     assert await asked(log, lambda log: nothing()) == 2
+
+
+class Tenant:
+    """A Weaviate that finds these, best first; `asked` are the limits of its questions."""
+
+    def __init__(self, found: list[dict[str, Any]]) -> None:
+        self._found, self.asked = found, list[int]()
+        self.query = SimpleNamespace(bm25=self._bm25)
+
+    async def _bm25(self, query: str, *, limit: int, **_: Any) -> Any:
+        self.asked.append(limit)
+        score = SimpleNamespace(score=1.0)
+        found = enumerate(self._found[:limit])
+        return SimpleNamespace(
+            objects=[SimpleNamespace(uuid=uuid.UUID(int=n), properties=each, metadata=score) for n, each in found]
+        )
+
+
+def chunks(number: int, *, text: str = "text {}", url: str = "https://h.example/a/{}") -> list[dict[str, Any]]:
+    return [{"text": text.format(n), "url": url.format(n)} for n in range(number)]
+
+
+async def hits(tenant: Tenant, **asked: Any) -> tuple[int, bool]:
+    request = SearchRequest(query="q", mode="keyword", **asked)
+    found, more = await best(tenant, request, None, Filter.by_property("born").greater_than(0))  # type: ignore[arg-type]
+    return len(found), more
+
+
+async def test_more_is_asked_for_until_there_are_enough_that_differ() -> None:
+    tenant = Tenant(chunks(60, text="same") + chunks(60))
+    assert await hits(tenant, k=5) == (5, False)
+    assert tenant.asked == [20, 80]
+    tenant = Tenant(chunks(60, text="same") + chunks(60))
+    assert await hits(tenant, k=5, fold=False) == (5, False)
+    assert tenant.asked == [5]
+
+
+async def test_where_nothing_more_is_found_there_are_fewer() -> None:
+    assert await hits(Tenant(chunks(30, text="same")), k=5) == (1, False)
+    assert await hits(Tenant([]), k=5) == (0, False)
+
+
+async def test_there_is_a_bound_to_what_is_looked_at_and_it_is_told() -> None:
+    tenant = Tenant(chunks(3_000) + chunks(5, url="https://h.example/b/{}"))
+    assert await hits(tenant, k=5, filters=Filters(path="/b/*")) == (0, True)
+    assert tenant.asked[-1] == MAX_CANDIDATES
+    tenant = Tenant(chunks(1_000) + chunks(9, url="https://h.example/b/{}"))
+    assert await hits(tenant, k=5, filters=Filters(path="/b/*")) == (5, False)
