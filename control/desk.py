@@ -45,10 +45,11 @@ class Desk:
         partitions: int,
         openai_available: bool,
         prices: Prices,
+        endpoints: frozenset[str] = frozenset(),
     ) -> None:
         self._books, self._writer, self._job_of = books, writer, job_of
         self._partitions = partitions
-        self._openai_available, self._prices = openai_available, prices
+        self._openai_available, self._prices, self._endpoints = openai_available, prices, endpoints
         self._deciding = asyncio.Lock()
         self._unread: Sequence[Written] = ()
         self._dropping = Counter[str]()
@@ -66,6 +67,7 @@ class Desk:
     async def define(self, kb_id: str, definition: Definition, *, by: str, reason: str | None = None) -> KbDefined:
         resolved = rules.resolved(definition, openai_available=self._openai_available)
         rules.check_budget(resolved, self._prices)
+        rules.check_endpoint(resolved, self._endpoints)
         async with self._decision():
             self._check_dropped(kb_id)
             known = self._books.kbs.get(kb_id)
@@ -288,6 +290,7 @@ class Desk:
             origin=origin,
         )
         rules.check_budget(events[1].definition, self._prices)
+        rules.check_endpoint(events[1].definition, self._endpoints)
         await self._write(*events, *audits, job_partition=events[1].partition)
         COMMANDS.labels("start").inc()
         return events[1]

@@ -20,6 +20,7 @@ from control.retry import Retrier
 from control.search import Searcher
 from control.snapshots import Snapshots
 from control.writer import Fenced, Writer
+from headrace.embedding.endpoints import endpoints
 from headrace.kafka.admin import admin_client
 from headrace.kafka.publisher import Publisher
 from headrace.kafka.startup import topics_ready
@@ -123,8 +124,9 @@ class Engine:
             self.writer,
             self.snapshots.job_of,
             partitions=partitions,
-            openai_available=self.settings.openai_api_key is not None,
+            openai_available=self.settings.openai_available,
             prices=Prices(self.settings.prices),
+            endpoints=endpoints(self.settings),
         )
         self._budgets = Budgets(self._books, self._desk, reader(self.projection))
         await self._publisher.start()

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from control.problems import Conflict, Invalid, NotFound
+from headrace.embedding.endpoints import how_to_name
 from headrace.prices import Prices
 from schemas import kb
 from schemas.commands import Desired, JobCommand, collection_of, stands_on
@@ -394,6 +395,17 @@ def resolved(definition: Definition, *, openai_available: bool) -> Definition:
         raise Invalid(str(exc), code="invalid-definition") from exc
 
 
+def check_endpoint(definition: Definition, endpoints: frozenset[str]) -> None:
+    """Raises Invalid where a definition is embedded by a server that the environment doesn't name."""
+    name = definition.embedding.endpoint
+    if name is not None and name not in endpoints:
+        raise Invalid(
+            f"embedding.endpoint {name!r} is not known here ({', '.join(sorted(endpoints)) or 'none is'}): "
+            f"{how_to_name(name)}, and restart control and the consumer",
+            code="unknown-endpoint",
+        )
+
+
 def check_budget(definition: Definition, prices: Prices) -> None:
     """Raises Invalid where a resolved definition has a budget in dollars, and nobody knows what its model costs."""
     embedding = definition.embedding
@@ -409,7 +421,7 @@ def builds_on(definition: Definition, published: Definition | None) -> bool:
     """Whether chunks and vectors of `published` can stand in a generation of `definition`."""
     return (
         published is not None
-        and published.embedding == definition.embedding
+        and kb.same_vectors(published.embedding, definition.embedding)
         and kb.cut_by(published) == kb.cut_by(definition)
     )
 

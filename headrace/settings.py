@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import headrace
 from headrace.prices import AS_OF, Overrides, parse_prices
+from schemas.kb import ENDPOINT
 
 PRODUCT_TOKEN = "Headrace"
 """What a robots.txt names this crawler by (RFC 9309, 2.2.1); the User-Agent has it within."""
@@ -58,6 +60,35 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def _server(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("write a URL that begins with http:// or https://")
+    if "@" in parts.netloc:
+        raise ValueError("no credentials in a URL: keys have variables of their own")
+    return text
+
+
+def _named(text: str, form: str) -> list[tuple[str, str]]:
+    """Messages never hold what stands behind a name: it may be a key."""
+    pairs = [word.partition("=") for word in text.split()]
+    names = [name for name, _, _ in pairs]
+    for name, _, value in pairs:
+        if not ENDPOINT.fullmatch(name) or not value:
+            raise ValueError(f"write {form}, separated by spaces; a name has up to 32 of a-z, 0-9 and -")
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is named twice")
+    return [(name, value) for name, _, value in pairs]
+
+
+def _servers(text: str) -> tuple[tuple[str, str], ...]:
+    return tuple((name, _server(url)) for name, url in _named(text, "name=URL"))
+
+
+def _keys(text: str) -> tuple[tuple[str, Secret], ...]:
+    return tuple((name, Secret(key)) for name, key in _named(text, "name=key"))
+
+
 @dataclass(frozen=True)
 class Settings:
     """One field per variable. Read with `Settings.from_env()`."""
@@ -79,6 +110,20 @@ class Settings:
         "OPENAI_API_KEY", None, Secret, "with it, OpenAI embeds unless a knowledge base says otherwise"
     )
     openai_base_url: str | None = _setting("OPENAI_BASE_URL", None, str, "a server that speaks OpenAI's API")
+    openai_organization: str | None = _setting("OPENAI_ORG_ID", None, str, "organisation that OpenAI's calls count for")
+    openai_project: str | None = _setting("OPENAI_PROJECT_ID", None, str, "project that OpenAI's calls count for")
+    azure_openai_endpoint: str | None = _setting(
+        "AZURE_OPENAI_ENDPOINT", None, _server, "Azure resource of OpenAI's models; embedding.model names a deployment"
+    )
+    azure_openai_api_key: Secret | None = _setting("AZURE_OPENAI_API_KEY", None, Secret, "key of that resource")
+    openai_api_version: str = _setting("OPENAI_API_VERSION", "2024-10-21", str, "version of Azure's API")
+    embedding_endpoints: tuple[tuple[str, str], ...] = _setting(
+        "HEADRACE_EMBEDDING_ENDPOINTS", (), _servers,
+        "servers that speak OpenAI's API, for embedding.endpoint: name=base URL, separated by spaces",
+    )  # fmt: skip
+    embedding_keys: tuple[tuple[str, Secret], ...] = _setting(
+        "HEADRACE_EMBEDDING_KEYS", (), _keys, "their keys, where they ask for one: name=key, separated by spaces"
+    )
     data_dir: Path = _setting(
         "HEADRACE_DATA_DIR", Path("~/.local/share/headrace").expanduser(), _path,
         "logs, the projection, the embedded servers' data, and what a crawl spills to disk",
@@ -150,6 +195,11 @@ class Settings:
                 except ValueError as exc:
                     raise InvalidSetting(f"{each.metadata['env']} does not fit: {exc}") from exc
         return cls(**values)
+
+    @property
+    def openai_available(self) -> bool:
+        """Whether a definition that names no provider is embedded by OpenAI's models."""
+        return self.openai_api_key is not None or self.azure_openai_endpoint is not None
 
     @property
     def has_contact(self) -> bool:

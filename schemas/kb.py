@@ -55,11 +55,15 @@ class Chunking(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Embedding(msgspec.Struct, frozen=True, kw_only=True):
-    """None means the default: openai where a key is set, else local; that provider's usual model and size."""
+    """None means the default: openai where a key is set, else local; that provider's usual model and size.
+
+    `endpoint`: the name of a server that the services' environment knows (a name only: its address and key stay there).
+    """
 
     provider: Literal["openai", "local"] | None = None
     model: str | None = None
     dimensions: Int64 | None = None
+    endpoint: str | None = None
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +146,7 @@ class GenerationState(Event, frozen=True, kw_only=True):
 
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}\Z")
 """Its name is most of a collection's, for which Weaviate takes ASCII letters, digits and `_`, up to 255."""
+ENDPOINT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 MAX_DIMENSIONS = 65_535
 
 LOCAL_MODELS = {"all-MiniLM-L6-v2": 384}
@@ -173,6 +178,7 @@ def parse_definition(raw: Any) -> Definition:
         raise InvalidDefinition(str(exc)) from exc
     _check_source(definition.source)
     _check_model(definition.embedding.model)
+    _check_endpoint(definition.embedding)
     _check_ranges(definition)
     return definition
 
@@ -185,7 +191,7 @@ def check_embedding(raw: Any) -> None:
 def resolve(definition: Definition, *, openai_available: bool) -> Definition:
     """The definition with every default made explicit, as it stands in a job's command."""
     embedding, chunking = definition.embedding, definition.chunking
-    provider = embedding.provider or ("openai" if openai_available else "local")
+    provider = embedding.provider or ("openai" if openai_available or embedding.endpoint else "local")
     models = OPENAI_MODELS if provider == "openai" else LOCAL_MODELS
     model = embedding.model or next(iter(models))
     _check_model(model)
@@ -199,7 +205,7 @@ def resolve(definition: Definition, *, openai_available: bool) -> Definition:
     max_tokens = chunking.max_tokens or (LOCAL_MAX_TOKENS if provider == "local" else 512)
     return msgspec.structs.replace(
         definition,
-        embedding=Embedding(provider=provider, model=model, dimensions=dimensions),
+        embedding=Embedding(provider=provider, model=model, dimensions=dimensions, endpoint=embedding.endpoint),
         chunking=msgspec.structs.replace(chunking, max_tokens=max_tokens),
     )
 
@@ -213,6 +219,11 @@ def cut_by(definition: Definition) -> Chunking:
     """How chunks of a resolved definition are cut, with what their tokens are counted in."""
     chunking = definition.chunking
     return msgspec.structs.replace(chunking, tokenizer=chunking.tokenizer or tokenizer_of(definition.embedding.model))
+
+
+def same_vectors(one: Embedding, other: Embedding) -> bool:
+    """Two resolved profiles give a text the same vector: wherever it is computed."""
+    return msgspec.structs.replace(one, endpoint=None) == msgspec.structs.replace(other, endpoint=None)
 
 
 def collection_name(embedding: Embedding, prefix: str = "Headrace") -> str:
@@ -243,6 +254,18 @@ def _check_model(model: str | None) -> None:
             f"embedding.model {model[:80]!r} is no model's name: use 1 to 128 of a-z, A-Z, 0-9 and . _ : / @ + -, "
             "starting with a letter or digit"
         )
+
+
+def _check_endpoint(embedding: Embedding) -> None:
+    if embedding.endpoint is None:
+        return
+    if not ENDPOINT.fullmatch(embedding.endpoint):
+        raise InvalidDefinition(
+            f"embedding.endpoint {embedding.endpoint[:40]!r} is no name: it has up to 32 of a-z, 0-9 and -; the "
+            "address that it stands for is in the environment of control and the consumer"
+        )
+    if embedding.provider == "local":
+        raise InvalidDefinition("embedding.endpoint is a server's: leave it out where embedding.provider is local")
 
 
 def _refuse_unknown(raw: Any, struct: type[msgspec.Struct], path: str) -> None:

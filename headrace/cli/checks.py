@@ -101,6 +101,13 @@ def embeddings(settings: Settings) -> Finding:
         return Finding(
             "Embeddings", "ok", f"OPENAI_API_KEY is set: {where} embeds unless a knowledge base says `local`"
         )
+    if settings.azure_openai_endpoint is not None:
+        if settings.azure_openai_api_key is None:
+            return Finding(
+                "Embeddings", "fail", "AZURE_OPENAI_ENDPOINT is set without a key", "set AZURE_OPENAI_API_KEY"
+            )
+        where = settings.azure_openai_endpoint
+        return Finding("Embeddings", "ok", f"{where} embeds unless a knowledge base says otherwise")
     directory = artifacts.directory_of(artifacts.MINILM, settings.cache_dir)
     here = all((directory / item.file_name).exists() for item in artifacts.pinned(artifacts.MINILM))
     if not here:

@@ -71,7 +71,7 @@ def _asked(
         "chunking": {name: value for name, value in chunking.items() if value is not None},
     }
     try:
-        definition = resolve(parse_definition(raw), openai_available=app.settings.openai_api_key is not None)
+        definition = resolve(parse_definition(raw), openai_available=app.settings.openai_available)
     except InvalidDefinition as exc:
         raise click.UsageError(str(exc)) from exc
     return {

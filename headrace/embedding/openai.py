@@ -1,4 +1,4 @@
-"""OpenAI's embeddings, through the official SDK.
+"""OpenAI's embeddings, through the official SDK; Azure's and those of any server that speaks the same API.
 
 Limits (platform.openai.com, embeddings reference): 2,048 inputs, 8,192 tokens an input, 300,000 tokens a request.
 """
@@ -11,9 +11,10 @@ import numpy as np
 import openai
 
 from headrace.embedding.base import Embedded, RateLimited, TextsRefused, Vectors
+from headrace.embedding.endpoints import Endpoint, endpoint_of
 from headrace.embedding.limits import rates_of
 from headrace.errors import DependencyUnwell
-from headrace.settings import Settings
+from headrace.settings import Secret, Settings
 from schemas.kb import OPENAI_MODELS, Embedding
 
 log = logging.getLogger(__name__)
@@ -39,71 +40,68 @@ class OpenAIEmbedder:
     def __init__(self, embedding: Embedding, settings: Settings) -> None:
         assert embedding.model and embedding.dimensions
         self._model, self._dimensions = embedding.model, embedding.dimensions
-        self._key = settings.openai_api_key
-        self._base_url = settings.openai_base_url
+        self._asks_dimensions = OPENAI_MODELS.get(self._model, self._dimensions) != self._dimensions
+        self._embedding, self._settings = embedding, settings
+        self._endpoint: Endpoint | None = None
         self._client: openai.AsyncOpenAI | None = None
-        self.shares: Hashable = ("openai", self._base_url, self._key, self._model)
+        self.shares: Hashable = ("openai", embedding.endpoint, self._model)
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """One request; none for no text."""
         if not texts:
             return Embedded(np.empty((0, self._dimensions), dtype=np.float32), 0)
+        client, endpoint = self._connected()
         try:
-            response = await self._connected().embeddings.with_raw_response.create(
+            response = await client.embeddings.with_raw_response.create(
                 model=self._model,
                 input=list(texts),
                 encoding_format="base64",
-                dimensions=openai.omit if self._native() else self._dimensions,
+                dimensions=self._dimensions if self._asks_dimensions else openai.omit,
             )
         except openai.APIStatusError as exc:
             if exc.status_code in REFUSALS:
-                raise TextsRefused(self._message(exc), too_many=exc.status_code in SIZE_REFUSALS) from exc
-            raise unwell(exc) from exc
+                raise TextsRefused(_message(exc, endpoint.key), too_many=exc.status_code in SIZE_REFUSALS) from exc
+            raise unwell(exc, endpoint.key_setting) from exc
         except openai.OpenAIError as exc:
-            raise unwell(exc) from exc
+            raise unwell(exc, endpoint.key_setting) from exc
         except AttributeError as exc:  # anyio asks a socket that was reset at once for its peer
             raise DependencyUnwell("OpenAI", "the connection was reset") from exc
         except UnicodeEncodeError as exc:
-            raise DependencyUnwell("OpenAI", "OPENAI_API_KEY has letters that no key has", lasting=True) from exc
+            raise DependencyUnwell(
+                "OpenAI", f"{endpoint.key_setting} has letters that no key has", lasting=True
+            ) from exc
         answer = _decoded(response.content)
         tokens = answer.usage.prompt_tokens if answer.usage else 0
+        if not self._asks_dimensions and _size(answer) > self._dimensions:
+            return await self._cut_to_size(texts, _size(answer), tokens)
         return Embedded(self._vectors(answer, len(texts)), tokens, rates_of(response.headers))
+
+    async def _cut_to_size(self, texts: Sequence[str], size: int, tokens: int) -> Embedded:
+        """Asks again, and from now on, for fewer dimensions than a model that is not known has by itself."""
+        self._asks_dimensions = True
+        try:
+            again = await self.embed(texts)
+        except TextsRefused as exc:
+            raise self._wrong({size}) from exc
+        return Embedded(again.vectors, again.tokens + tokens, again.rates)
 
     async def stop(self) -> None:
         if self._client:
             await self._client.close()
 
-    def _connected(self) -> openai.AsyncOpenAI:
-        if self._client is None:
-            if self._key is None:
-                raise DependencyUnwell("OpenAI", "no key: set OPENAI_API_KEY and restart the service", lasting=True)
-            # One budget of attempts, and it is ours: the SDK's own retries would hide an outage from the status.
-            self._client = openai.AsyncOpenAI(
-                api_key=self._key.reveal(), base_url=self._base_url, max_retries=0, timeout=TIMEOUT_S
-            )
-        return self._client
-
-    def _message(self, exc: openai.APIStatusError) -> str:
-        """The server's own words, without the key, should it repeat it."""
-        message = _said(exc.body) or f"status {exc.status_code}"
-        return (message.replace(self._key.reveal(), "***") if self._key else message)[:300]
-
-    def _native(self) -> bool:
-        """Compatible servers may not know `dimensions`: it is sent only where it changes something."""
-        return OPENAI_MODELS.get(self._model, self._dimensions) == self._dimensions
+    def _connected(self) -> tuple[openai.AsyncOpenAI, Endpoint]:
+        if self._client is None or self._endpoint is None:
+            self._endpoint = endpoint_of(self._embedding, self._settings)
+            self._client = self._endpoint.connect(TIMEOUT_S)
+        return self._client, self._endpoint
 
     def _vectors(self, answer: "_Answer", count: int) -> Vectors:
         """float32[count, dimensions], by the index of each."""
-        sizes = {len(row.embedding) // (4 if isinstance(row.embedding, bytes) else 1) for row in answer.data}
+        sizes = {row.size for row in answer.data}
         if sorted(row.index for row in answer.data) != list(range(count)):
             raise DependencyUnwell("OpenAI", f"malformed answer: {len(answer.data)} vectors for {count} texts")
         if sizes != {self._dimensions}:
-            raise DependencyUnwell(
-                "OpenAI",
-                f"vectors of {' and '.join(map(str, sorted(sizes)))} dimensions, not the {self._dimensions} of the "
-                "definition: mend embedding.dimensions",
-                lasting=True,
-            )
+            raise self._wrong(sizes)
         vectors: Vectors = np.empty((count, self._dimensions), dtype=np.float32)
         for row in answer.data:
             given = row.embedding
@@ -112,12 +110,24 @@ class OpenAIEmbedder:
             raise DependencyUnwell("OpenAI", "malformed answer: vectors of no finite numbers")
         return vectors
 
+    def _wrong(self, sizes: set[int]) -> DependencyUnwell:
+        return DependencyUnwell(
+            "OpenAI",
+            f"vectors of {' and '.join(map(str, sorted(sizes)))} dimensions, not the {self._dimensions} of the "
+            "definition: mend embedding.dimensions",
+            lasting=True,
+        )
+
 
 class _Row(msgspec.Struct):
     """`embedding`: base64 of little-endian float32, or (compatible servers) numbers."""
 
     embedding: bytes | list[float]
     index: int
+
+    @property
+    def size(self) -> int:
+        return len(self.embedding) // (4 if isinstance(self.embedding, bytes) else 1)
 
 
 class _Usage(msgspec.Struct):
@@ -146,6 +156,18 @@ def _decoded(body: bytes) -> _Answer:
     return answer
 
 
+def _size(answer: _Answer) -> int:
+    """Dimensions of its vectors; 0 where they differ, or it has none."""
+    sizes = {row.size for row in answer.data}
+    return sizes.pop() if len(sizes) == 1 else 0
+
+
+def _message(exc: openai.APIStatusError, key: Secret | None) -> str:
+    """The server's own words, without the key, should it repeat it."""
+    message = _said(exc.body) or f"status {exc.status_code}"
+    return (message.replace(key.reveal(), "***") if key else message)[:300]
+
+
 def _said(body: object) -> str:
     """An error's words: `{"error": {"message"}}`, of which the SDK gives what `error` holds, or as others put it."""
     while isinstance(body, dict):
@@ -153,12 +175,12 @@ def _said(body: object) -> str:
     return body if isinstance(body, str) and not body.lstrip().startswith("<") else ""  # no page of a proxy's
 
 
-def unwell(exc: openai.OpenAIError) -> DependencyUnwell:
+def unwell(exc: openai.OpenAIError, key_setting: str) -> DependencyUnwell:
     """What an SDK error means; its text never holds the key."""
     match exc:
         case openai.AuthenticationError() | openai.PermissionDeniedError():
             return DependencyUnwell(
-                "OpenAI", f"the key is refused ({exc.status_code}): set a valid OPENAI_API_KEY", lasting=True
+                "OpenAI", f"the key is refused ({exc.status_code}): set a valid {key_setting}", lasting=True
             )
         case openai.RateLimitError() if exc.code == "insufficient_quota":
             return DependencyUnwell("OpenAI", "the quota is exhausted: add credit to the account", lasting=True)

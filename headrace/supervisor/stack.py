@@ -128,7 +128,7 @@ class Stack:
         with self._reporter.step("Starting Kafka and Weaviate", hint=self.servers.describe()):
             self.servers.start()
         self.say(f"✓ {self.servers.describe()}")
-        if self.settings.openai_api_key is None:
+        if not self.settings.openai_available:
             fetch_minilm(self.settings.cache_dir, self._reporter)
         self._ensure_topics()
         for name, server in (("Kafka", self.servers.kafka), ("Weaviate", self.servers.weaviate)):

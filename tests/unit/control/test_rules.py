@@ -71,6 +71,21 @@ def test_a_new_job_goes_where_the_fewest_are_active(busy: list[int], may_be: set
     assert drawn == may_be
 
 
+def test_an_endpoint_that_the_environment_lacks_is_refused() -> None:
+    of = msgspec.structs.replace(KB.definition, embedding=Embedding(provider="openai", model="m", endpoint="tei"))
+    rules.check_endpoint(of, frozenset({"tei"}))
+    with pytest.raises(
+        Invalid, match=r"'tei' is not known here \(azure\): add tei=<base URL> to HEADRACE_EMBEDDING_END"
+    ):
+        rules.check_endpoint(of, frozenset({"azure"}))
+
+
+def test_another_server_for_the_same_model_keeps_the_base() -> None:
+    one = msgspec.structs.replace(KB.definition, embedding=Embedding(provider="openai", model="m", dimensions=8))
+    other = msgspec.structs.replace(one, embedding=msgspec.structs.replace(one.embedding, endpoint="tei"))
+    assert rules.builds_on(one, other) and rules.builds_on(other, one)
+
+
 def test_openai_is_the_default_where_a_key_is_set() -> None:
     _, new, _ = started(openai_available=True)
     assert new.definition.embedding.provider == "openai"
