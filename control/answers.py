@@ -407,11 +407,20 @@ class Duplicate(Answer, frozen=True, kw_only=True):
     heading_path: list[str]
 
 
+class Neighbour(Answer, frozen=True, kw_only=True):
+    """What stands before or after a hit on its page."""
+
+    chunk_id: str
+    heading_path: list[str]
+    text: str
+
+
 class Hit(Answer, frozen=True, kw_only=True):
     """Higher scores are better; they compare within one answer only.
 
     `highlights`: passages of `text` that hold words of the query, each in parts which joined give it as it stands.
     `duplicates`: other hits with this text, or on another page nearly this text, for which this one stands.
+    `before` and `after`: its neighbours on the page, from top to bottom; chunks may overlap by a few sentences.
     """
 
     chunk_id: str
@@ -422,6 +431,8 @@ class Hit(Answer, frozen=True, kw_only=True):
     score: float
     highlights: list[list[Part]] = []
     duplicates: list[Duplicate] = []
+    before: list[Neighbour] = []
+    after: list[Neighbour] = []
 
 
 class SearchAnswer(Answer, frozen=True, kw_only=True):

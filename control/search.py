@@ -12,9 +12,11 @@ from control.books import Books
 from control.filters import Narrowing
 from control.folding import fold
 from control.highlights import highlights
+from control.neighbours import with_neighbours
 from control.problems import Invalid, NotFound
 from control.search_request import Mode, SearchRequest
 from control.standing import standing
+from control.view import View, view_of
 from headrace.embedding import Embedder, embedder_for
 from headrace.embedding.base import TextsRefused, check_that_any_is_taken
 from headrace.errors import DependencyUnwell
@@ -61,11 +63,14 @@ class Searcher:
                 return answer
 
     async def _search(self, kb_id: str, request: SearchRequest, at: GenerationState) -> SearchAnswer:
-        tenant = await self._store.tenant(Tenancy(at.collection, kb_id))
+        place = Tenancy(at.collection, kb_id)
+        tenant = await self._store.tenant(place)
         if tenant is None:
             return _empty(request, at, f"generation {at.generation} has nothing indexed yet")
         vector = None if request.mode == "keyword" else await self._vector(at, request.query)
-        hits, more = await best(tenant, request, vector, self._visible(kb_id, at.generation))
+        view = view_of(self._books, at)
+        found, more = await best(tenant, request, vector, view)
+        hits = await with_neighbours(self._store, place, view, found, request.neighbours)
         return SearchAnswer(
             generation=at.generation,
             provisional=at.state == "open",
@@ -73,16 +78,6 @@ class Searcher:
             hits=[_with_highlights(each, request) for each in hits],
             note=f"only the {MAX_CANDIDATES} nearest chunks were looked at: there may be more" if more else None,
         )
-
-    def _visible(self, kb_id: str, generation: int) -> Any:
-        """born <= g and not undone, and retired after g or by an undone generation; nothing from before a deletion."""
-        undone, kb = sorted(self._books.kbs.undone(kb_id)), self._books.kbs.get(kb_id)
-        floor = kb.deleted_through if kb else 0
-        born, retired = Filter.by_property("born"), Filter.by_property("retired")
-        clauses = [born.less_or_equal(generation), born.greater_than(floor)]
-        clauses += [born.not_equal(each) for each in undone if floor < each <= generation]
-        kept = [retired.greater_than(generation), *(retired.equal(each) for each in undone if each <= generation)]
-        return Filter.all_of([*clauses, Filter.any_of(kept)])
 
     async def _vector(self, at: GenerationState, query: str) -> list[float]:
         command = self._books.commands.get(at.job_id)
@@ -104,12 +99,12 @@ async def best(
     tenant: "CollectionAsync[Any, Any]",
     request: SearchRequest,
     vector: list[float] | None,
-    visible: Any,
+    view: View,
     fusion: HybridFusion = FUSION,
 ) -> tuple[list[Hit], bool]:
     """The hits, best first; and whether there may be more, beyond what was looked at."""
     narrowing = Narrowing(request.filters) if request.filters else None
-    conditions = [visible, *(narrowing.conditions if narrowing else ())]
+    conditions = [view.condition, *(narrowing.conditions if narrowing else ())]
     limit = min(2 * request.k + SPARE, MAX_CANDIDATES) if narrowing or request.fold else request.k
     while True:
         found = await _ask(tenant, request, vector, Filter.all_of(conditions), fusion, limit)

@@ -6,6 +6,7 @@ import msgspec
 
 from control.filters import Filters, Narrowing
 from control.highlights import MAX_PASSAGES
+from control.neighbours import MAX_NEIGHBOURS
 from control.problems import Invalid
 
 Mode = Literal["hybrid", "vector", "keyword"]
@@ -20,6 +21,7 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     `alpha`, of a hybrid search: 0 goes by words alone, 1 by meaning alone; null is the measured default. `highlights`:
     at most so many passages per hit. `fold`: hits that say the same are one hit, which lists the others.
+    `neighbours`: so many chunks before and after each hit on its page.
     """
 
     query: str
@@ -30,6 +32,7 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     alpha: float | None = None
     highlights: int = 2
     fold: bool = True
+    neighbours: int = 0
 
 
 def check(request: SearchRequest) -> None:
@@ -40,6 +43,7 @@ def check(request: SearchRequest) -> None:
         raise Invalid(f"query has {len(request.query)} characters; at most {MAX_QUERY_CHARS}", code="invalid-query")
     _check_between("k", request.k, 1, MAX_HITS)
     _check_between("highlights", request.highlights, 0, MAX_PASSAGES)
+    _check_between("neighbours", request.neighbours, 0, MAX_NEIGHBOURS)
     if request.alpha is not None:
         _check_between("alpha", request.alpha, 0, 1)
         if request.mode != "hybrid":

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 PAGE = 5_000
 """Ids asked for, or deleted, at once; Weaviate refuses offsets beyond 10,000, so listings go by cursor."""
+MOST_AT_ONCE = 10_000
+"""Weaviate's own limit to what one question gives."""
 LISTED_AT_ONCE = 1_000
 """Objects that a listing decodes in one go: some 20 ms, in which nothing else runs."""
 REWRITTEN_AT_ONCE = 1_000
@@ -56,6 +58,15 @@ class StoredChunk(msgspec.Struct, frozen=True, kw_only=True):
     born: int
     ordinal: int
     retired: int = NEVER
+
+
+class PlacedChunk(msgspec.Struct, frozen=True, gc=False):
+    """A chunk's place on its page (`ordinal`, in the generation that wrote it) and in time."""
+
+    chunk_id: str
+    ordinal: int
+    born: int
+    retired: int
 
 
 class Tenancy(msgspec.Struct, frozen=True):
@@ -136,6 +147,22 @@ class VectorStore:
                 answer = await tenant.query.fetch_objects(filters=Filter.by_id().contains_any(some), limit=len(some))
                 found |= {str(each.uuid): _stored(str(each.uuid), each.properties) for each in answer.objects}
         return found
+
+    async def on_page(self, place: Tenancy, url: str) -> list[PlacedChunk]:
+        """All chunks of a page that are stored, of any generation, in no order."""
+        with self._forgetting(place):
+            tenant = await self.tenant(place)
+            if tenant is None:
+                return []
+            found = await tenant.query.fetch_objects(
+                filters=Filter.by_property("url").equal(url),
+                limit=MOST_AT_ONCE,
+                return_properties=["ordinal", "born", "retired"],
+            )
+        return [
+            PlacedChunk(str(each.uuid), *(int(each.properties[name]) for name in ("ordinal", "born", "retired")))
+            for each in found.objects
+        ]
 
     async def insert(self, place: Tenancy, chunks: Sequence[StoredChunk], vectors: Sequence[Vectors]) -> dict[int, str]:
         """Writes objects, replacing those with the same id. Returns index to reason of those refused by themselves."""

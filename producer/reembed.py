@@ -203,7 +203,7 @@ def copied(
             log.warning("job %s: what is stored as %s does not fit its hashes", command.job_id, known.chunk_id)
             continue
         times[repeated] = occurrence + 1
-        made.append(_chunk(command, epoch, page, known, occurrence, tokens))
+        made.append(_chunk(command, epoch, page, known, (len(made), occurrence), tokens))
     chunks = tuple(made)
     record = msgspec.structs.replace(
         page,
@@ -244,8 +244,10 @@ def _occurrence(page: PageRecord, stored: "StoredChunk", first: int) -> int | No
 
 
 def _chunk(
-    command: JobCommand, epoch: int, page: PageRecord, stored: "StoredChunk", occurrence: int, tokens: Tokens
+    command: JobCommand, epoch: int, page: PageRecord, stored: "StoredChunk", place: tuple[int, int], tokens: Tokens
 ) -> Chunk:
+    """`place`: ordinal and occurrence. What is stored has the ordinal of the generation that wrote it."""
+    ordinal, occurrence = place
     return Chunk(
         job_id=command.job_id,
         kb_id=command.kb_id,
@@ -258,7 +260,7 @@ def _chunk(
         url=stored.url,
         title=stored.title,
         heading_path=stored.heading_path,
-        ordinal=stored.ordinal,
+        ordinal=ordinal,
         occurrence=occurrence,
         text=stored.text,
         tokens=tokens.count(_embedded(stored)),

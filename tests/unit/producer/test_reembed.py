@@ -114,6 +114,19 @@ async def test_each_text_is_published_once_more_and_no_page_is_asked_for(play: A
     assert play.end.digest == identity.manifest_digest(c.chunk_id for c in after)
 
 
+async def test_ordinals_are_the_places_on_the_page_today(play: Anew, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What refreshes kept is stored with its place in an older generation."""
+    stored = play.store.stored
+
+    async def moved(place: Tenancy, ids: Sequence[str]) -> dict[str, StoredChunk]:
+        found = await stored(place, ids)
+        return {key: msgspec.structs.replace(each, ordinal=7 - each.ordinal) for key, each in found.items()}
+
+    monkeypatch.setattr(play.store, "stored", moved)
+    await play.embed_anew()
+    assert {(c.doc_hash, c.ordinal) for c in play.chunks(2)} == {(c.doc_hash, c.ordinal) for c in play.chunks(1)}
+
+
 async def test_tokens_are_those_of_the_new_model(play: Anew) -> None:
     await play.embed_anew()
     for chunk in play.chunks(2):
