@@ -141,12 +141,12 @@ class Demo:
 
     def _ask(self) -> None:
         for question in QUESTIONS:
-            hits = _distinct(self._client.search(KB, {"query": question, "k": 2 * SOURCES})["hits"])
+            hits = self._client.search(KB, {"query": question, "k": SOURCES})["hits"]
             if not hits:
                 raise DemoFailed(f"no answer to: {question}")
             self._out.print(f"\n[bold magenta]? {question}")
-            for number, hit in enumerate(hits[:SOURCES], 1):
-                print_hit(self._out, hit, number, question)
+            for number, hit in enumerate(hits, 1):
+                print_hit(self._out, hit, number)
 
     def _what_next(self) -> None:
         url = f"{self._client.url}/api/ingestion/kb/{KB}"
@@ -164,12 +164,3 @@ class Demo:
 
     def _say(self, text: str) -> None:
         self._err.print(f"• {text}", soft_wrap=True)
-
-
-def _distinct(hits: list[Json]) -> list[Json]:
-    """The reference says some things on two pages: each text once."""
-    by_text: dict[str, Json] = {}
-    for hit in hits:
-        text = " ".join(line for line in hit["text"].splitlines() if not line.startswith("#"))
-        by_text.setdefault(text, hit)
-    return list(by_text.values())

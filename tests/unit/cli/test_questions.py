@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from headrace.cli.search import excerpt
+from headrace.cli.search import excerpt, passages
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.control_fake import FakeControl, problem, status_of
 
@@ -249,10 +249,77 @@ def test_kb_define_refuses_what_is_no_definition(run: Run, text: str, says: str)
     assert says in result.stderr
 
 
-def test_an_excerpt_begins_where_the_answer_is() -> None:
-    text = "## Head\nIt begins elsewhere. Nothing here.\nClosing files is done by a context manager. More."
-    assert excerpt(text, "who closes a file?") == "… Closing files is done by a context manager. More."
-    assert excerpt(text, "unrelated") == text.removeprefix("## Head\n").replace("\n", " ")
+HIT: dict[str, Any] = {
+    "chunk_id": "1", "url": "https://x/a", "title": "Files", "heading_path": ["Files", "Closing"], "score": 0.9,
+    "text": "## Closing\nIt begins elsewhere. It [goes] on.\n\nClosing files is done  by a context manager. More.",
+    "highlights": [
+        [{"text": "## ", "match": False}, {"text": "Closing", "match": True}, {"text": "\nIt begins", "match": False}],
+        [{"text": "Closing", "match": True}, {"text": " files is done  by a context manager.", "match": False}],
+    ],
+    "duplicates": [{"url": f"https://x/{n}"} for n in "bcdde"],
+    "before": [{"text": "What stands before."}], "after": [{"text": "What stands after."}],
+}  # fmt: skip
+
+
+def test_passages_are_shown_on_one_line_and_duplicates_named(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"], control.hits = [status_of()], [HIT]
+    assert run("search", "docs", "closing").stdout.splitlines()[1:] == [
+        "   https://x/a",
+        "   also at https://x/b, https://x/c, https://x/d and 1 more",
+        "   Closing It begins … Closing files is done by a context manager. …",
+    ]
+
+
+def test_matches_are_bold(control: FakeControl) -> None:
+    shown = passages(HIT)
+    assert [shown.plain[span.start : span.end] for span in shown.spans if "bold" in str(span.style)] == ["Closing"] * 2
+    assert passages(HIT | {"highlights": []}).plain.startswith("It begins elsewhere. It [goes] on.")
+
+
+def test_context_shows_whole_texts_in_their_order(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"], control.hits = [status_of()], [HIT]
+    shown = run("search", "docs", "closing", "--context", "1").stdout
+    before, text, after = (shown.index(part) for part in ("stands before.", "It [goes] on.", "stands after."))
+    assert before < text < after
+
+
+def test_what_narrows_a_search_is_sent(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of()]
+    narrowed = (
+        "--path",
+        "/a/**",
+        "--path",
+        "*.html",
+        "--heading",
+        "Set up",
+        "--alpha",
+        "0.3",
+        "--no-fold",
+        "--context",
+        "2",
+    )
+    assert run("search", "docs", "x", *narrowed).exit_code == 0
+    sent = control.seen[-1][2]
+    assert sent["filters"] == {"path": ["/a/**", "*.html"], "heading": "Set up"}
+    assert (sent["alpha"], sent["fold"], sent["neighbours"]) == (0.3, False, 2)
+    assert run("search", "docs", "x", "--alpha", "2").exit_code == 2
+
+
+def test_the_help_teaches(run: Run) -> None:
+    words = " ".join(run("search", "--help").stdout.split())
+    for part in (
+        "--path GLOB",
+        "* stays within a segment",
+        "by meaning alone",
+        "--heading configuration",
+        "--context N",
+    ):
+        assert part in words, part
+
+
+def test_an_excerpt_is_the_beginning_without_headings() -> None:
+    assert excerpt("## Head\nIt begins here.\nMore.") == "It begins here. More."
+    assert excerpt("word " * 200).endswith("word …")
     assert excerpt("") == ""
 
 
