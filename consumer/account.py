@@ -51,12 +51,14 @@ class Account:
         return spent
 
 
-def passes(budget: Budget, spent: Sum, following: Sum) -> str | None:
-    """Why the next call may not be made; None where it may."""
-    after = spent.plus(following)
+def passes(budget: Budget, account: Account, following: Sum, without: Iterable[str] = ()) -> str | None:
+    """Why the next call may not be made, were these calls not; None where it may."""
+    spent = account.spent(without)
+    after, open_tokens = spent.plus(following), spent.tokens - account.settled.tokens
+    of_them = f" ({open_tokens:,} tokens of it in calls that are not settled)" if open_tokens else ""
     if budget.max_tokens is not None and after.tokens > budget.max_tokens:
         return (
-            f"budget: {spent.tokens:,} of {budget.max_tokens:,} tokens are spent, and the next call may take "
+            f"budget: {spent.tokens:,} of {budget.max_tokens:,} tokens are spent{of_them}, and the next call may take "
             f"{following.tokens:,}; raise budget.max_tokens and resume"
         )
     if budget.max_usd is None:
@@ -65,7 +67,7 @@ def passes(budget: Budget, spent: Sum, following: Sum) -> str | None:
         return "budget: it is in dollars, and the model's price is not known; set HEADRACE_PRICES and resume"
     if after.pico_usd > pico_usd_of(budget.max_usd):
         return (
-            f"budget: ${_dollars(spent)} of ${budget.max_usd:g} are spent, and the next call may cost "
+            f"budget: ${_dollars(spent)} of ${budget.max_usd:g} are spent{of_them}, and the next call may cost "
             f"${_dollars(following)}; raise budget.max_usd and resume"
         )
     return None

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from consumer.item import Paid
+from consumer.ledger import Ledger
 from consumer.stalls import GaveUp, Stalls
 from headrace.embedding import Embedded, Embedder
 from headrace.embedding.base import HARMLESS, RateLimited, TextsRefused, Vectors, refuses_all
@@ -44,14 +44,13 @@ class Profiles:
 
 @dataclass(slots=True, eq=False)
 class Text:
-    """One text that waits for its `vector`, or for the reason why it is `refused`; `paid` is told what it cost.
+    """One text that waits for its `vector`, or for the reason why it is `refused`.
 
     `tokens`: as they are counted before the call, at least.
     """
 
     text: str
     tokens: int
-    paid: Paid
     vector: Vectors | None = None
     refused: str | None = None
 
@@ -83,8 +82,8 @@ class Call:
 class Calls:
     """`embed` the texts of a job; the allowance of one account and model is shared by all jobs that use it."""
 
-    def __init__(self, profiles: Profiles, stalls: Stalls, may_embed: Callable[[str], bool]) -> None:
-        self._profiles, self._stalls, self._may_embed = profiles, stalls, may_embed
+    def __init__(self, profiles: Profiles, stalls: Stalls, may_embed: Callable[[str], bool], ledger: Ledger) -> None:
+        self._profiles, self._stalls, self._may_embed, self._ledger = profiles, stalls, may_embed, ledger
         self._lines: dict[Hashable, _Line] = {}
 
     async def embed(self, command: JobCommand, texts: Sequence[Text]) -> None:
@@ -92,6 +91,14 @@ class Calls:
         embedder = self._profiles.of(command.definition.embedding)
         if texts:
             await self._line(embedder).embed(command, embedder, texts)
+
+    async def probe(self, command: JobCommand) -> None:
+        """Raises DependencyUnwell where not even a harmless text is embedded; for a job that stepped aside."""
+        embedder = self._profiles.of(command.definition.embedding)
+        try:
+            await self._ledger.call(command, [(HARMLESS, 1)], lambda: embedder.embed([HARMLESS]))
+        except TextsRefused as exc:
+            raise refuses_all(embedder.server, exc) from exc
 
     def reconsider(self) -> None:
         """A command has changed: what waits for a job that is paused waits no longer."""
@@ -104,7 +111,8 @@ class Calls:
 
     def _line(self, embedder: Embedder) -> "_Line":
         if embedder.shares not in self._lines:
-            self._lines[embedder.shares] = _Line(Limiter(most=embedder.parallel), self._stalls, self._may_embed)
+            limiter = Limiter(most=embedder.parallel)
+            self._lines[embedder.shares] = _Line(limiter, self._stalls, self._may_embed, self._ledger)
         return self._lines[embedder.shares]
 
 
@@ -151,8 +159,8 @@ class _Line:
     A call that was refused for the rate goes again before others of its job.
     """
 
-    def __init__(self, limiter: Limiter, stalls: Stalls, may_embed: Callable[[str], bool]) -> None:
-        self._limiter, self._stalls, self._may_embed = limiter, stalls, may_embed
+    def __init__(self, limiter: Limiter, stalls: Stalls, may_embed: Callable[[str], bool], ledger: Ledger) -> None:
+        self._limiter, self._stalls, self._may_embed, self._ledger = limiter, stalls, may_embed, ledger
         self._jobs: dict[str, _Job] = {}
         self._under_way: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -319,10 +327,14 @@ class _Line:
             asyncio.get_running_loop().call_soon(self.let_go)
 
     async def _paid_for(self, call: Call) -> Embedded:
-        """The one place where an embedding is bought."""
-        if not self._may_embed(call.command.job_id):
+        """The one place where an embedding is bought, beside `Calls.probe`."""
+        job_id = call.command.job_id
+        if not self._may_embed(job_id):
             raise _not_running()
-        return await call.embedder.embed(call.texts)
+        texts = [(each.text.text, each.text.tokens) for each in call.waiting]
+        return await self._ledger.call(
+            call.command, texts, lambda: call.embedder.embed(call.texts), may=lambda: self._may_embed(job_id)
+        )
 
     async def _refused(self, call: Call, refusal: TextsRefused) -> None:
         """What is refused is tried again by halves, down to the text that fails by itself."""
@@ -343,7 +355,7 @@ class _Line:
         """A text is bad only where others are taken."""
         if self._taken_at.get(call.embedder, -math.inf) > call.began_s:
             return
-        harmless = _Waiting(Text(HARMLESS, 1, Paid()), call.waiting[0].asked)
+        harmless = _Waiting(Text(HARMLESS, 1), call.waiting[0].asked)
         probe = Call(call.command, call.embedder, [harmless])
 
         async def attempt() -> Embedded:
@@ -352,11 +364,9 @@ class _Line:
             except TextsRefused as exc:
                 raise refuses_all(call.embedder.server, exc) from exc
 
-        embedded = await self._retried(probe, attempt)
-        _charge(call.waiting, embedded.tokens, texts=False)
+        await self._retried(probe, attempt)
 
     def _hand_out(self, call: Call, embedded: Embedded) -> None:
-        _charge(call.waiting, embedded.tokens)
         for waiting, vector in zip(call.waiting, embedded.vectors, strict=True):
             waiting.text.vector = vector
             waiting.asked.ended()
@@ -390,20 +400,3 @@ def _halves(waiting: "list[_Waiting]") -> "Iterator[list[_Waiting]]":
     middle = len(waiting) // 2
     yield waiting[:middle]
     yield waiting[middle:]
-
-
-def _charge(waiting: "Sequence[_Waiting]", tokens: int, *, texts: bool = True) -> None:
-    """Shares a call's tokens among the batches it has texts of, by theirs; the call itself is the first one's."""
-    weights: dict[int, tuple[Paid, int]] = {}
-    for each in waiting:
-        paid = each.text.paid
-        paid.texts += texts
-        weights[id(paid)] = (paid, weights.get(id(paid), (paid, 0))[1] + each.text.tokens)
-    total, left = sum(weight for _, weight in weights.values()), tokens
-    for paid, weight in weights.values():
-        share = tokens * weight // total if total else 0
-        paid.tokens += share
-        left -= share
-    first = waiting[0].text.paid
-    first.tokens += left
-    first.calls += 1

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 
 from consumer.calls import Calls, Text
-from consumer.item import Batch, Item, Newer, Paid
+from consumer.item import Batch, Item, Newer
 from consumer.judge import Judge
 from consumer.stalls import GaveUp, Stalls
 from consumer.vector_cache import VectorCache
@@ -39,7 +39,7 @@ class EmbedStage:
             if isinstance(item.event, Newer) and item.result == "parked":
                 await self._outgrown(item, item.event)
         jobs = [items for items in batch.jobs().values() if any(_wanted(item) for item in items)]
-        await asyncio.gather(*(self._prepare_job(batch, [i for i in items if _wanted(i)]) for items in jobs))
+        await asyncio.gather(*(self._prepare_job([i for i in items if _wanted(i)]) for items in jobs))
 
     async def _outgrown(self, item: Item, event: Newer) -> None:
         """Of a job that is over only a repair waits, and no status says so."""
@@ -47,14 +47,13 @@ class EmbedStage:
         if not self._judge.ended(item.command):
             await self._stalls.tell([item.command], Outgrown("consumer", {event.written_as}))
 
-    async def _prepare_job(self, batch: Batch, items: list[Item]) -> None:
+    async def _prepare_job(self, items: list[Item]) -> None:
         command = items[0].command
         assert command is not None
         place = place_of(command)
-        paid = batch.paid.setdefault(command.job_id, Paid())
         try:
             await self._reuse(command, place, items)
-            await self._embed(command, place, [i for i in items if _wanted(i)], paid)
+            await self._embed(command, place, [i for i in items if _wanted(i)])
         except GaveUp as exc:
             if exc.cause.dependency not in ("Weaviate", "job") and self._judge.may_embed(command.job_id):
                 self._step_aside(command, exc.cause.dependency)
@@ -77,7 +76,7 @@ class EmbedStage:
             elif chunk.text_hash in found.vectors:
                 item.vector, item.reused = found.vectors[chunk.text_hash], True
 
-    async def _embed(self, command: JobCommand, place: Tenancy, items: list[Item], paid: Paid) -> None:
+    async def _embed(self, command: JobCommand, place: Tenancy, items: list[Item]) -> None:
         """Each distinct text once, over all batches under way; another batch's vector is waited for.
 
         Raises GaveUp; what was paid for until then has its vectors, and is written rather than parked.
@@ -86,7 +85,7 @@ class EmbedStage:
             claimed, awaited = self._cache.claim(place, [_chunk(item).text_hash for item in items])
             try:
                 mine = {_chunk(i).text_hash: i for i in items if _chunk(i).text_hash in claimed}
-                await self._embed_texts(command, place, list(mine.values()), paid)
+                await self._embed_texts(command, place, list(mine.values()))
             finally:
                 self._cache.release(place, claimed)
                 self._hand_out(place, items, mine)
@@ -99,8 +98,8 @@ class EmbedStage:
             if vector is not None and item.result is None:
                 item.vector, item.reused = vector, mine.get(_chunk(item).text_hash) is not item
 
-    async def _embed_texts(self, command: JobCommand, place: Tenancy, items: list[Item], paid: Paid) -> None:
-        texts = [_text(item, paid) for item in items]
+    async def _embed_texts(self, command: JobCommand, place: Tenancy, items: list[Item]) -> None:
+        texts = [_text(item) for item in items]
         try:
             await self._calls.embed(command, texts)
         finally:
@@ -124,8 +123,8 @@ def _chunk(item: Item) -> Chunk:
     return item.event
 
 
-def _text(item: Item, paid: Paid) -> Text:
+def _text(item: Item) -> Text:
     """A record that counts no tokens, written by hand, has no more than bytes."""
     chunk = _chunk(item)
     text = embedding_input(chunk.title, chunk.heading_path, chunk.text)
-    return Text(text, chunk.tokens if chunk.tokens > 0 else len(text.encode()), paid)
+    return Text(text, chunk.tokens if chunk.tokens > 0 else len(text.encode()))

@@ -1,6 +1,6 @@
 """A record of `chunks` on its way through the consumer."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import msgspec
@@ -92,13 +92,12 @@ class Item:
 class Batch:
     """Items that are embedded together and acked together, in offset order per partition.
 
-    `events` are Faust's handles of the same records; the counters say what the batch paid for, by job.
+    `events` are Faust's handles of the same records.
     """
 
     items: list[Item]
     events: list[Any]
     group_generation: int
-    paid: dict[str, "Paid"] = field(default_factory=dict)
 
     def jobs(self) -> dict[str, list[Item]]:
         """Items by job, records that name none left out."""
@@ -107,13 +106,6 @@ class Batch:
             if item.job_id is not None:
                 found.setdefault(item.job_id, []).append(item)
         return found
-
-
-@dataclass(slots=True)
-class Paid:
-    texts: int = 0
-    tokens: int = 0
-    calls: int = 0
 
 
 def item_of(raw: RawRecord) -> Item:

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 class Judge:
     """`note` each item in log order, then `judge` it any number of times; the later judgement counts.
 
-    `stalled`: jobs whose records are parked until a dependency is well, or a newer consumer reads what this one can't.
+    `stalled`: jobs whose records are parked until a dependency is well, a newer consumer reads what this one can't, or
+    a command follows, with a larger budget perhaps.
     `reviewing`: jobs whose `crawl_end` is parked until a person decides; like the former, discarded by each new command
     and each assignment.
     """

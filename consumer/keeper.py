@@ -2,10 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from consumer.calls import Profiles
 from consumer.embed import place_of
 from consumer.generations import Generations
 from consumer.judge import Judge
@@ -14,7 +13,6 @@ from consumer.reports import Reports
 from consumer.stalls import Stalls
 from consumer.tasks import Tasks
 from consumer.window import Window
-from headrace.embedding.base import check_that_any_is_taken
 from headrace.state.commands import Commands
 from headrace.state.parked import Parked
 from headrace.vectors import VectorStore
@@ -43,13 +41,13 @@ class Keeper:
         parking: Parking,
         stalls: Stalls,
         store: VectorStore,
-        profiles: Profiles,
+        probe: Callable[[JobCommand], Awaitable[None]],
         reports: Reports,
         tasks: Tasks,
     ) -> None:
         self._commands, self._parked, self._judge = commands, parked, judge
         self._generations, self._parking, self._stalls = generations, parking, stalls
-        self._store, self._profiles, self._reports = store, profiles, reports
+        self._store, self._probe, self._reports = store, probe, reports
         self._partitions: frozenset[int] = frozenset()
         self._tasks = tasks
         self.window: Window | None = None
@@ -180,8 +178,7 @@ class Keeper:
         return None
 
     async def _await_recovery(self, command: JobCommand, dependency: str) -> None:
-        embedder = self._profiles.of(command.definition.embedding)
-        await self._stalls.retry(lambda: check_that_any_is_taken(embedder), [command])
+        await self._stalls.retry(lambda: self._probe(command), [command])
         await self._stalls.over([command], dependency)
         self._judge.stalled.discard(command.job_id)
         await self._run(command)  # all of it: stepping aside may have cut it off before `running` was told

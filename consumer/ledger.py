@@ -147,11 +147,11 @@ class Ledger:
                 return None
             job = await self._job(command)
             account = job.account.result()
-            if passes(budget, account.spent(), following) is None:
+            if passes(budget, account, following) is None:
                 account.apply(reserved)
                 job.mine.add(reserved.call_id)
                 return job
-            if reason := passes(budget, account.spent(without=job.mine), following):
+            if reason := passes(budget, account, following, without=job.mine):
                 await self._reached(newest, job, following, reason)
             await job.changed.wait()
 

@@ -16,6 +16,7 @@ from consumer.health import Health
 from consumer.item import Batch, Item, item_of
 from consumer.judge import Judge
 from consumer.keeper import Keeper
+from consumer.ledger import Ledger
 from consumer.losses import Losses
 from consumer.missing import Missing
 from consumer.offsets import Offsets
@@ -23,6 +24,7 @@ from consumer.parking import Parking
 from consumer.proof import Prover
 from consumer.reports import Reports
 from consumer.settle import SettleStage
+from consumer.spent import Spent
 from consumer.stalls import Stalls
 from consumer.stream import (
     NO_GENERATION,
@@ -44,6 +46,7 @@ from headrace.kafka.follower import Follower
 from headrace.kafka.publisher import Publisher
 from headrace.kafka.records import RawRecord
 from headrace.kafka.startup import topics_ready
+from headrace.prices import Prices
 from headrace.service import worker_name
 from headrace.settings import Settings
 from headrace.state.commands import Commands
@@ -106,6 +109,14 @@ class Consumer:
             tasks=tasks,
             partitions=partitions,
         )
+        ledger = Ledger(
+            self._reports,
+            self._judge,
+            Prices(settings.prices),
+            Spent(settings, self._publisher),
+            lambda: self.window.term,
+        )
+        self._calls = Calls(self._profiles, stalls, self._judge.may_embed, ledger)
         self._keeper = Keeper(
             commands=commands,
             parked=parked,
@@ -114,7 +125,7 @@ class Consumer:
             parking=parking,
             stalls=stalls,
             store=self._store,
-            profiles=self._profiles,
+            probe=self._calls.probe,
             reports=self._reports,
             tasks=tasks,
         )
@@ -130,7 +141,6 @@ class Consumer:
             judge=self._judge,
         )
         cache = VectorCache(settings.embed_window * settings.embed_batch)
-        self._calls = Calls(self._profiles, stalls, self._judge.may_embed)
         embed = EmbedStage(self._judge, stalls, self._store, self._calls, cache, self._keeper.step_aside)
         settle = SettleStage(
             self._judge,
@@ -196,10 +206,10 @@ class Consumer:
             await _at_most(STREAM_STOP_S, self.app.stop(), "the stream")
         await self._released()
         await self.window.stop()
+        await _at_most(CLOSE_S, self._calls.stop(), "calls of the embedding API")
         await self.follower.stop()
         await _at_most(LAST_REPORTS_S, self._publisher.drain(), "the last reports")
         await self._publisher.stop()
-        await _at_most(CLOSE_S, self._calls.stop(), "calls of the embedding API")
         await _at_most(CLOSE_S, self._profiles.stop(), "the embedders")
         await _at_most(CLOSE_S, self._store.stop(), "Weaviate's client")
 

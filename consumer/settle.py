@@ -9,7 +9,7 @@ from typing import Protocol
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer.embed import place_of
-from consumer.item import MAX_NAME, Batch, Item, Paid
+from consumer.item import MAX_NAME, Batch, Item
 from consumer.judge import Judge
 from consumer.parking import Parking
 from consumer.reports import Reports
@@ -228,9 +228,8 @@ class SettleStage:
 
     async def _outcomes(self, batch: Batch) -> list["asyncio.Future[Place]"]:
         futures = []
-        for job_id, items in batch.jobs().items():
-            paid = batch.paid.get(job_id, Paid())
-            event = _outcomes(items, batch.group_generation, self._reports.worker, paid)
+        for items in batch.jobs().values():
+            event = _outcomes(items, batch.group_generation, self._reports.worker)
             futures.append(await self._publish(event, items[0].raw.partition))
         return futures
 
@@ -242,7 +241,7 @@ def _first(batch: Batch) -> tuple[int, int]:
     return batch.items[0].raw.partition, batch.items[0].raw.offset
 
 
-def _outcomes(items: list[Item], group_generation: int, worker: str, paid: Paid) -> Outcomes:
+def _outcomes(items: list[Item], group_generation: int, worker: str) -> Outcomes:
     first = items[0].event
     assert first is not None
     entries: tuple[Outcome, ...] = tuple(item.outcome() for item in items)
@@ -254,9 +253,6 @@ def _outcomes(items: list[Item], group_generation: int, worker: str, paid: Paid)
         group_generation=group_generation,
         worker=worker,
         entries=entries,
-        texts_embedded=paid.texts,
-        tokens_embedded=paid.tokens,
-        calls=paid.calls,
         decided_at=now(),
     )
 

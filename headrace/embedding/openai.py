@@ -24,6 +24,10 @@ TIMEOUT_S = 20.0
 it for that long once, not for a minute."""
 REFUSALS = frozenset({400, 413, 422})
 """The request is not taken as it is; a part of it may be."""
+GATEWAY_TIMEOUT = 504
+"""What stands behind the gateway may have done its work."""
+NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
+"""Errors, by name, of whichever HTTP client the SDK goes through: no connection was there to send on."""
 SIZE_REFUSALS = frozenset({413, 422})
 """How compatible servers say that it is too large."""
 
@@ -83,6 +87,9 @@ class OpenAIEmbedder:
             again = await self.embed(texts)
         except TextsRefused as exc:
             raise self._wrong({size}) from exc
+        except DependencyUnwell as exc:  # the first answer was paid for, whatever became of the second
+            exc.in_doubt = True
+            raise
         return Embedded(again.vectors, again.tokens + tokens, again.rates)
 
     async def stop(self) -> None:
@@ -99,7 +106,7 @@ class OpenAIEmbedder:
         """float32[count, dimensions], by the index of each."""
         sizes = {row.size for row in answer.data}
         if sorted(row.index for row in answer.data) != list(range(count)):
-            raise DependencyUnwell("OpenAI", f"malformed answer: {len(answer.data)} vectors for {count} texts")
+            raise _malformed(f"{len(answer.data)} vectors for {count} texts")
         if sizes != {self._dimensions}:
             raise self._wrong(sizes)
         vectors: Vectors = np.empty((count, self._dimensions), dtype=np.float32)
@@ -107,7 +114,7 @@ class OpenAIEmbedder:
             given = row.embedding
             vectors[row.index] = np.frombuffer(given, dtype="<f4") if isinstance(given, bytes) else given
         if not np.isfinite(vectors).all():
-            raise DependencyUnwell("OpenAI", "malformed answer: vectors of no finite numbers")
+            raise _malformed("vectors of no finite numbers")
         return vectors
 
     def _wrong(self, sizes: set[int]) -> DependencyUnwell:
@@ -116,6 +123,7 @@ class OpenAIEmbedder:
             f"vectors of {' and '.join(map(str, sorted(sizes)))} dimensions, not the {self._dimensions} of the "
             "definition: mend embedding.dimensions",
             lasting=True,
+            in_doubt=True,
         )
 
 
@@ -148,11 +156,11 @@ def _decoded(body: bytes) -> _Answer:
     try:
         answer = _ANSWERS.decode(body)
     except (msgspec.ValidationError, RecursionError) as exc:
-        raise DependencyUnwell("OpenAI", f"malformed answer: {exc}") from exc
+        raise _malformed(str(exc)) from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise DependencyUnwell("OpenAI", "malformed answer: no JSON") from exc
+        raise _malformed("no JSON") from exc
     if any(isinstance(row.embedding, bytes) and len(row.embedding) % 4 for row in answer.data):
-        raise DependencyUnwell("OpenAI", "malformed answer: vectors of no whole numbers of float32")
+        raise _malformed("vectors of no whole numbers of float32")
     return answer
 
 
@@ -175,6 +183,16 @@ def _said(body: object) -> str:
     return body if isinstance(body, str) and not body.lstrip().startswith("<") else ""  # no page of a proxy's
 
 
+def _malformed(why: str) -> DependencyUnwell:
+    """It answered, so it has done its work."""
+    return DependencyUnwell("OpenAI", f"malformed answer: {why}", in_doubt=True)
+
+
+def _was_sent(exc: openai.APIConnectionError) -> bool:
+    """Whether the request may have reached the server."""
+    return type(exc.__cause__).__name__ not in NOT_SENT
+
+
 def unwell(exc: openai.OpenAIError, key_setting: str) -> DependencyUnwell:
     """What an SDK error means; its text never holds the key."""
     match exc:
@@ -189,11 +207,14 @@ def unwell(exc: openai.OpenAIError, key_setting: str) -> DependencyUnwell:
         case openai.NotFoundError():
             return DependencyUnwell("OpenAI", "no such model or address (404): check embedding.model", lasting=True)
         case openai.APITimeoutError():
-            return DependencyUnwell("OpenAI", f"no answer within {TIMEOUT_S:.0f} s")
+            return DependencyUnwell("OpenAI", f"no answer within {TIMEOUT_S:.0f} s", in_doubt=_was_sent(exc))
         case openai.APIConnectionError():
-            return DependencyUnwell("OpenAI", "can't be reached")
+            return DependencyUnwell("OpenAI", "can't be reached", in_doubt=_was_sent(exc))
         case openai.APIStatusError():
             retry_after_s = rates_of(exc.response.headers).retry_after_s
-            return DependencyUnwell("OpenAI", f"answers {exc.status_code}", retry_after_s=retry_after_s)
+            in_doubt = exc.status_code == GATEWAY_TIMEOUT
+            return DependencyUnwell(
+                "OpenAI", f"answers {exc.status_code}", retry_after_s=retry_after_s, in_doubt=in_doubt
+            )
         case _:
-            return DependencyUnwell("OpenAI", f"malformed answer ({type(exc).__name__})")
+            return _malformed(type(exc).__name__)

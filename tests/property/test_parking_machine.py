@@ -93,7 +93,8 @@ class Parking(RuleBasedStateMachine):
     @rule(job=st.sampled_from(JOBS))
     def stall(self, job: str) -> None:
         async def aside() -> None:
-            self.worker.keeper.step_aside(self.commands[job], "OpenAI")
+            if self.worker.judge.may_embed(job):  # as the stage that embeds does
+                self.worker.keeper.step_aside(self.commands[job], "OpenAI")
 
         self.run(aside())
 

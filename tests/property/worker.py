@@ -85,7 +85,7 @@ class Worker:
         parking = Parking(Settings(), me, me, self.parked, Losses(reports, generations))
         self.keeper = Keeper(
             commands=commands, parked=self.parked, judge=self.judge, generations=generations, parking=parking,
-            stalls=stalls, store=me, profiles=me, reports=reports, tasks=self.tasks,
+            stalls=stalls, store=me, probe=self._probe, reports=reports, tasks=self.tasks,
         )  # fmt: skip
         self.keeper.window = me
         completion = Proven(
@@ -238,11 +238,7 @@ class Worker:
         async with self._lock:
             return
 
-    # Profiles, and the one embedder that a probe asks
-    def of(self, embedding: Any) -> tuple[Any, asyncio.Semaphore]:
-        return self, asyncio.Semaphore(1)
-
-    async def embed(self, texts: list[str]) -> None:
+    async def _probe(self, command: JobCommand) -> None:
         await self._turn()
 
 

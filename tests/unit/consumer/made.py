@@ -14,6 +14,7 @@ from schemas.chunks import Chunk, CrawlBegin, CrawlEnd, PageEnd, RepairEnd
 from schemas.codec import encode, headers_for, with_fields
 from schemas.commands import Desired, JobCommand
 from schemas.events import Event, Place
+from schemas.facts import CallSettled
 from schemas.kb import Definition, Embedding, GenerationState, Source, resolve
 from schemas.parked import ParkedSpan, RequeuedThrough
 
@@ -130,6 +131,27 @@ class Known:
 
     def requeued_through(self, offset: int) -> None:
         self.tell(RequeuedThrough(job_id=JOB, partition=PARTITION, offset=offset))
+
+
+class Told:
+    """Reports whose facts are a list."""
+
+    worker, group_generation = "worker", 1
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def publish(self, event: Event, partition: int) -> None:
+        self.events.append(event)
+
+    hand_over = publish
+
+    async def stall(self, *_: Any, **__: Any) -> None: ...
+
+    def paid(self) -> tuple[int, int, int]:
+        """Texts, tokens and requests."""
+        settled = [event for event in self.events if isinstance(event, CallSettled)]
+        return sum(e.texts for e in settled), sum(e.tokens for e in settled), sum(e.requests for e in settled)
 
 
 class LateCommands:

@@ -68,8 +68,16 @@ def test_neither_order_nor_repetition_shows(calls: list[tuple[str, bool]], rando
 def test_a_budget_is_reached_by_the_call_that_would_pass_it(
     budget: Budget, spent: Sum, following: Sum, words: str | None
 ) -> None:
-    reason = passes(budget, spent, following)
+    reason = passes(budget, Account(spent), following)
     assert reason is None if words is None else reason and words in reason
+
+
+def test_what_is_not_settled_is_told() -> None:
+    reason = passes(Budget(max_tokens=120), account(settled("a", 70), reserved("b", 50)), Sum(1))
+    assert (
+        reason is not None and "120 of 120 tokens are spent (50 tokens of it in calls that are not settled)" in reason
+    )
+    assert passes(Budget(max_tokens=120), account(settled("a", 70), reserved("b", 50)), Sum(1), without=["b"]) is None
 
 
 @given(st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=5))

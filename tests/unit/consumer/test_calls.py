@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Hashable, Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -10,27 +11,30 @@ import pytest
 
 from consumer import calls as module
 from consumer.calls import Calls, Profiles, Text
-from consumer.item import Paid
+from consumer.ledger import Ledger
 from consumer.reports import Reports
 from consumer.stalls import GaveUp, Stalls
 from headrace.embedding.base import Embedded
 from headrace.embedding.limits import Rates
 from headrace.embedding.openai import OpenAIEmbedder
+from headrace.prices import Prices
 from headrace.settings import Secret, Settings
 from schemas.commands import JobCommand
 from schemas.kb import Embedding
 from tests.fakes import openai_errors as errors
 from tests.fakes.openai_limits import Allowance
 from tests.fakes.openai_server import OpenAIServer, vector_of
+from tests.unit.consumer.made import Told as Facts
 from tests.unit.consumer.made import command
 
 BIG, SMALL = command(job_id="big"), command(job_id="small")
 
 
-class Told:
-    """What a status would say."""
+class Told(Facts):
+    """And what a status would say."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.stalls: list[tuple[str, str, bool]] = []
 
     async def stall(self, command: JobCommand, *, dependency: str, reason: str, since: str, ended: bool) -> None:
@@ -61,10 +65,12 @@ class Rig:
     def __init__(self, embedder: Any) -> None:
         self.embedder, self.told, self.paused = embedder, Told(), set[str]()
         stalls = Stalls(cast(Reports, self.told))
-        self.calls = Calls(Profiles(lambda _: embedder), stalls, lambda job_id: job_id not in self.paused)
+        judge: Any = SimpleNamespace(newest=lambda command: command, ended=lambda command: False, stalled=set())
+        ledger = Ledger(cast(Reports, self.told), judge, Prices(), cast(Any, None))
+        self.calls = Calls(Profiles(lambda _: embedder), stalls, lambda job_id: job_id not in self.paused, ledger)
 
     async def embed(self, *texts: str, of: JobCommand = BIG, tokens: int = 1) -> list[Text]:
-        asked = [Text(text, tokens, Paid()) for text in texts]
+        asked = [Text(text, tokens) for text in texts]
         await self.calls.embed(of, asked)
         return asked
 
@@ -95,12 +101,11 @@ async def test_a_call_has_texts_of_several_batches_of_one_job_and_of_no_other(ri
 
 
 async def test_calls_keep_within_texts_and_tokens_and_what_is_too_long_goes_alone(rig: Rig) -> None:
-    paid = Paid()
     sizes = [1, 1, 1, 1, 1, 60, 1, 45, 45, 45]
-    await rig.calls.embed(BIG, [Text(str(size), size, paid) for size in sizes])
+    await rig.calls.embed(BIG, [Text(str(size), size) for size in sizes])
     called = [[int(text) for text in call] for call in rig.embedder.calls]
     assert called == [[1, 1, 1, 1], [1], [60], [1, 45, 45], [45]]
-    assert (paid.texts, paid.tokens, paid.calls) == (10, 100, 5)
+    assert rig.told.paid() == (10, 100, 5)
 
 
 async def test_where_requests_are_scarce_calls_are_as_large_as_they_can_be(rig: Rig) -> None:
@@ -115,19 +120,6 @@ async def test_where_tokens_are_limited_a_call_has_a_second_of_them(rig: Rig) ->
     await rig.embed("first")
     await rig.embed("a", "b", "c", "d", tokens=10)
     assert [len(call) for call in rig.embedder.calls] == [1, 2, 2]
-
-
-async def test_what_a_call_costs_is_shared_by_its_batches(rig: Rig) -> None:
-    embedder = rig.embedder
-    embedder.go_on.clear()
-    asking = [rig.start("first")]
-    await turns()
-    asking += [rig.start("a", tokens=1), rig.start("b", "c", tokens=2)]
-    await turns()
-    embedder.go_on.set()
-    _, one, two = await asyncio.gather(*asking)
-    assert (one[0].paid.texts, one[0].paid.tokens, one[0].paid.calls) == (1, 6, 1)
-    assert (two[0].paid.texts + two[1].paid.texts, two[0].paid.tokens + two[1].paid.tokens) == (2, 24)
 
 
 async def test_a_small_job_behind_a_large_one_goes_next(rig: Rig) -> None:
@@ -228,8 +220,9 @@ async def test_a_refused_text_is_found_and_the_others_are_paid_for_once(
         np.testing.assert_array_equal(text.vector, vector_of(text.text, 1536))
     asked = {text: times for text, times in server.texts.items() if text != "headrace"}
     assert asked == dict.fromkeys((text.text for text in good), 1)
-    assert sum(text.paid.tokens for text in texts) == server.tokens.total()
-    assert sum(text.paid.calls for text in texts) == sum(call.status == 200 for call in server.log)
+    _, tokens, requests = wired.told.paid()
+    assert tokens == server.tokens.total(), "the harmless text too"
+    assert requests == sum(call.status == 200 for call in server.log)
 
 
 async def test_all_texts_refused_and_a_harmless_one_taken_are_bad_texts(wired: Rig, server: OpenAIServer) -> None:

@@ -5,22 +5,28 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import pytest
 
 from consumer import calls as module
+from consumer.account import Account
 from consumer.calls import Calls, Profiles
 from consumer.embed import EmbedStage
 from consumer.item import Batch, Item
 from consumer.judge import Judge
+from consumer.ledger import Ledger
 from consumer.reports import Reports
 from consumer.stalls import Stalls
 from consumer.vector_cache import WINDOWS, VectorCache
 from headrace.embedding.base import Embedded, TextsRefused
 from headrace.errors import DependencyUnwell
 from headrace.kafka.follower import Follower
+from headrace.prices import Prices
 from headrace.vectors import Found, Tenancy, VectorStore
-from tests.unit.consumer.made import JOB, Known, LateCommands, chunk, command, item
+from schemas.facts import BudgetReached
+from schemas.kb import Budget
+from tests.unit.consumer.made import JOB, Known, LateCommands, Told, chunk, command, item
 
 PLACE = Tenancy("C", "docs")
 
@@ -93,18 +99,16 @@ class Store:
         return self.found
 
 
-class Silent:
-    async def stall(self, *_: Any, **__: Any) -> None: ...
-
-
 class Stage:
     def __init__(self) -> None:
         self.embedder, self.store, self.known = Embedder(), Store(), Known(command())
         self.aside: list[str] = []
         judge = Judge(cast(Follower, LateCommands(self.known)), self.known.commands, self.known.kbs)
         self.judge = judge
-        stalls = Stalls(cast(Reports, Silent()))
-        self.calls = Calls(Profiles(lambda _: self.embedder), stalls, judge.may_embed)
+        self.told = Told()
+        stalls = Stalls(cast(Reports, self.told))
+        ledger = Ledger(cast(Reports, self.told), judge, Prices(), self._history)
+        self.calls = Calls(Profiles(lambda _: self.embedder), stalls, judge.may_embed, ledger)
         self.stage = EmbedStage(
             judge,
             stalls,
@@ -113,6 +117,12 @@ class Stage:
             VectorCache(64),
             self._step_aside,
         )
+
+    async def _history(self, command: Any) -> Account:
+        account = Account()
+        for event in self.told.events:
+            account.apply(event)
+        return account
 
     def _step_aside(self, command: Any, dependency: str) -> None:
         self.aside.append(dependency)
@@ -152,8 +162,7 @@ async def test_texts_are_embedded_once_and_each_item_gets_its_own(stage: Stage) 
     assert max(stage.embedder.texts.values()) == 1 and len(stage.embedder.texts) == 5
     assert vector_of(batch.items[0]) == vector_of(batch.items[2]) != vector_of(batch.items[1])
     assert sorted(each.reused for each in batch.items) == [False] * 5 + [True]
-    paid = batch.paid[JOB]
-    assert (paid.texts, paid.tokens, paid.calls) == (5, 5, 2)
+    assert stage.told.paid() == (5, 5, 2)
 
 
 async def test_two_batches_under_way_pay_for_a_text_once(stage: Stage) -> None:
@@ -164,7 +173,7 @@ async def test_two_batches_under_way_pay_for_a_text_once(stage: Stage) -> None:
     batches = await asyncio.gather(*preparing)
     assert all(results(batch) == ["vector"] * 2 for batch in batches)
     assert stage.embedder.texts.total() == 2
-    assert sum(batch.paid[JOB].texts for batch in batches) == 2
+    assert stage.told.paid()[0] == 2
 
 
 async def test_when_the_one_that_embeds_is_cancelled_another_does(stage: Stage) -> None:
@@ -186,7 +195,25 @@ async def test_a_refused_text_goes_alone_and_no_other_is_paid_for_again(stage: S
     batch = await stage.prepare("a", "bad", "b")
     assert results(batch) == ["vector", "dead_lettered", "vector"]
     assert batch.items[1].stage == "embed" and batch.items[1].reason == "the embedding API refuses this text: bad"
-    assert stage.embedder.texts.total() == 2 and batch.paid[JOB].texts == 2
+    assert stage.embedder.texts.total() == 2 == stage.told.paid()[0]
+
+
+async def test_what_the_budget_leaves_no_room_for_is_parked_and_what_was_paid_for_is_written(stage: Stage) -> None:
+    """Calls of four texts at most, each text of at most 5 tokens by its record and in truth of one."""
+    current = stage.known.commands.get(JOB)
+    assert current is not None
+    definition = msgspec.structs.replace(current.definition, budget=Budget(max_tokens=21))
+    stage.known.tell(msgspec.structs.replace(current, revision=2, definition=definition))
+    stage.embedder.parallel = 1
+    batch = await stage.prepare("a", "b", "c", "d", "e", "f")
+    assert results(batch) == ["vector"] * 6, "four at 20, then two at 10 on top of the 4 that those came to"
+    assert stage.told.paid() == (6, 6, 2)
+    later = await stage.prepare("g", "h", "i", "j")
+    assert results(later) == ["parked"] * 4 and stage.embedder.texts.total() == 6
+    (reached,) = [event for event in stage.told.events if isinstance(event, BudgetReached)]
+    assert (reached.revision, reached.spent_tokens, reached.next_tokens) == (2, 6, 20)
+    assert results(await stage.prepare("k")) == ["parked"], "what comes later is not tried"
+    assert stage.aside == []
 
 
 async def test_what_is_stored_is_not_embedded(stage: Stage) -> None:

@@ -46,7 +46,7 @@ def kept(log: Log) -> tuple[Keeper, Stalls]:
     unused: Any = SimpleNamespace()
     keeper = Keeper(
         commands=unused, parked=unused, judge=unused, generations=SimpleNamespace(state=lambda command: None),
-        parking=SimpleNamespace(requeue=_requeued), stalls=stalls, store=unused, profiles=unused, reports=reports,
+        parking=SimpleNamespace(requeue=_requeued), stalls=stalls, store=unused, probe=unused, reports=reports,
         tasks=unused,
     )  # type: ignore[arg-type]  # fmt: skip
     keeper.window = cast(Any, Window())

@@ -80,7 +80,7 @@ class Owner:
         )
         self.go_on = asyncio.Event()
         self.go_on.set()
-        self.answer: Callable[[], Embedded] = lambda: Embedded(np.zeros((1, 2), dtype=np.float32), 4, 1)
+        self.answer: Callable[[], Embedded] = lambda: Embedded(np.zeros((1, 2), dtype=np.float32), 4)
 
     async def publish(self, event: Event, partition: int) -> None:
         if isinstance(event, CallReserved):
@@ -246,7 +246,7 @@ async def test_calls_under_way_are_waited_for_where_they_may_turn_out_smaller() 
 async def test_no_interleaving_bills_more_than_the_budget() -> None:
     log = Log(Budget(max_tokens=50))
     owner = Owner(log)
-    owner.answer = lambda: Embedded(np.zeros((1, 2), dtype=np.float32), BOUND, 1)
+    owner.answer = lambda: Embedded(np.zeros((1, 2), dtype=np.float32), BOUND)
     results = await asyncio.gather(*(owner.call() for _ in range(20)), return_exceptions=True)
     assert log.billed == 50 == log.account().spent().tokens
     assert sum(isinstance(each, GaveUp) for each in results) == 15 and len(log.of(BudgetReached)) == 1
@@ -257,7 +257,7 @@ async def test_no_interleaving_bills_more_than_the_budget() -> None:
     [
         (DependencyUnwell("OpenAI", "429"), 0),
         (DependencyUnwell("OpenAI", "no answer within 20 s", in_doubt=True), BOUND),
-        (TextsRefused({0: "bad"}, Embedded(np.zeros((0, 2), dtype=np.float32), 0, 0)), 0),
+        (TextsRefused("bad"), 0),
     ],
 )
 async def test_a_call_that_failed_costs_nothing_unless_that_is_in_doubt(error: Exception, spent: int) -> None:

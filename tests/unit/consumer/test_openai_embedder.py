@@ -51,6 +51,40 @@ async def test_vectors_come_in_the_texts_order(embedder: OpenAIEmbedder, server:
     assert (embedded.tokens, server.calls) == (4, 1)
 
 
+@pytest.mark.parametrize(
+    ("failure", "in_doubt"),
+    [
+        (errors.server_error(500), False),
+        (errors.rate_limited(), False),
+        (errors.invalid_key(), False),
+        (errors.server_error(504), True),
+        (errors.malformed(), True),
+        (errors.missing_vectors(), True),
+        (errors.not_numbers(), True),
+        (errors.wrong_dimensions(-1), True),
+        (errors.hang(), True),
+    ],
+)
+async def test_whether_a_call_that_failed_may_have_been_billed(
+    server: OpenAIServer, failure: errors.Failure, in_doubt: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_S", 0.3)
+    embedder = made(server.url)
+    server.fail_next(failure)
+    with pytest.raises(DependencyUnwell) as caught:
+        await embedder.embed(["a", "b"])
+    assert caught.value.in_doubt == in_doubt
+    await embedder.stop()
+
+
+async def test_what_never_reached_a_server_was_not_billed() -> None:
+    embedder = made("http://127.0.0.1:1/v1")
+    with pytest.raises(DependencyUnwell, match="can't be reached") as caught:
+        await embedder.embed(["a"])
+    assert not caught.value.in_doubt
+    await embedder.stop()
+
+
 async def test_nothing_to_embed_is_no_call(embedder: OpenAIEmbedder, server: OpenAIServer) -> None:
     embedded = await embedder.embed([])
     assert (embedded.vectors.shape, embedded.tokens) == ((0, 1536), 0)
