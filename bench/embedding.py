@@ -1,0 +1,165 @@
+"""Chunks per second through the consumer's embedding, against a fake OpenAI API; limits kept; small jobs behind large.
+
+    python -m bench embedding [--chunks 12000] [--seconds 60]
+
+The API is a process of its own: 300 ms, 1,536 dimensions, first without limits, then with tokens and with requests a
+minute. Records come from memory and are counted where Weaviate would be written, so embedding alone is measured.
+Baselines on the same chunks: a sequential loop with batches of ten, LlamaIndex's IngestionPipeline and LangChain's
+index() (in .venv-bench), each as their guides have it and as fast as their settings make it.
+"""
+
+import argparse
+import asyncio
+import functools
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import openai
+
+from bench.embed_rig import EmbedRig, Job, embed_rig, timed, tokens_of
+from bench.rig import DIMENSIONS, LATENCY_MS, fake, line, run
+from tests.support.waiting import until
+
+ROOT = Path(__file__).parent.parent
+PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+WORDS = "gate water channel wheel mill river stone flow level sluice bank weir turbine intake penstock valve".split()
+TOKENS = 350
+"""Of a chunk, about."""
+FRAMEWORKS = {
+    "llama_index": "LlamaIndex, as its guide has it",
+    "llama_index_async": "LlamaIndex, 8 calls at once",
+    "langchain": "LangChain, as its guide has it",
+    "langchain_large": "LangChain, batches of 1,000",
+}
+
+
+async def benchmark(chunks: int, seconds: int) -> None:
+    if not PYTHON.exists():
+        sys.exit("LlamaIndex and LangChain are missing: `make bench` installs them into .venv-bench")
+    print(f"embedding: fake OpenAI API at {LATENCY_MS} ms, {DIMENSIONS} dimensions, chunks of {TOKENS} tokens")
+    await _unlimited(chunks)
+    tokens = chunks * TOKENS * 60 // (60 + seconds)
+    await _limited(f"{tokens:,} tokens a minute", ["--tokens-per-minute", str(tokens)], chunks, "tokens", tokens)
+    await _limited("20 requests a minute", ["--requests-per-minute", "20"], 2 * chunks, "requests", 20)
+    await _small_behind_large()
+
+
+async def _unlimited(chunks: int) -> None:
+    with fake(_api()) as url:
+        ours, cpu_s = await _ours(url, chunks)
+        line("consumer", chunks / ours, "chunks/s", f"{chunks} chunks")
+        line("", 1e6 * cpu_s / chunks, "us/chunk", "of processor")
+        loop = await asyncio.to_thread(_sequential, url, _texts(200, "loop"))
+        line("sequential loop, batches of 10", loop, "chunks/s", "200 chunks")
+        best = 0.0
+        for name, what in FRAMEWORKS.items():
+            texts = _texts(4_000, name)
+            theirs = await asyncio.to_thread(_framework, name, url, texts)
+            best = max(best, theirs)
+            line(what, theirs, "chunks/s", f"{len(texts)} chunks")
+        line("ratio to the sequential loop", chunks / ours / loop, "x")
+        line("ratio to the best of the frameworks", chunks / ours / best, "x")
+
+
+async def _limited(what: str, options: list[str], chunks: int, unit: str, per_minute: int) -> None:
+    """A full minute's allowance is there at once; what is used beyond it is held against the time."""
+    with fake([*_api(), *options]) as url:
+        took_s, _ = await _ours(url, chunks)
+        counts = await _counts(url)
+    used = counts["tokens"] if unit == "tokens" else counts["calls"] - counts["refused"]
+    share = (used - per_minute) / (per_minute * took_s / 60)
+    print(f"  with {what}:")
+    line("  chunks", chunks / took_s, "chunks/s", f"{took_s:.0f} s")
+    line("  of the stated limit, beyond the first minute's", 100 * share, "%")
+    line("  answered 429", 100 * counts["refused"] / counts["calls"], "% of calls", f"{counts['calls']} calls")
+
+
+async def _small_behind_large() -> None:
+    """100 chunks, once 5 s of the large job's are under way; 1,000,000 tokens a minute, the first of them used up."""
+    print("  100 chunks behind 20,000, with 1,000,000 tokens a minute:")
+    for label, partition in (("  on another partition", 1), ("  on the same partition, 2,500 chunks behind", 0)):
+        with fake([*_api(), "--tokens-per-minute", "1000000"]) as url:
+            async with embed_rig(url) as rig:
+                large = Job(rig, 0, _texts(20_000 if partition else 5_000, "large"))
+                rig.add(large)
+                await until(functools.partial(_used_up, url, 1_050_000), within_s=120)
+                small = Job(rig, partition, _texts(100, "small"))
+                rig.add(small)
+                line(label, await timed(small), "s", f"large: {large.done} chunks done by then")
+
+
+async def _used_up(url: str, tokens: int) -> bool:
+    return (await _counts(url))["tokens"] >= tokens
+
+
+async def _ours(url: str, chunks: int) -> tuple[float, float]:
+    """Seconds, and seconds of processor."""
+    async with embed_rig(url) as rig:
+        await _one(rig)
+        job = Job(rig, 0, _texts(chunks, "ours"))
+        rig.add(job)
+        cpu, took_s = time.process_time(), await timed(job)
+        assert rig.texts == chunks + 1 and not rig.stalls
+        return took_s, time.process_time() - cpu
+
+
+async def _one(rig: EmbedRig) -> None:
+    """A first call, which sets up what the SDK needs."""
+    job = Job(rig, 7, ["first"])
+    rig.add(job)
+    await job.finished.wait()
+
+
+def _sequential(url: str, texts: list[str]) -> float:
+    with openai.OpenAI(api_key="sk-bench", base_url=url) as client:
+        client.embeddings.create(model="text-embedding-3-small", input=["first"])
+        began = time.perf_counter()
+        for start in range(0, len(texts), 10):
+            client.embeddings.create(model="text-embedding-3-small", input=texts[start : start + 10])
+        return len(texts) / (time.perf_counter() - began)
+
+
+def _framework(name: str, url: str, texts: list[str]) -> float:
+    command = [str(PYTHON), str(ROOT / "bench" / "embedding_pipelines.py"), name, url]
+    done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{name}: {done.stderr[-2_000:]}")
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert figures["texts"] == len(texts)
+    return float(len(texts) / figures["seconds"])
+
+
+async def _counts(url: str) -> dict[str, int]:
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/calls/last") as response:
+        return dict(await response.json())
+
+
+def _api() -> list[str]:
+    options = ["--latency-ms", str(LATENCY_MS), "--dimensions", str(DIMENSIONS), "--estimate-tokens"]
+    return ["tests.fakes.openai_server", *options]
+
+
+def _texts(count: int, seed: str) -> list[str]:
+    """Of `TOKENS` each, about, and no two alike."""
+    draw = random.Random(seed)
+    texts = []
+    for number in range(count):
+        text = f"{seed} {number}"
+        while tokens_of(text) < TOKENS:
+            text += " " + " ".join(draw.choices(WORDS, k=40))
+        texts.append(text[: 4 * TOKENS])
+    return texts
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chunks", type=int, default=12_000)
+    parser.add_argument("--seconds", type=int, default=60, help="about how long the runs with a limit take")
+    given = parser.parse_args()
+    raise SystemExit(run(benchmark(given.chunks, given.seconds)))
