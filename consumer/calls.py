@@ -183,7 +183,7 @@ class _Line:
     async def stop(self) -> None:
         """Calls under way are cut off, and none starts."""
         for job in self._jobs.values():
-            _give_up_all(job)
+            _give_up_all(job, _not_running())
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -198,7 +198,7 @@ class _Line:
         """Starts whatever may start now; what is of a job that may not embed any more is given up."""
         for job in list(self._jobs.values()):
             if not self._may_embed(job.command.job_id):
-                _give_up_all(job)
+                _give_up_all(job, _not_running())
             if not job.waits and not job.under_way:
                 del self._jobs[job.command.job_id]
         while waiting := [job for job in self._jobs.values() if job.waits]:
@@ -266,10 +266,25 @@ class _Line:
             embedded = await self._retried(call, lambda: self._attempt(call))
         except TextsRefused as exc:
             await self._refused(call, exc)
-        except BaseException as exc:  # GaveUp; anything else is a fault of the program, for who asked to raise
+        except GaveUp as exc:
+            await self._out_of_patience(call, exc)
+        except BaseException as exc:  # anything else is a fault of the program, for who asked to raise
             _give_up(call.waiting, exc)
         else:
             self._hand_out(call, embedded)
+
+    async def _out_of_patience(self, call: Call, gave_up: GaveUp) -> None:
+        """What one job has waited for in vain, without an answer to any, the others need not wait for in turn."""
+        _give_up(call.waiting, gave_up)
+        cause, answered = gave_up.cause, max(self._taken_at.values(), default=-math.inf) > call.began_s
+        if cause.dependency != call.embedder.server or cause.lasting or answered:
+            return
+        if not self._may_embed(call.command.job_id):
+            return  # it was paused, and its patience not at an end
+        jobs = list(self._jobs.values())
+        for job in jobs:
+            _give_up_all(job, gave_up)
+        await self._stalls.tell([job.command for job in jobs], cause)
 
     async def _retried(self, call: Call, attempt: Callable[[], Awaitable[Embedded]]) -> Embedded:
         def patient(cause: DependencyUnwell, waited_s: float) -> bool:
@@ -284,12 +299,12 @@ class _Line:
             await self._turn(call)
             try:
                 return await self._made(call)
-            except RateLimited:
+            except RateLimited as exc:
                 now = time.monotonic()
                 limited_at = min(limited_at, now)
                 if self._limiter.much_for_a_minute(call.tokens) and len(call.waiting) > 1:
                     raise TextsRefused("it may have more tokens than a minute allows", too_many=True) from None
-                if now + self._limiter.pause_s(now) - limited_at > ABSORBED_S:
+                if now + max(self._limiter.pause_s(now), exc.retry_after_s or 0) - limited_at > ABSORBED_S:
                     raise
 
     async def _turn(self, call: Call) -> None:
@@ -381,12 +396,12 @@ def _not_running() -> GaveUp:
     return GaveUp(DependencyUnwell("job", "not running"), 0)
 
 
-def _give_up_all(job: _Job) -> None:
-    _give_up(job.texts, _not_running())
+def _give_up_all(job: _Job, gave_up: GaveUp) -> None:
+    _give_up(job.texts, gave_up)
     job.texts.clear()
     for _, turn in job.again:
         if not turn.done():
-            turn.set_exception(_not_running())
+            turn.set_exception(GaveUp(gave_up.cause, gave_up.waited_s))
     job.again.clear()
 
 

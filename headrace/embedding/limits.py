@@ -22,7 +22,8 @@ MOST_COUNTED: Final = 3.0
 """Times what we count: more is not the server's way of counting, but somebody else's use of the account."""
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 15.0
-"""After a 429 that doesn't say how long to wait, doubling from one to the next."""
+"""After a 429 that doesn't say how long to wait, doubling from one to the next; and of what one asks for: the answer
+may change before, and one call tells."""
 SEEN_S: Final = 10.0
 """Time over which the rate that a silent server accepts is measured."""
 BACK_OFF: Final = 0.9
@@ -321,7 +322,7 @@ class Limiter:
     def wait_s(self, now: float, tokens: float) -> float:
         """Until a call of so many tokens may start; infinite where an answer must come first.
 
-        The very first call goes alone: its answer may state limits.
+        The very first call goes alone, since its answer may state limits.
         """
         if self.in_flight >= (self.concurrency.limit if self._any_answer else 1):
             return math.inf
@@ -346,14 +347,15 @@ class Limiter:
         self.in_flight -= 1
 
     def refused(self, ticket: Ticket, now: float, rates: Rates) -> None:
-        """429: nothing starts for as long as was asked for."""
+        """429: nothing starts for as long as was asked for; then one call alone, until one is answered."""
         self._told(ticket, now, rates)
         self.in_flight -= 1
         if ticket.started >= self._refused_at:
             self._refused_at, self._refusals = now, self._refusals + 1
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(10, self._refusals - 1))
         asked_s = rates.retry_after_s
-        self._paused_until = max(self._paused_until, now + (pause_s if asked_s is None else asked_s))
+        asked_s = pause_s if asked_s is None else min(LONGEST_PAUSE_S, asked_s)
+        self._paused_until, self._any_answer = max(self._paused_until, now + asked_s), False
         if self.requests.level(now) < 1 or self.tokens.level(now) < ticket.amount:
             return  # explained: the limit is known now
         self.pace.refused(ticket.started, now)
@@ -367,7 +369,6 @@ class Limiter:
 
     def dropped(self, ticket: Ticket) -> None:
         """It was not made after all, or what became of it tells nothing of the limits."""
-        self._any_answer = True
         self.in_flight -= 1
 
     def pause_s(self, now: float) -> float:

@@ -215,6 +215,23 @@ def test_nothing_starts_before_the_time_that_a_refusal_names() -> None:
     assert limiter.wait_s(7.2, 10) == 0
 
 
+def test_after_a_refusal_one_call_goes_alone_until_an_answer() -> None:
+    limiter = Limiter()
+    early, late = limiter.start(0, 10), limiter.start(0, 10)
+    limiter.refused(early, 0.1, Rates(retry_after_s=1))
+    limiter.refused(late, 0.1, Rates(retry_after_s=1))
+    probe = limiter.start(1.2, 10)
+    assert limiter.wait_s(1.2, 10) == math.inf
+    limiter.answered(probe, 1.5, Rates())
+    assert limiter.wait_s(2.5, 10) == 0
+
+
+def test_an_hour_is_not_waited_for_in_one_piece() -> None:
+    limiter = Limiter()
+    limiter.refused(limiter.start(0, 10), 0, Rates(retry_after_s=3_600))
+    assert limiter.pause_s(0) == 15
+
+
 def test_refusals_without_a_time_are_waited_for_longer_and_longer_until_an_answer() -> None:
     limiter, now, waits = Limiter(), 0.0, []
     for _ in range(7):

@@ -24,6 +24,7 @@ from schemas.kb import Embedding
 from tests.fakes import openai_errors as errors
 from tests.fakes.openai_limits import Allowance
 from tests.fakes.openai_server import OpenAIServer, vector_of
+from tests.support.waiting import until
 from tests.unit.consumer.made import Told as Facts
 from tests.unit.consumer.made import command
 
@@ -263,6 +264,36 @@ async def test_a_429_that_lasts_is_told(wired: Rig, server: OpenAIServer, monkey
         await wired.embed("a")
     assert wired.told.stalls == [("big", "rate limited (429)", False)]
     assert len(server.log) <= 4
+
+
+async def test_who_waits_behind_a_server_that_asks_for_an_hour_is_told_too(wired: Rig, server: OpenAIServer) -> None:
+    """Its texts would hold up what stands behind them, and nobody would say why."""
+    server.fail(errors.rate_limited(3_600))
+    asking = [wired.start("a"), wired.start("b"), wired.start("x", of=SMALL)]
+    async with asyncio.timeout(5):
+        gave_up = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(each) for each in gave_up] == [GaveUp] * 3
+    assert {job for job, _, _ in wired.told.stalls} == {"big", "small"}
+    assert len(server.log) == 1
+
+
+async def test_a_pause_of_one_job_gives_up_no_other(wired: Rig, server: OpenAIServer) -> None:
+    server.fail(errors.server_error(503))
+    one = wired.start("a")
+    await until_called(server)
+    server.heal()
+    wired.paused.add("big")
+    other = wired.start("x", of=SMALL)
+    with pytest.raises(GaveUp):
+        await one
+    assert (await other)[0].vector is not None and not wired.told.stalls
+
+
+async def until_called(server: OpenAIServer) -> None:
+    async def called() -> bool:
+        return bool(server.log)
+
+    await until(called)
 
 
 async def test_a_limit_is_kept_to(wired: Rig, server: OpenAIServer) -> None:
