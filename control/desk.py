@@ -23,7 +23,7 @@ from schemas.commands import JobCommand
 from schemas.events import Event
 from schemas.facts import CommandIssued, CommandRefused, KbChanged
 from schemas.identity import canonical_json, partition_for
-from schemas.kb import Definition, Embedding, GenerationState, KbDefined
+from schemas.kb import Definition, Embedding, GenerationState, KbDefined, same_vectors
 
 log = logging.getLogger(__name__)
 
@@ -235,7 +235,8 @@ class Desk:
     ) -> tuple[Event, ...]:
         """A definition that took the model of what is rolled back takes that of what is searched again."""
         to = self._books.commands.get(published[1].job_id)
-        if to is None or undone.reembeds is None or known.definition.embedding != undone.definition.embedding:
+        named = same_vectors(known.definition.embedding, undone.definition.embedding)
+        if to is None or undone.reembeds is None or not named:
             return ()
         return _switch(known, to)
 

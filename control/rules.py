@@ -93,7 +93,7 @@ def define(kb_id: str, known: KbDefined | None, definition: Definition, *, at: s
 
 def _waits_for_switch(known: KbDefined, definition: Definition) -> bool:
     """A model that is named while texts are embedded by another is a later word."""
-    return not known.deleted and known.definition.embedding == definition.embedding
+    return not known.deleted and kb.same_vectors(known.definition.embedding, definition.embedding)
 
 
 def delete(known: KbDefined, jobs: Sequence[Job], *, at: str, by: str) -> KbDefined:

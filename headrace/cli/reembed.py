@@ -15,6 +15,7 @@ from headrace.cli.root import App, pass_app
     "--provider", type=click.Choice(["openai", "local"]), help="Who embeds.  [default: openai where a key is set]"
 )
 @click.option("--dimensions", type=click.IntRange(1), help="Of a vector.  [default: the model's, where it is known]")
+@click.option("--endpoint", metavar="NAME", help="A server that the services' environment names.")
 @click.option("--reason", help="Why; stands in the audit trail.")
 @click.option("--no-wait", is_flag=True, help="Return once the job is started.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON; progress still goes to stderr.")
@@ -25,6 +26,7 @@ def reembed(
     model: str | None,
     provider: str | None,
     dimensions: int | None,
+    endpoint: str | None,
     reason: str | None,
     no_wait: bool,
     as_json: bool,
@@ -36,7 +38,7 @@ def reembed(
     refreshes go on with the new model. It is a job like any other: status, pause, resume and cancel work on it, and a
     cancelled one leaves all as it was. `headrace rollback` goes back to the old model, until it is vacuumed.
 
-    Without --model, --provider and --dimensions, the model that the definition names by now is taken.
+    With none of --model, --provider, --dimensions and --endpoint, the model that the definition names by now is taken.
 
     Chunks stay as they were cut. To cut pages anew, change `chunking` in the definition and start a job instead.
 
@@ -44,9 +46,9 @@ def reembed(
     Examples:
       headrace reembed docs --model text-embedding-3-large
       headrace reembed docs --provider openai              from the local model, once there is a key
-      headrace reembed docs --model bge-m3 --dimensions 1024
+      headrace reembed docs --model bge-m3 --dimensions 1024 --endpoint ours
     """
-    named = {"provider": provider, "model": model, "dimensions": dimensions}
+    named = {"provider": provider, "model": model, "dimensions": dimensions, "endpoint": endpoint}
     embedding = {name: value for name, value in named.items() if value is not None}
     accepted = app.client.reembed(kb, embedding or None, reason, idempotency_key=str(uuid.uuid4()))
     if no_wait:

@@ -189,6 +189,13 @@ class TestTheDefinition:
         await publish(log, command)
         assert log.kb().definition.embedding == SMALL
 
+    async def test_takes_the_model_whatever_server_is_named_meanwhile(self, log: MemoryLog) -> None:
+        log.desk._endpoints = frozenset({"ours"})
+        command = await reembed(log)
+        await define(log, embedding=msgspec.structs.replace(log.kb().definition.embedding, endpoint="ours"))
+        await publish(log, command)
+        assert log.kb().definition.embedding == LARGE
+
     async def test_goes_back_with_a_rollback(self, log: MemoryLog) -> None:
         command = await reembed(log)
         await publish(log, command)

@@ -304,3 +304,20 @@ async def test_equal_texts_of_a_page_keep_their_numbers(play: Anew, site: FakeSi
     assert [c.occurrence for c in chunks] == [0, 0, 2]
     assert {c.doc_hash for c in chunks} == {c.doc_hash for c in of_page} - {lost.doc_hash}
     assert page.reason == "1 of 4 texts are not stored: a refresh reads the page again"
+
+
+async def test_what_a_replaced_owner_wrote_behind_this_ones_beginning_is_published_again(
+    play: Anew, site: FakeSite
+) -> None:
+    """Readers drop its chunks, whose `page_end` stands behind a newer `crawl_begin`."""
+    await play.embed_anew()
+    url = site.root + "/docs/b"
+    written = [c for c in play.chunks(2) if c.url == url]
+    late = msgspec.structs.replace(play.records(2)[url], page_end_offset=10**6)
+    await play.log.publish(late, partition=0)
+    await play.embed_anew()
+    page = play.records(2)[url]
+    assert page.epoch > late.epoch and page.page_end_offset is not None and page.page_end_offset < 10**6
+    assert [c for c in play.chunks(2) if c.url == url] == written + [
+        msgspec.structs.replace(c, epoch=page.epoch) for c in written
+    ]
