@@ -25,11 +25,14 @@ PICO_USD: Final = 10**12
 MAX_USD_PER_MTOK: Final = 10_000
 
 Overrides = tuple[tuple[str, Decimal], ...]
-"""Model to dollars per million tokens."""
+"""Model, or endpoint/model, to dollars per million tokens."""
 
 
 class Prices:
-    """None stands for a price that nobody knows; a model on this machine costs nothing."""
+    """None stands for a price that nobody knows; a model on this machine costs nothing.
+
+    `endpoint/model` stands over `model`, for a server that a knowledge base's profile names.
+    """
 
     def __init__(self, overrides: Overrides = ()) -> None:
         self._pico_usd_per_token = {
@@ -40,7 +43,8 @@ class Prices:
         """Of so many input tokens under a resolved profile."""
         if embedding.provider == "local":
             return 0
-        price = self._pico_usd_per_token.get(embedding.model or "")
+        model = embedding.model or ""
+        price = self._pico_usd_per_token.get(f"{embedding.endpoint}/{model}", self._pico_usd_per_token.get(model))
         return None if price is None else tokens * price
 
 

@@ -11,7 +11,7 @@ from headrace.settings import Settings
 from headrace.state.kbs import KnowledgeBases
 from schemas.codec import UndecodableRecord, decode
 from schemas.commands import JobCommand
-from schemas.facts import CrawlReport, IndexReport, JobFinished, Outcomes, RecordsLost
+from schemas.facts import CallReserved, CallSettled, CrawlReport, IndexReport, JobFinished, Outcomes, RecordsLost
 from schemas.kb import GenerationState, KbDefined
 from schemas.parked import ParkedSpan
 
@@ -34,6 +34,8 @@ class Ledger:
         self.on_crawl_end: Callable[[], None] = lambda: None
         self.parked: Counter[str] = Counter()
         """Spans by knowledge base."""
+        self.bought: dict[str, dict[str, int]] = defaultdict(dict)
+        """Texts by call, of each knowledge base: as it was settled, else as it was reserved."""
         self._follower = Follower(
             settings.bootstrap_servers,
             {
@@ -83,5 +85,9 @@ class Ledger:
                 self.lost.append(event)
             case Outcomes():
                 self.decided[event.partition].update(entry.offset for entry in event.entries)
+            case CallReserved():
+                self.bought[event.kb_id].setdefault(event.call_id, event.texts)
+            case CallSettled():
+                self.bought[event.kb_id][event.call_id] = event.texts
             case ParkedSpan():
                 self.parked[event.kb_id] += 1

@@ -311,10 +311,18 @@ class Verifier:
         for asked in self._lane.openai.asked:
             if asked.readable:
                 times.update(inputs.intersection(asked.texts))
+        self._told_of(kb, inputs)
         again = sum(max(0, count - 1 - self._wiped(kb, text, cancelled)) for text, count in times.items())
         self._again += again
         self._timeline.counts["texts embedded"] += times.total()
         self._timeline.counts["texts embedded again"] += again
+
+    def _told_of(self, kb: Kb, inputs: frozenset[str]) -> None:
+        """What the API took stands in the ledger, whoever was killed over it."""
+        billed = sum(len(inputs.intersection(asked.texts)) for asked in self._lane.openai.asked)
+        bought = sum(self._ledger.bought[kb.kb_id].values())
+        if billed > bought:
+            self._breaks("money is counted before it is spent", f"{billed} texts were taken, {bought} are told")
 
     def _paid_bound(self) -> None:
         """One window for each fault of a consumer; an outage befalls each of them."""

@@ -46,6 +46,13 @@ def test_the_operators_prices_stand_over_the_table() -> None:
     assert prices.pico_usd(openai("text-embedding-3-large"), 1_000_000) == 13 * 10**10
 
 
+def test_an_endpoint_may_have_a_price_of_its_own() -> None:
+    prices = Prices(parse_prices("vllm/text-embedding-3-small=0,bge-m3=0.01"))
+    of_vllm = [Embedding(provider="openai", model=m, dimensions=8, endpoint="vllm") for m in (*USD_PER_MTOK, "bge-m3")]
+    assert [prices.pico_usd(each, 1) for each in of_vllm] == [0, 130_000, 100_000, 10_000]
+    assert prices.pico_usd(openai("text-embedding-3-small"), 1) == 20_000
+
+
 @pytest.mark.parametrize("text", ["0.02", "m=", "m=x", "m=-1", "m=nan", "m=inf", "m=0.0000001", "=1", "a b=1", "m=1e9"])
 def test_a_price_that_is_none_is_named(text: str) -> None:
     with pytest.raises(InvalidSetting, match="HEADRACE_PRICES"):
