@@ -16,6 +16,7 @@ from consumer.calls import Calls, Profiles
 from consumer.embed import EmbedStage
 from consumer.item import Batch, item_of
 from consumer.judge import Judge
+from consumer.ledger import Ledger
 from consumer.reports import Reports
 from consumer.stalls import Stalls
 from consumer.vector_cache import VectorCache
@@ -23,6 +24,7 @@ from consumer.window import Window, split
 from headrace.embedding import embedder_for
 from headrace.kafka.follower import Follower
 from headrace.kafka.records import RawRecord
+from headrace.prices import Prices
 from headrace.settings import Secret, Settings
 from headrace.state.commands import Commands
 from headrace.state.kbs import KnowledgeBases
@@ -32,6 +34,7 @@ from schemas.chunks import Chunk
 from schemas.codec import encode, headers_for, now
 from schemas.commands import JobCommand
 from schemas.events import Event
+from schemas.facts import CallSettled
 from schemas.kb import Definition, Embedding, Source, resolve
 
 MODEL = "text-embedding-3-small"
@@ -78,7 +81,8 @@ class EmbedRig:
         judge = Judge(cast(Follower, me), self._commands, self._kbs)
         stalls = Stalls(cast(Reports, me))
         self.profiles = Profiles(lambda embedding: embedder_for(embedding, settings))
-        self.calls = Calls(self.profiles, stalls, judge.may_embed)
+        ledger = Ledger(cast(Reports, me), judge, Prices(), cast(Any, None))
+        self.calls = Calls(self.profiles, stalls, judge.may_embed, ledger)
         cache = VectorCache(settings.embed_window * settings.embed_batch)
         stage = EmbedStage(judge, stalls, cast(VectorStore, me), self.calls, cache, lambda command, dependency: None)
         self.window = Window(
@@ -91,6 +95,7 @@ class EmbedRig:
         self._held: frozenset[int] = frozenset()
         self._read_on = asyncio.Event()
         self._jobs: dict[str, Job] = {}
+        self.worker, self.group_generation = "bench", 1
         self.stalls: list[str] = []
         self.texts, self.tokens = 0, 0
 
@@ -132,8 +137,6 @@ class EmbedRig:
             assert all(item.vector is not None for item in items)
             job = self._jobs[job_id]
             job.done += len(items)
-            paid = batch.paid[job_id]
-            self.texts, self.tokens = self.texts + paid.texts, self.tokens + paid.tokens
             if job.done == len(job.texts):
                 job.finished.set()
 
@@ -150,6 +153,12 @@ class EmbedRig:
 
     async def lookup(self, place: Any, ids: Any, text_hashes: Any) -> Found:
         return Found(frozenset(), {})
+
+    async def publish(self, event: Event, partition: int) -> None: ...
+
+    async def hand_over(self, event: Event, partition: int) -> None:
+        assert isinstance(event, CallSettled)
+        self.texts, self.tokens = self.texts + event.texts, self.tokens + event.tokens
 
     async def stall(self, command: JobCommand, *, reason: str, **_: Any) -> None:
         self.stalls.append(reason)
