@@ -4,7 +4,8 @@ What is durable before what, for one call:
 
 1. Where the job has a budget, its owner knows what was spent: the calls on `events` of its partition, from the job's
    beginning to the end as it stands now, read once for each assignment. What another owner reserved and nobody
-   settled counts as spent, at its upper bound: it may still be under way there.
+   settled counts as spent, at its upper bound: it may still be under way there. It is read once more for each command
+   under which that is too much: the other may have ended its calls since.
 2. The call fits the budget, beside all calls of this owner that are under way. Where it will only once some of those
    are settled below their bounds, they are waited for. Where it won't: `budget_reached` is told, the job's records
    are parked, and control pauses it. Crash after: the next owner reads the same sum, and tells it again; control
@@ -56,10 +57,12 @@ class _Job:
     """What is known of a job with a budget, in one term.
 
     mine: ids of this owner's calls under way. told: the command revision under which the budget was reached last.
+    read_again: the one under which it was last read once more.
     """
 
     term: int
     account: asyncio.Future[Account]
+    read_again: int = 0
     mine: set[str] = field(default_factory=set)
     told: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -152,7 +155,12 @@ class Ledger:
                 job.mine.add(reserved.call_id)
                 return job
             if reason := passes(budget, account, following, without=job.mine):
-                await self._reached(newest, job, following, reason)
+                others = account.open.keys() - job.mine
+                if not others or job.read_again == newest.revision:
+                    await self._reached(newest, job, following, reason)
+                if not job.mine:
+                    self._read_again(newest, job)
+                    continue
             await job.changed.wait()
 
     def _known(self, job_id: str) -> _Job | None:
@@ -167,6 +175,12 @@ class Ledger:
             job = self._jobs[command.job_id] = _Job(self._term(), asyncio.ensure_future(self._history(command)))
         await asyncio.shield(job.account)
         return job
+
+    def _read_again(self, newest: JobCommand, job: _Job) -> None:
+        """While none of this owner's calls is under way; who wants to make one waits for it."""
+        account = asyncio.ensure_future(self._history(newest))
+        self._jobs[newest.job_id] = _Job(job.term, account, told=job.told, read_again=newest.revision)
+        _wake(job)
 
     async def _reached(self, newest: JobCommand, job: _Job, following: Sum, reason: str) -> None:
         """Raises GaveUp."""

@@ -9,7 +9,7 @@ import click
 from headrace.cli.addresses import check_url, covered, directory_of, is_loopback, private_range, slug_of
 from headrace.cli.budget import budget_of, budget_options, set_budget
 from headrace.cli.root import FAILED, App, Failure, pass_app, print_json
-from headrace.cli.view import chunk_counts, crawl_counts, took, trouble
+from headrace.cli.view import chunk_counts, cost_words, crawl_counts, took, trouble
 from headrace.cli.watch import watch
 from headrace.client import ACTIVE, Json
 
@@ -174,8 +174,10 @@ def _report(app: App, kb: str, status: Json) -> None:
     chunks, _ = chunk_counts(status)
     unchanged = (status.get("crawl") or {}).get("pages_unchanged") or 0
     same = f" ({unchanged:,} unchanged)" if unchanged else ""
+    cost = cost_words(status)
     app.out.print(
-        f"{kb} is {status.get('status')}: {pages:,} pages{same}, {chunks:,} chunks indexed, in {took(status)}",
+        f"{kb} is {status.get('status')}: {pages:,} pages{same}, {chunks:,} chunks indexed, in {took(status)}"
+        + (f", for {cost}" if cost else ""),
         soft_wrap=True,
     )
     for line in trouble(status):

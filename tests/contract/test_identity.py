@@ -157,6 +157,11 @@ class TestJobIds:
         stated = uuid.UUID(identity.new_job_id()).int >> 80
         assert before <= stated <= time.time_ns() // 1_000_000
 
+    def test_tells_when_it_was_drawn(self) -> None:
+        job_id = identity.new_job_id()
+        assert identity.begun_ms(job_id) == uuid.UUID(job_id).int >> 80
+        assert [identity.begun_ms(other) for other in ("by-hand", "", str(uuid.uuid4()), job_id.upper())] == [None] * 4
+
     def test_sorts_by_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         moments = [1_700_000_000_000, 1_700_000_000_001, 1_799_999_999_999, 2_000_000_000_000]
         ids = []

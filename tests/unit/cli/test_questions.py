@@ -335,6 +335,30 @@ MADE: dict[str, Any] = {
 }  # fmt: skip
 
 
+def test_what_embedding_cost_by_day_and_job(run: Run, control: FakeControl) -> None:
+    spent = {"calls": 12, "texts_embedded": 1_500, "tokens_embedded": 600_000, "usd": 0.012, "unsettled_tokens": 0,
+             "unsettled_usd": 0.0}  # fmt: skip
+    lost = spent | {"unsettled_tokens": 9_000, "unsettled_usd": 0.00018}
+    answer = lost | {
+        "kb_id": "docs",
+        "days": [lost | {"day": "2026-11-26"}],
+        "jobs": [spent | {"job_id": "job-2", "generation": 2}, lost | {"job_id": "job-1", "generation": None}],
+    }
+    control.answers["GET", "/api/ingestion/kb/docs/cost"] = 200, answer
+    table = run("cost", "docs").stdout
+    for part in (
+        "2026-11-26",
+        "job-2 (generation 2)",
+        "job-1 ",
+        "600,000",
+        "$0.0120",
+        "9,000 tokens, $0.0002",
+        "in all",
+    ):
+        assert part in table, part
+    assert json.loads(run("cost", "docs", "--json").stdout) == answer
+
+
 def test_hosts_as_a_table_and_as_json(run: Run, control: FakeControl) -> None:
     control.statuses["docs"] = [status_of()]
     assert run("hosts", "docs").stdout == "Nothing was asked of any host.\n"
