@@ -1,5 +1,6 @@
 """Questions to a knowledge base: the chunks visible at one generation, by words, by meaning, or both."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -101,13 +102,14 @@ async def best(
     vector: list[float] | None,
     view: View,
     fusion: HybridFusion = FUSION,
+    searched: Sequence[str] = SEARCHED,
 ) -> tuple[list[Hit], bool]:
     """The hits, best first; and whether there may be more, beyond what was looked at."""
     narrowing = Narrowing(request.filters) if request.filters else None
     conditions = [view.condition, *(narrowing.conditions if narrowing else ())]
     limit = min(2 * request.k + SPARE, MAX_CANDIDATES) if narrowing or request.fold else request.k
     while True:
-        found = await _ask(tenant, request, vector, Filter.all_of(conditions), fusion, limit)
+        found = await _ask(tenant, request, vector, Filter.all_of(conditions), fusion, searched, limit)
         fitting = [each for each in found if narrowing is None or narrowing.passes(each.url, each.heading_path)]
         hits = fold(fitting, request.k) if request.fold else fitting[: request.k]
         if len(hits) == request.k or len(found) < limit:
@@ -123,6 +125,7 @@ async def _ask(
     vector: list[float] | None,
     where: Any,
     fusion: HybridFusion,
+    searched: Sequence[str],
     limit: int,
 ) -> list[Hit]:
     shared: dict[str, Any] = {"limit": limit, "filters": where, "return_properties": SHOWN}
@@ -132,11 +135,11 @@ async def _ask(
             metadata = MetadataQuery(distance=True)
             found = await tenant.query.near_vector(vector or [], return_metadata=metadata, **shared)
         elif request.mode == "keyword":
-            found = await tenant.query.bm25(request.query, query_properties=SEARCHED, **scored)
+            found = await tenant.query.bm25(request.query, query_properties=list(searched), **scored)
         else:
             alpha = ALPHA if request.alpha is None else request.alpha
             found = await tenant.query.hybrid(
-                request.query, vector=vector, alpha=alpha, fusion_type=fusion, query_properties=SEARCHED, **scored
+                request.query, vector=vector, alpha=alpha, fusion_type=fusion, query_properties=list(searched), **scored
             )
     except WeaviateBaseError as exc:
         raise DependencyUnwell("Weaviate", f"the search failed: {' '.join(str(exc).split())[:300]}") from exc

@@ -98,6 +98,10 @@ async def test_search_sees_one_generation(
         answer = await api.ok("POST", f"{API}/kb/{kb}/search", {"query": "what turns the mill?", "k": 1})
         assert (answer["provisional"], [hit["title"] for hit in answer["hits"]]) == (True, ["wheel"])
         assert answer["hits"][0].keys() >= {"chunk_id", "url", "title", "heading_path", "text", "score"}
+        narrowed = {"query": "turning a wheel", "filters": {"path": "/g*", "heading": "mill"}, "neighbours": 1}
+        (hit,) = (await api.ok("POST", f"{API}/kb/{kb}/search", narrowed))["hits"]
+        marked = [part["text"] for passage in hit["highlights"] for part in passage if part["match"]]
+        assert (hit["title"], marked, hit["before"]) == ("gate", ["turning", "wheel"], [])
         await finish(api, job, kb)
 
         second = await open_generation(api, settings, publisher, kb, None)
