@@ -1,0 +1,75 @@
+"""Jobs on several partitions of one consumer."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from consumer.window import MOST_WAITING
+from headrace.embedded.ports import free_ports
+from headrace.kafka.publisher import Publisher
+from headrace.settings import Settings
+from headrace.vectors import VectorStore
+from schemas.facts import JobFinished, Stall
+from tests.fakes.openai_limits import Allowance
+from tests.fakes.openai_server import OpenAIServer
+from tests.integration.consumer.play import everything, finished, ids
+from tests.support.log import PlayedJob, read_all
+from tests.support.services import Service
+from tests.support.waiting import until
+
+HEALTH_PORT = "HEADRACE_CONSUMER_HEALTH_PORT"
+
+MORE_THAN_WAIT = 20_000
+"""Chunks: so many more than `MOST_WAITING` that the partition is not read on for a while."""
+
+
+@pytest.fixture
+def late_consumer(environment: dict[str, str], topics: None, tmp_path: Path) -> Iterator[Service]:
+    """Not started: what it is to do stands in the log before."""
+    (port,) = free_ports(1)
+    service = Service("consumer", environment | {HEALTH_PORT: str(port)}, tmp_path)
+    yield service
+    service.close()
+
+
+async def _waiting(consumer: Service) -> bool:
+    url = f"http://127.0.0.1:{consumer.environment[HEALTH_PORT]}/metrics"
+    try:
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            metrics = await response.text()
+    except aiohttp.ClientError:
+        return False
+    found = re.search(r"^headrace_consumer_records_waiting (\S+)", metrics, re.M)
+    return found is not None and float(found[1]) >= MOST_WAITING
+
+
+async def test_a_small_job_is_over_long_before_a_large_one_on_another_partition(
+    settings: Settings, publisher: Publisher, late_consumer: Service, store: VectorStore, openai: OpenAIServer, kb: str
+) -> None:
+    openai.allowance = Allowance(tokens=6_000)
+    large = PlayedJob(settings, publisher, kb, partition=0)
+    small = PlayedJob(settings, publisher, f"{kb}-small", partition=1)
+    await large.command("running")
+    await large.begin()
+    for page in range(MORE_THAN_WAIT // 500):
+        await large.page(f"http://site/{page}", [f"{page} {i}" for i in range(500)])
+    await large.end()
+    late_consumer.start()
+    await until(lambda: _waiting(late_consumer), what="a full lane")
+    await small.command("running")
+    await small.begin()
+    await small.page("http://site/small", [f"small {i}" for i in range(100)])
+    await small.end()
+
+    assert (await finished(settings, small)).chunks_visible == 100
+    assert [fact.job_id for fact in await read_all(settings, JobFinished)] == [small.job_id]
+    openai.allowance = Allowance(tokens=10**9)
+    fact = await finished(settings, large, within_s=180)
+    assert (fact.outcome, fact.chunks_visible) == ("completed", MORE_THAN_WAIT)
+    assert await ids(store, large) == everything(large)
+    assert max(openai.texts.values()) == 1 and len(openai.texts) == MORE_THAN_WAIT + 100
+    assert not any(call.status == 429 for call in openai.log)
+    assert not await read_all(settings, Stall)
