@@ -95,9 +95,9 @@ class House:
         embedding = resolve(parse_definition(definition or self.definition()), openai_available=True).embedding
         return Tenancy(collection_name(embedding), kb)
 
-    async def hashes(self, kb: str) -> set[str]:
+    async def hashes(self, kb: str, definition: Json | None = None) -> set[str]:
         """doc_hash of every object: the same for the same pages in any knowledge base."""
-        tenant = await self.store.tenant(self.place(kb))
+        tenant = await self.store.tenant(self.place(kb, definition))
         assert tenant is not None
         return {str(each.properties["doc_hash"]) async for each in tenant.iterator(return_properties=["doc_hash"])}
 

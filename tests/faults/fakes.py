@@ -14,10 +14,12 @@ from tests.fakes.site_pages import path_of
 
 @dataclass
 class Asked:
-    """One call that was accepted, on `time.monotonic`'s clock. `readable` is False for an answer that breaks off."""
+    """One call that was accepted, on `time.monotonic`'s clock. `model` with its dimensions. `readable` is False for an
+    answer that breaks off."""
 
     at_s: float
     worker: str
+    model: str
     texts: tuple[str, ...]
     readable: bool
 
@@ -32,7 +34,8 @@ class WatchedOpenAI(OpenAIServer):
     async def _checked(self, request: web.Request) -> dict[str, Any]:
         body = await super()._checked(request)
         worker = request.headers["Authorization"].removeprefix("Bearer sk-")
-        return body | {"asked": Asked(time.monotonic(), worker, tuple(body["input"]), True)}
+        model = f"{body['model']} {body.get('dimensions')}"
+        return body | {"asked": Asked(time.monotonic(), worker, model, tuple(body["input"]), True)}
 
     async def _answer(self, body: dict[str, Any], inputs: list[str], counts: list[int]) -> web.Response:
         failure = self._once[0] if self._once else self._always

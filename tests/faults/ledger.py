@@ -9,8 +9,9 @@ from headrace.kafka.follower import Follower
 from headrace.kafka.records import RawRecord
 from headrace.settings import Settings
 from headrace.state.kbs import KnowledgeBases
+from headrace.vectors import Tenancy
 from schemas.codec import UndecodableRecord, decode
-from schemas.commands import JobCommand
+from schemas.commands import JobCommand, collection_of
 from schemas.facts import CallReserved, CallSettled, CrawlReport, IndexReport, JobFinished, Outcomes, RecordsLost
 from schemas.kb import GenerationState, KbDefined
 from schemas.parked import ParkedSpan
@@ -57,6 +58,10 @@ class Ledger:
 
     async def stop(self) -> None:
         await self._follower.stop()
+
+    def places(self, kb_id: str) -> list[Tenancy]:
+        """Where its jobs write, or wrote."""
+        return [Tenancy(each, kb_id) for each in sorted({collection_of(c) for c in self.commands[kb_id].values()})]
 
     def _kb_changed(self, event: KbDefined | GenerationState) -> None:
         if isinstance(event, GenerationState) and event.state == "published":

@@ -88,19 +88,26 @@ class Player:
         self._prepare_site(plan)
         version = Version(kb.site.url, kb.site.bodies(), frozenset(path_of(n) for n in plan.change.broken))
         asked_s, deadline = time.monotonic(), time.monotonic() + 2 * END_S
+        reembeds, body = plan.reembeds, None if kb.jobs else kb.definition
         while True:
+            deed, asked = ("reembed", {"embedding": kb.next_embedding}) if reembeds else ("start", body)
             code, answer = await self._asking.answered(
-                "POST", f"/kb/{kb.kb_id}/start", kb.definition, **{"Idempotency-Key": key}
+                "POST", f"/kb/{kb.kb_id}/{deed}", asked, **{"Idempotency-Key": f"{key}-{deed}"}
             )
             if code == 202:
                 break
+            if code == 409 and answer["type"].endswith("not-published"):
+                reembeds = False
+                continue
             if code != 409 or time.monotonic() > deadline:
                 raise NoEnd(f"start of {kb.kb_id} is refused: {code} {answer}")
             await asyncio.sleep(POLL_S)  # the cancelled one before is still being undone
         job = Job(answer["generation"], answer["job_id"], version, asked_s)
         kb.jobs.append(job)
         self._timeline.comes("start")
+        kb.reembedded += reembeds
         what = "start" if len(kb.jobs) == 1 else "refresh right after cancel" if plan.hurried else "refresh"
+        what = "reembed" if reembeds else what
         self._timeline.count(what)
         self._timeline.say(f"{kb.kb_id}: {what}, generation {job.generation}, job {job.job_id}")
         return job

@@ -73,6 +73,8 @@ class Kb:
     site: FaultSite
     max_vanished_share: float = 1.0
     vacuumed: bool = False
+    reembedded: int = 0
+    """How often texts were to be embedded by another model."""
     jobs: list[Job] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     searched: list[Searched] = field(default_factory=list)
@@ -86,6 +88,11 @@ class Kb:
     def tell(self, job: Job, status: str) -> None:
         self.told[job.job_id] = status
         self.told_s[job.job_id] = time.monotonic()
+
+    @property
+    def next_embedding(self) -> dict[str, Any]:
+        """One that no job had, so that nothing is paid for already."""
+        return {"provider": "openai", "model": "text-embedding-3-large", "dimensions": 4 + self.reembedded}
 
     @property
     def definition(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tests.faults.life import Asking, NoEnd, Player
 from tests.faults.played import Kb, Timeline
 from tests.faults.schedule import Schedule
 from tests.faults.verify import Verifier
-from tests.faults.watch import Watcher, place_of
+from tests.faults.watch import Watcher
 
 PAGE_KB = (1, 4)
 
@@ -97,7 +97,8 @@ class Run:
         for kb in self._kbs:
             await kb.site.stop()
             with contextlib.suppress(DependencyUnwell):  # what is left there is nobody's concern any more
-                await self._lane.store.drop_tenant(place_of(kb))
+                for place in self._ledger.places(kb.kb_id):
+                    await self._lane.store.drop_tenant(place)
 
 
 async def _cancelled(*tasks: "asyncio.Task[None]") -> None:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tests.faults.fakes import Change
@@ -34,7 +34,8 @@ class Step:
 class JobPlan:
     """`change` comes before the start; `hurried`: the start comes right behind the last job's cancel.
 
-    `decision`: on a review, if there is one. `then`: what is asked for once the job is completed.
+    `decision`: on a review, if there is one. `then`: what is asked for once the job is completed. `reembeds`: by
+    another model in place of a crawl, where anything is published by then.
     """
 
     change: Change
@@ -42,6 +43,7 @@ class JobPlan:
     hurried: bool = False
     decision: Deed = "approve"
     then: Deed | None = None
+    reembeds: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def draw(seed: int) -> Schedule:
     die = random.Random(f"faults/{seed}")
     producers, consumers = _crew(die), _crew(die)
     lives = tuple(_life(die) for _ in range(die.choice((2, 2, 3))))
+    other = random.Random(f"faults/{seed}/models")  # its own, so that all else stays as it was drawn
+    lives = tuple(replace(life, jobs=tuple(_by_another_model(other, life))) for life in lives)
     faults = tuple(sorted(_faults(die, producers, consumers), key=lambda fault: fault.at_s))
     return Schedule(seed, producers, consumers, 2 + seed % 2, die.choice((0.05, 0.15, 0.3)), lives, faults)
 
@@ -115,6 +119,12 @@ def _life(die: random.Random) -> Life:
     if die.random() < 0.12:  # left paused for good
         jobs[-1] = JobPlan(jobs[-1].change, (Step(*_moment(die), "pause"),), jobs[-1].hurried)
     return Life(pages, round(die.uniform(0, 1.5), 2), tuple(jobs), 0.2 if guarded else 1.0)
+
+
+def _by_another_model(die: random.Random, life: Life) -> Iterator[JobPlan]:
+    """Some of the jobs behind the first embed what is stored by another model; the site may change all the same."""
+    for number, job in enumerate(life.jobs):
+        yield replace(job, reembeds=number > 0 and not job.hurried and die.random() < 0.25)
 
 
 def _change(die: random.Random, pages: int, most_removed: int) -> Change:

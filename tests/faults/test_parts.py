@@ -24,6 +24,7 @@ def test_faults_and_deeds_of_every_kind_are_drawn() -> None:
     deeds = {step.deed for run in runs for life in run.lives for job in life.jobs for step in job.steps}
     assert {"pause", "resume", "cancel"} == deeds
     assert {job.then for run in runs for life in run.lives for job in life.jobs} == {None, "rollback", "vacuum"}
+    assert any(job.reembeds for run in runs for life in run.lives for job in life.jobs)
     assert len({(fault.kind, fault.worker.partition("-")[0], fault.wire) for run in runs for fault in run.faults}) > 30
 
 

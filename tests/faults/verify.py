@@ -5,15 +5,17 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from headrace.vectors import Tenancy
 from tests.faults.lane import EMBED_BATCH, EMBED_WINDOW, Lane
 from tests.faults.ledger import Ledger
 from tests.faults.life import Asking
 from tests.faults.model import Content, crawl, with_text
 from tests.faults.played import COMPLETED, LOSING, Job, Kb, Span, Timeline
-from tests.faults.watch import HITS, Row, rows_of, visible_at
+from tests.faults.watch import HITS, rows_of, visible_at
 from tests.support.offsets import group_offsets
 
 Json = dict[str, Any]
@@ -86,8 +88,7 @@ class Verifier:
             (job.generation for job in kb.jobs if statuses[job.job_id]["status"] in COMPLETED), default=None
         )
         self._guarded(kb, statuses, contents)
-        rows = await rows_of(self._lane.store, kb)
-        await self._index(kb, rows, published, contents)
+        await self._index(kb, published, contents)
         if kb.vacuumed:
             await self._vacuumed(kb)
         cancelled = {job.generation for job in kb.jobs if statuses[job.job_id]["status"] in ("cancelled", "failed")}
@@ -107,7 +108,10 @@ class Verifier:
         for job in kb.jobs:
             command = self._ledger.commands[kb.kb_id][job.job_id]
             base = contents.get(command.base, Content()) if command.base is not None else Content()
-            contents[job.generation] = await crawl(job.version, base)
+            if command.reembeds is not None:
+                contents[job.generation] = replace(contents[command.reembeds], errors=0)
+            else:
+                contents[job.generation] = await crawl(job.version, base)
         return contents
 
     async def _offsets(self) -> None:
@@ -193,13 +197,14 @@ class Verifier:
             return None if held and at_rest else f"the log says {crawled} and {indexed}"
         return None
 
-    async def _index(self, kb: Kb, rows: list[Row], published: int | None, contents: dict[int, Content]) -> None:
+    async def _index(self, kb: Kb, published: int | None, contents: dict[int, Content]) -> None:
         if published is None:
             return
         state = self._ledger.kbs.published(kb.kb_id)
         if state is None or state.generation != published:
             self._breaks("index equals model", f"{kb.kb_id}: {published} completed, the log has {state} published")
             return
+        rows = await rows_of(self._lane.store, Tenancy(state.collection, kb.kb_id))
         visible = visible_at(rows, published, self._ledger.kbs.undone(kb.kb_id))
         if difference := _difference(visible, contents[published].hashes):
             self._breaks("index equals model", f"{kb.kb_id} at {published}: {difference}")
@@ -208,7 +213,7 @@ class Verifier:
         """What a worker wrote late is swept within `SWEPT_S`."""
         deadline = time.monotonic() + SWEPT_S
         while True:
-            rows = await rows_of(self._lane.store, kb)
+            rows = await rows_of(self._lane.store, *self._ledger.places(kb.kb_id))
             born = Counter(row[1] for row in rows if row[1] in cancelled)
             retired = Counter(row[2] for row in rows if row[2] in cancelled)
             if not born and not retired:
@@ -225,7 +230,13 @@ class Verifier:
         deadline = time.monotonic() + SWEPT_S
         known = self._ledger.kbs.get(kb.kb_id)
         floor, undone = known.vacuumed_below if known else 0, self._ledger.kbs.undone(kb.kb_id)
-        while left := [row for row in await rows_of(self._lane.store, kb) if row[2] <= floor and row[2] not in undone]:
+        shown = {state.collection for state in self._ledger.kbs.generations(kb.kb_id) if state.generation >= floor}
+        while left := [
+            row
+            for place in self._ledger.places(kb.kb_id)
+            for row in await rows_of(self._lane.store, place)
+            if (row[2] <= floor and row[2] not in undone) or (place.collection not in shown and row[1] < floor)
+        ]:
             if time.monotonic() > deadline:
                 self._breaks("vacuum", f"{kb.kb_id}: {len(left)} chunks that only generations below {floor} showed")
                 return
@@ -307,12 +318,12 @@ class Verifier:
 
     def _paid(self, kb: Kb, inputs: frozenset[str], cancelled: list[Job]) -> None:
         """A text of a cancelled generation went with it, and may be paid for again; else once, but for crashes."""
-        times: Counter[str] = Counter()
+        times: Counter[tuple[str, str]] = Counter()
         for asked in self._lane.openai.asked:
             if asked.readable:
-                times.update(inputs.intersection(asked.texts))
+                times.update((asked.model, text) for text in inputs.intersection(asked.texts))
         self._told_of(kb, inputs)
-        again = sum(max(0, count - 1 - self._wiped(kb, text, cancelled)) for text, count in times.items())
+        again = sum(max(0, count - 1 - self._wiped(kb, *paid, cancelled)) for paid, count in times.items())
         self._again += again
         self._timeline.counts["texts embedded"] += times.total()
         self._timeline.counts["texts embedded again"] += again
@@ -334,9 +345,12 @@ class Verifier:
             detail = f"{self._again} texts again, {len(losing)} faults of consumers allow {bound}"
             self._breaks("no text paid for twice", detail)
 
-    def _wiped(self, kb: Kb, text: str, cancelled: list[Job]) -> int:
-        """In how many cancelled jobs' time the text was embedded."""
-        return sum(any(text in asked.texts for asked in self._asked_during(kb, job)) for job in cancelled)
+    def _wiped(self, kb: Kb, model: str, text: str, cancelled: list[Job]) -> int:
+        """In how many cancelled jobs' time the text was embedded by the model."""
+        return sum(
+            any(text in asked.texts and asked.model == model for asked in self._asked_during(kb, job))
+            for job in cancelled
+        )
 
     def _asked_during(self, kb: Kb, job: Job) -> Iterable[Any]:
         later = [other.started_s for other in kb.jobs if other.started_s > job.started_s]

@@ -7,7 +7,6 @@ import time
 
 from headrace.errors import DependencyUnwell
 from headrace.vectors import Tenancy, VectorStore, live_ids
-from schemas.kb import collection_name, parse_definition, resolve
 from tests.fakes.site_pages import WORDS
 from tests.faults.ledger import Ledger
 from tests.faults.life import Asking, note_paused
@@ -16,11 +15,6 @@ from tests.faults.played import OVER, Job, Kb, Listed, Searched, Timeline
 SEARCH_EVERY_S = 0.12
 LIST_EVERY_S = 0.15
 HITS = 40
-
-
-def place_of(kb: Kb) -> Tenancy:
-    embedding = resolve(parse_definition(kb.definition), openai_available=True).embedding
-    return Tenancy(collection_name(embedding), kb.kb_id)
 
 
 class Watcher:
@@ -70,7 +64,8 @@ class Watcher:
     async def _hold_to_cancelled(self, kb: Kb, job: Job) -> None:
         """Nothing of it is there once `cancelled` is told; a worker that slept meanwhile may write late."""
         with contextlib.suppress(DependencyUnwell):
-            left = sum(job.generation in (born, retired) for _, born, retired, _ in await rows_of(self._store, kb))
+            rows = await rows_of(self._store, *self._ledger.places(kb.kb_id))
+            left = sum(job.generation in (born, retired) for _, born, retired, _ in rows)
             if left and not self._timeline.excuses("consumer", job.started_s, time.monotonic()):
                 detail = f"{kb.kb_id}/{job.generation}: {left} objects when it is told to be cancelled"
                 self._timeline.breaks("nothing of the cancelled", detail)
@@ -99,7 +94,7 @@ class Watcher:
         if published is None:
             return
         try:
-            rows = await rows_of(self._store, kb)
+            rows = await rows_of(self._store, Tenancy(published.collection, kb.kb_id))
         except DependencyUnwell:
             return
         if self._ledger.kbs.published(kb.kb_id) == published:
@@ -112,16 +107,17 @@ Row = tuple[str, int, int, str]
 """chunk id, born, retired, doc_hash."""
 
 
-async def rows_of(store: VectorStore, kb: Kb) -> list[Row]:
-    """Everything that Weaviate holds of a knowledge base. Raises DependencyUnwell."""
-    tenant = await store.tenant(place_of(kb))
-    if tenant is None:
-        return []
-    names = ["born", "retired", "doc_hash"]
-    return [
-        (str(o.uuid), int(o.properties["born"]), int(o.properties["retired"]), str(o.properties["doc_hash"]))
-        async for o in tenant.iterator(return_properties=names, cache_size=5_000)
-    ]
+async def rows_of(store: VectorStore, *places: Tenancy) -> list[Row]:
+    """Everything that Weaviate holds there. Raises DependencyUnwell."""
+    rows: list[Row] = []
+    for place in places:
+        tenant = await store.tenant(place)
+        if tenant is not None:
+            rows += [
+                (str(o.uuid), int(o.properties["born"]), int(o.properties["retired"]), str(o.properties["doc_hash"]))
+                async for o in tenant.iterator(return_properties=["born", "retired", "doc_hash"], cache_size=5_000)
+            ]
+    return rows
 
 
 def visible_at(rows: list[Row], generation: int, undone: frozenset[int]) -> list[str]:
