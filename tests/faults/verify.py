@@ -162,6 +162,7 @@ class Verifier:
         if (
             status in COMPLETED
             and job.last in ("cancel", "pause")
+            and job.asked == job.last  # what was asked for since may have been done, and its answer lost
             and published_s > job.last_s + LATE_S
             and not self._timeline.excuses("consumer", job.last_s, published_s)
         ):
