@@ -1,4 +1,4 @@
-"""The bill: of a first job, over a restart, and of refreshes with nothing and with 5 % of the pages changed.
+"""The bill: of a first job, over a restart, of refreshes with nothing and 5 % of the pages changed, of another model.
 
     python -m bench bill [--pages 200]
 
@@ -7,7 +7,6 @@ Baseline: what the fake OpenAI API counted itself, times the price.
 
 import argparse
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 from bench.rig import Rig, line, run
@@ -19,8 +18,9 @@ from tests.support.api import Json
 from tests.support.waiting import until
 
 KB = "bench"
-MICRO_USD_PER_TOKEN = 0.02
-"""text-embedding-3-small."""
+SMALL, LARGE = 0.02, 0.13
+"""Micro-dollars a token: text-embedding-3-small and -large."""
+LARGE_MODEL = {"provider": "openai", "model": "text-embedding-3-large", "dimensions": 1536}
 CHANGED = 0.05
 
 
@@ -41,34 +41,37 @@ async def benchmark(pages: int) -> None:
 
 
 async def _bill(built: Rig, site: FakeSite, openai: OpenAIServer) -> None:
-    print(
-        f"bill: {len(site.paths)} pages of 8-40 KB, text-embedding-3-small at ${MICRO_USD_PER_TOKEN} per million tokens"
-    )
+    print(f"bill: {len(site.paths)} pages of 8-40 KB, text-embedding-3-small at ${SMALL} per million tokens")
     await built.start()
     estimate = await built.api.ok("POST", f"/kb/{KB}/start", built.definition() | {"dry_run": True})
     usd = estimate["usd"]
     line("estimated before", usd["expected"] * 1e6, "µ$", f"{usd['low'] * 1e6:.0f} to {usd['high'] * 1e6:.0f}")
-    await _job(built, openai, "first job")
+    start, refresh = f"/kb/{KB}/start", built.definition()
+    counted = await _job(built, openai, "first job", start, refresh)
     calls = openai.calls
     for service in built.services.values():
         service.terminate()
     await built.start()
     line("restart", openai.calls - calls, "calls")
-    await _job(built, openai, "refresh, nothing changed")
+    counted += await _job(built, openai, "refresh, nothing changed", start, refresh)
     for path in site.paths[: round(len(site.paths) * CHANGED)]:
         site.edit(path)
-    await _job(built, openai, f"refresh, {CHANGED:.0%} of the pages changed")
+    counted += await _job(built, openai, f"refresh, {CHANGED:.0%} of the pages changed", start, refresh)
+    line("texts paid for twice", sum(times > 1 for times in openai.texts.values()), "")
+    asked = site.requests.total()
+    reembed = f"/kb/{KB}/reembed", {"embedding": LARGE_MODEL}
+    counted += await _job(built, openai, "text-embedding-3-large, from what is stored", *reembed, price=LARGE)
+    line("pages asked for over it", site.requests.total() - asked, "")
     total = (await built.api.ok("GET", f"/kb/{KB}/cost"))["usd"] * 1e6
-    counted = openai.tokens.total() * MICRO_USD_PER_TOKEN
     line("in all: headrace", total, "µ$")
     line("in all: the API's own count", counted, "µ$")
     line("ratio", total / counted, "x")
-    line("texts paid for twice", sum(times > 1 for times in openai.texts.values()), "")
 
 
-async def _job(built: Rig, openai: OpenAIServer, label: str) -> None:
-    before, calls = Counter(openai.tokens), openai.calls
-    await built.api.start(KB, built.definition())
+async def _job(built: Rig, openai: OpenAIServer, label: str, path: str, body: Json, *, price: float = SMALL) -> float:
+    """What the API counted, in micro-dollars."""
+    before, calls = openai.tokens.total(), openai.calls
+    await built.api.ok("POST", path, body)
     await built.api.until_status(KB, "completed", within_s=600)
 
     async def settled() -> Json | None:
@@ -76,13 +79,10 @@ async def _job(built: Rig, openai: OpenAIServer, label: str) -> None:
         return cost if not cost["unsettled_tokens"] else None
 
     cost = await until(settled, within_s=10, what="every call is settled")
-    counted = (openai.tokens.total() - before.total()) * MICRO_USD_PER_TOKEN
-    line(
-        label,
-        cost["usd"] * 1e6,
-        "µ$",
-        f"{cost['calls']} calls; the API counted {counted:.1f} µ$, {openai.calls - calls} calls",
-    )
+    counted = (openai.tokens.total() - before) * price
+    told = f"{cost['calls']} calls; the API counted {counted:.1f} µ$, {openai.calls - calls} calls"
+    line(label, cost["usd"] * 1e6, "µ$", told)
+    return counted
 
 
 if __name__ == "__main__":
