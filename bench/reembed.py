@@ -71,6 +71,7 @@ async def _measured(
     openai.reset()
     started = time.perf_counter()
     await start()
+    handed_on_s = await _finished(built, started)
     await built.api.until_status(KB, "completed", within_s=600)
     seconds = time.perf_counter() - started
 
@@ -84,11 +85,21 @@ async def _measured(
         label,
         seconds,
         "s",
-        f"{site.requests.total()} requests, {site.fetched.total()} pages fetched; {openai.calls} calls, "
+        f"texts handed on after {handed_on_s:.1f} s; {site.requests.total()} requests, {site.fetched.total()} pages fetched; {openai.calls} calls, "
         f"{len(openai.texts)} texts, {sum(times > 1 for times in openai.texts.values())} twice; "
         f"{cost['usd'] * 1e6:.1f} µ$, the API counted {counted:.1f}",
     )
     return seconds
+
+
+async def _finished(built: Rig, started: float) -> float:
+    """Seconds until the producer is done."""
+
+    async def finished() -> bool:
+        return bool((await built.api.status(KB))["crawl"]["state"] == "finished")
+
+    await until(finished, within_s=600, what="the producer is done")
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -116,6 +116,7 @@ class Reembedding(Epoch):
 
     async def _copy_all(self, publication: Publication, source: GenerationState) -> Manifest | None:
         """Steps 3 and 4."""
+        await asyncio.to_thread(lambda: self._tools.store)  # its import takes a second, in which nothing else would run
         while True:
             await self._copy_left(publication, source)
             if self._halting:
