@@ -85,8 +85,8 @@ async def _measured(
         label,
         seconds,
         "s",
-        f"texts handed on after {handed_on_s:.1f} s; {site.requests.total()} requests, {site.fetched.total()} pages fetched; {openai.calls} calls, "
-        f"{len(openai.texts)} texts, {sum(times > 1 for times in openai.texts.values())} twice; "
+        f"handed on after {handed_on_s:.1f} s; {site.requests.total()} requests, {site.fetched.total()} pages fetched; "
+        f"{openai.calls} calls, {len(openai.texts)} texts, {sum(times > 1 for times in openai.texts.values())} twice; "
         f"{cost['usd'] * 1e6:.1f} µ$, the API counted {counted:.1f}",
     )
     return seconds

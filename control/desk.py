@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Container, Seque
 
 import msgspec
 
-from control import rules
+from control import reembedding, rules
 from control.books import Books, Refused
 from control.metrics import COMMANDS, REFUSED
 from control.problems import Conflict, Invalid, NotFound
@@ -132,7 +132,7 @@ class Desk:
                 return first
             self._check_dropped(kb_id)
             origin = Origin(now(), by, reason, idempotency_key, digest)
-            begin = functools.partial(rules.reembed, embedding=embedding)
+            begin = functools.partial(reembedding.reembed, embedding=embedding)
             return await self._begin(self.known(kb_id), origin, [], begin)
 
     async def change(
@@ -343,7 +343,7 @@ class Desk:
 
 
 def _switch(known: KbDefined, to: JobCommand) -> tuple[Event, ...]:
-    defined = rules.switched(known, to, at=now(), by="control")
+    defined = reembedding.switched(known, to, at=now(), by="control")
     embedding = to.definition.embedding
     reason = f"generation {to.generation} is embedded by {embedding.model}, {embedding.dimensions} dimensions"
     return defined, rules.kb_audit(defined, "define", reason)

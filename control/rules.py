@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -15,7 +15,7 @@ from schemas.commands import Desired, JobCommand, collection_of, stands_on
 from schemas.events import Event
 from schemas.facts import CommandIssued, KbChanged
 from schemas.identity import new_job_id, partition_for
-from schemas.kb import Definition, Embedding, GenerationState, KbDefined
+from schemas.kb import Definition, GenerationState, KbDefined
 from schemas.pages import EXTRACTOR
 
 Action = Literal["pause", "resume", "cancel"]
@@ -127,9 +127,9 @@ def start(
     origin: Origin,
 ) -> tuple[KbDefined, JobCommand, CommandIssued]:
     """What one transaction writes to start a job. `published_by` is the command of the published generation's job."""
-    _check_idle(known, jobs)
+    check_idle(known, jobs)
     definition = resolved(known.definition, openai_available=openai_available)
-    command = _first_command(
+    command = first_command(
         known,
         definition,
         job_id=job_id,
@@ -142,91 +142,14 @@ def start(
     return counted, command, audit(command, "start")
 
 
-def reembed(
-    known: KbDefined,
-    jobs: Sequence[Job],
-    embedding: Embedding | None,
-    *,
-    job_id: str,
-    partitions: int,
-    published: GenerationState | None,
-    published_by: JobCommand | None,
-    openai_available: bool,
-    origin: Origin,
-) -> tuple[KbDefined, JobCommand, CommandIssued]:
-    """What one transaction writes to embed the published generation's texts by `embedding`; None: by the definition's.
-
-    `published_by` as in `start`. The texts stay as they were crawled and cut, whatever the definition says by now.
-    """
-    _check_idle(known, jobs)
-    if published is None or published_by is None:
-        raise Conflict(
-            f"{known.kb_id} has no published generation, so there are no texts to embed anew; start a job",
-            code="not-published",
-        )
-    made = published_by.definition
-    wanted = msgspec.structs.replace(
-        known.definition,
-        source=made.source,
-        crawl=made.crawl,
-        chunking=made.chunking,
-        embedding=embedding or known.definition.embedding,
-    )
-    definition = _cut_alike(made, resolved(wanted, openai_available=openai_available))
-    model, name = definition.embedding.model, f"generation {published.generation}"
-    if kb.collection_name(definition.embedding) == published.collection:
-        raise Conflict(f"{name} of {known.kb_id} is embedded by {model} already", code="same-embedding")
-    command = _first_command(
-        known,
-        definition,
-        job_id=job_id,
-        partitions=partitions,
-        reembeds=published.generation,
-        extractor=published_by.extractor,
-        origin=replace(origin, reason=origin.reason or f"embeds the texts of {name} by {model}"),
-    )
-    counted = msgspec.structs.replace(known, last_generation=command.generation, reembedding=command.generation)
-    return counted, command, audit(command, "start")
-
-
-def switched(known: KbDefined, to: JobCommand, *, at: str, by: str) -> KbDefined:
-    """The KB's record with the embedding of `to`, whose generation comes to be searched by a reembedding, or its undo.
-
-    So that a refresh builds on it, the definition asks for the chunking that its chunks have, save where it asks for
-    another.
-    """
-    definition, chunking = known.definition, kb.cut_by(to.definition)
-    asks = {name: getattr(definition.chunking, name) for name in definition.chunking.__struct_fields__}
-    alike = all(value in (None, getattr(chunking, name)) for name, value in asks.items())
-    definition = msgspec.structs.replace(
-        definition,
-        embedding=to.definition.embedding,
-        chunking=to.definition.chunking if alike else definition.chunking,
-    )
-    return msgspec.structs.replace(known, definition=definition, reembedding=None, updated_at=at, updated_by=by)
-
-
-def _cut_alike(made: Definition, definition: Definition) -> Definition:
-    """`definition` with the chunking of `made`, in the tokens that it was counted in. Raises Invalid where the model
-    doesn't read as much."""
-    embedding, cut = definition.embedding, kb.cut_by(made)
-    if embedding.provider == "local" and (cut.max_tokens or 0) > kb.LOCAL_MAX_TOKENS:
-        raise Invalid(
-            f"embedding.model {embedding.model} reads {kb.LOCAL_MAX_TOKENS} tokens of a text, and the stored ones have "
-            f"up to {cut.max_tokens}: define the knowledge base with it, and start a job to cut its pages anew",
-            code="texts-too-long",
-        )
-    own = cut.tokenizer == kb.tokenizer_of(embedding.model)
-    return msgspec.structs.replace(definition, chunking=msgspec.structs.replace(cut, tokenizer=None) if own else cut)
-
-
-def _check_idle(known: KbDefined, jobs: Sequence[Job]) -> None:
+def check_idle(known: KbDefined, jobs: Sequence[Job]) -> None:
+    """Raises Conflict while a job is active."""
     for job in jobs:
         if job.active:
             raise Conflict(f"job {job.command.job_id} of {known.kb_id} is {_word(job)}", code="job-active")
 
 
-def _first_command(
+def first_command(
     known: KbDefined,
     definition: Definition,
     *,
@@ -237,6 +160,7 @@ def _first_command(
     extractor: int,
     origin: Origin,
 ) -> JobCommand:
+    """Of a job that is to run: the generation behind the last, in the collection of the definition's embedding."""
     return JobCommand(
         job_id=job_id,
         kb_id=known.kb_id,
@@ -321,7 +245,7 @@ def rollback(
     asked = by_generation.get(wanted) if wanted is not None else under_way
     if asked is not None and asked.command.desired == "rolled_back":
         return asked.command
-    _check_idle(known, jobs)
+    check_idle(known, jobs)
     newest = published[0].generation if published else None
     if newest is None or (wanted is not None and wanted != newest):
         raise Conflict(f"the newest published generation of {known.kb_id} is {newest}", code="not-the-newest")

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from control import rules
+from control import reembedding, rules
 from control.engine import Engine
 from control.http import application
 from control.problems import Conflict, Invalid
@@ -78,7 +78,7 @@ async def test_what_an_older_extractor_read_stays_known_as_that(log: MemoryLog) 
     made = log.books.jobs("docs")[0]
     older = msgspec.structs.replace(made, job_id="older", generation=9, extractor=EXTRACTOR - 1)
     published = log.books.kbs.published("docs")
-    _, command, _ = rules.reembed(
+    _, command, _ = reembedding.reembed(
         log.kb(), [], LARGE, job_id="j", partitions=1, published=published, published_by=older,
         openai_available=False, origin=rules.Origin("now", "test"),
     )  # fmt: skip
