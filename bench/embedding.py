@@ -35,7 +35,7 @@ FRAMEWORKS = {
     "llama_index": "LlamaIndex, as its guide has it",
     "llama_index_async": "LlamaIndex, 8 calls at once",
     "langchain": "LangChain, as its guide has it",
-    "langchain_large": "LangChain, batches of 1,000",
+    "langchain_large": "LangChain, batches of 800",
 }
 
 
@@ -141,8 +141,8 @@ async def _counts(url: str) -> dict[str, int]:
 
 
 def _api() -> list[str]:
-    options = ["--latency-ms", str(LATENCY_MS), "--dimensions", str(DIMENSIONS), "--estimate-tokens"]
-    return ["tests.fakes.openai_server", *options]
+    options = ["--latency-ms", str(LATENCY_MS), "--dimensions", str(DIMENSIONS)]
+    return ["tests.fakes.openai_server", *options, "--estimate-tokens", "--pooled-vectors"]
 
 
 def _texts(count: int, seed: str) -> list[str]:

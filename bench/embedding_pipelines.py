@@ -40,8 +40,8 @@ def langchain(texts):
 
 
 def langchain_large(texts):
-    """Batches of 1,000, the most that its embeddings send in one call."""
-    return _langchain(texts, 1_000)
+    """Batches of 800, the most of these chunks that the API takes in one call: 1,000 are refused."""
+    return _langchain(texts, 800)
 
 
 def _langchain(texts, batch_size):

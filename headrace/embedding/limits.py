@@ -154,8 +154,8 @@ class Bucket:
         if flow:
             self._learn(mark, left, flow)
         self._anchor, self._anchor_left = mark, left
-        since = (now - mark.at) * flow - (self._taken - mark.taken) * self._counts
-        self._level, self._at = min(per_minute, left + since), now
+        # What flowed in since is left out: nobody knows when, between start and answer, the server looked.
+        self._level, self._at = min(per_minute, left - (self._taken - mark.taken) * self._counts), now
 
     def _learn(self, mark: _Mark, left: float, flow: float) -> None:
         taken = mark.taken - self._anchor.taken

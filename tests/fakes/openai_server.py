@@ -85,11 +85,13 @@ class OpenAIServer(LoopbackServer):
         api_key: str | None = None,
         tokens_of: Callable[[str], int] = count_tokens,
         allowance: Allowance | None = None,
+        pooled: bool = False,
     ) -> None:
+        """`pooled`: vectors are a few, drawn once: cheap, for benchmarks that this server must not bound."""
         super().__init__(port)
         self.allowance, self.max_inputs = allowance or Allowance(), MAX_INPUTS
         self.latency_s, self.api_key, self.refused_marker = latency_s, api_key, ""
-        self._dimensions, self._tokens_of = dimensions, tokens_of
+        self._dimensions, self._tokens_of, self._pooled = dimensions, tokens_of, pooled
         self._once: list[Failure] = []
         self._always: Failure | None = None
         self._of_model: dict[str, Failure] = {}
@@ -191,6 +193,10 @@ class OpenAIServer(LoopbackServer):
         await asyncio.sleep(self.latency_s)
         if failure is not None and failure.malformed:
             return web.Response(text='{"object": "list", "data": [{"obj', content_type="application/json")
+        if self._pooled and body.get("encoding_format") == "base64":
+            return web.Response(
+                body=_pooled(body, len(inputs), dimensions, sum(counts)), content_type="application/json"
+            )
         return web.json_response(_result(body, inputs, dimensions, sum(counts), failure or Failure()))
 
     def _asked_dimensions(self, body: dict[str, Any]) -> int:
@@ -234,12 +240,27 @@ def _result(body: dict[str, Any], inputs: list[str], dimensions: int, tokens: in
     return {"object": "list", "data": data, "model": body["model"], "usage": usage}
 
 
+@cache
+def _pool(dimensions: int) -> list[str]:
+    return [base64.b64encode(vector_of(str(number), dimensions).tobytes()).decode() for number in range(64)]
+
+
+def _pooled(body: dict[str, Any], count: int, dimensions: int, tokens: int) -> bytes:
+    pool = _pool(dimensions)
+    rows = ",".join(
+        f'{{"object":"embedding","index":{index},"embedding":"{pool[index % len(pool)]}"}}' for index in range(count)
+    )
+    usage = f'{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}'
+    return f'{{"object":"list","data":[{rows}],"model":{json.dumps(body["model"])},"usage":{usage}}}'.encode()
+
+
 async def _main(arguments: argparse.Namespace) -> None:
     server = OpenAIServer(
         port=arguments.port,
         latency_s=arguments.latency_ms / 1000,
         dimensions=arguments.dimensions,
         tokens_of=estimate_tokens if arguments.estimate_tokens else count_tokens,
+        pooled=arguments.pooled_vectors,
         allowance=Allowance(arguments.requests_per_minute, arguments.tokens_per_minute),
     )
     await server.start()
@@ -252,6 +273,7 @@ if __name__ == "__main__":
     parser.add_argument("--latency-ms", type=float, default=300)
     parser.add_argument("--dimensions", type=int, default=None, help="vectors' size; default: the model's own")
     parser.add_argument("--estimate-tokens", action="store_true", help="count bytes/4: cheap, for benchmarks")
+    parser.add_argument("--pooled-vectors", action="store_true", help="a few for all: cheap, for benchmarks")
     parser.add_argument("--requests-per-minute", type=int, default=None)
     parser.add_argument("--tokens-per-minute", type=int, default=None)
     asyncio.run(_main(parser.parse_args()))

@@ -283,3 +283,11 @@ async def test_binary_and_broken_pages(site: FakeSite, http: aiohttp.ClientSessi
         assert b"\x00" in await response.read()
     async with http.get(site.root + "/broken") as response:
         assert b"survivor" in await response.read()
+
+
+async def test_pooled_vectors_come_in_the_same_shape() -> None:
+    async with OpenAIServer(latency_s=0, dimensions=8, pooled=True) as pooled:
+        async with openai.AsyncOpenAI(api_key="sk-test", base_url=pooled.url, max_retries=0) as client:
+            answer = await client.embeddings.create(model="text-embedding-3-small", input=["a"] * 70)
+    assert [row.index for row in answer.data] == list(range(70)) and {len(row.embedding) for row in answer.data} == {8}
+    assert answer.usage.prompt_tokens == 70
