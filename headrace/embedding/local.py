@@ -1,89 +1,141 @@
 """all-MiniLM-L6-v2 on this machine: int8 ONNX, 384 dimensions, English-leaning, no network once it is in the cache.
 
 Reads 256 word pieces of a text: longer inputs are slower and, measured, found no better, but the rest stays unseen,
-which is why chunks are cut at 256 of them for it.
+which is why chunks are cut at 256 of them for it. The model runs in a process of its own (`minilm.py`), so that this
+one's event loop goes on meanwhile.
 """
 
 import asyncio
+import functools
+import importlib
+import multiprocessing
+import os
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
 
+import msgspec
 import numpy as np
 
-from headrace.embedded.artifacts import fetch_minilm
-from headrace.embedded.errors import EmbeddedError
-from headrace.embedded.progress import SilentReporter
-from headrace.embedding.base import Embedded, Vectors
+from headrace.embedding.base import Embedded
 from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
 from schemas.kb import Embedding
 
-MAX_WORD_PIECES = 256 + 2
+DIMENSIONS: Final = 384
+MAX_WORD_PIECES: Final = 256 + 2
 """With the marks of beginning and end, so that a chunk of 256 is read whole."""
-BATCH = 8
-"""Texts of like length in one run of the model: more costs memory (32 x 512 tokens is over 2 GB) and gains nothing."""
+START_S: Final = 600.0
+"""Longest wait for the process to be ready: it fetches 23 MB where they are not in the cache."""
+CALL_S: Final = 120.0
+"""Longest wait for a call, after which the process is ended. 32 texts take a second on two free cores."""
+END_S: Final = 5.0
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The process's, to its start and to each call. `vectors`: float32[n, 384]. `unwell`: why there are none."""
+
+    vectors: bytes = b""
+    tokens: int = 0
+    unwell: str | None = None
 
 
 class LocalEmbedder:
     server = ""
-    usual_texts = max_texts = 16
+    usual_texts = max_texts = 32
     max_tokens = max_text_tokens = 1 << 40
     parallel = 1
 
     def __init__(self, embedding: Embedding, settings: Settings) -> None:
-        assert embedding.dimensions
+        assert embedding.dimensions == DIMENSIONS
         self._cache_dir = settings.cache_dir
         self.shares: Hashable = self
-        # one thread: onnxruntime spreads each run over the cores itself, and releases the interpreter while it does
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="minilm")
-        self._model: _MiniLm | None = None
+        self._process: _ModelProcess | None = None
+        self._stopped = False
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
+        """A process that ended is started again by the next call."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, list(texts))
 
     async def stop(self) -> None:
-        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        """Ends the process at once: it holds nothing that is worth waiting for."""
+        self._stopped = True
+        if self._process is not None:
+            self._process.kill()
+        await asyncio.to_thread(functools.partial(self._thread.shutdown, cancel_futures=True))
+
+    @property
+    def process_id(self) -> int | None:
+        return self._process.process_id if self._process is not None else None
 
     def _embed(self, texts: list[str]) -> Embedded:
-        if self._model is None:
-            try:
-                files = fetch_minilm(self._cache_dir, SilentReporter())
-            except EmbeddedError as exc:
-                raise DependencyUnwell("local model", str(exc)) from exc
-            self._model = _MiniLm(str(files.model), str(files.tokenizer))
-        return self._model.embed(texts)
+        try:
+            if self._process is None:
+                self._process = _ModelProcess(self._cache_dir)
+                if self._stopped:
+                    self._process.kill()
+                self._process.wait_until_ready()
+            return self._process.embed(texts)
+        except DependencyUnwell:
+            process, self._process = self._process, None
+            if process is not None:
+                process.kill()
+            raise
 
 
-class _MiniLm:
-    def __init__(self, model: str, tokenizer: str) -> None:
-        import onnxruntime
-        from tokenizers import Tokenizer
+class _ModelProcess:
+    """Used by one thread, save `kill`. Every call raises DependencyUnwell where the process has ended or hangs."""
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.enable_cpu_mem_arena = False  # the arena keeps the largest run's memory for good
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self._inputs = [each.name for each in self._session.get_inputs()]
-        self._tokenizer = Tokenizer.from_file(tokenizer)
-        self._tokenizer.enable_truncation(MAX_WORD_PIECES)
-        self._tokenizer.enable_padding()  # to the longest of the batch, not the file's fixed 128
+    def __init__(self, cache_dir: Path) -> None:
+        # by its name: that module loads the model's libraries, which this process can do without
+        serve = functools.partial(_serve, str(cache_dir), os.cpu_count() or 1)
+        context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs,), name="minilm", daemon=True)
+        self._process.start()
+        theirs.close()  # so that its end is the end of what it sends
+
+    @property
+    def process_id(self) -> int | None:
+        return self._process.pid
+
+    def wait_until_ready(self) -> None:
+        answer = self._answer(START_S)
+        if answer.unwell is not None:
+            raise DependencyUnwell("local model", answer.unwell)
 
     def embed(self, texts: list[str]) -> Embedded:
-        out: Vectors = np.empty((len(texts), 384), dtype=np.float32)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        tokens = 0
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
-            out[rows], used = self._run([texts[i] for i in rows])
-            tokens += used
-        return Embedded(out, tokens)
+        try:
+            self._connection.send_bytes(msgspec.msgpack.encode(texts))
+        except OSError as exc:
+            raise self._ended() from exc
+        answer = self._answer(CALL_S)
+        return Embedded(np.frombuffer(answer.vectors, dtype=np.float32).reshape(len(texts), DIMENSIONS), answer.tokens)
 
-    def _run(self, texts: list[str]) -> tuple[Vectors, int]:
-        encoded = self._tokenizer.encode_batch(texts)
-        ids = np.array([each.ids for each in encoded], dtype=np.int64)
-        mask = np.array([each.attention_mask for each in encoded], dtype=np.int64)
-        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        hidden = np.asarray(self._session.run(None, {name: feeds[name] for name in self._inputs})[0])
-        weights = mask[:, :, None].astype(np.float32)
-        mean = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
-        return (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32), int(mask.sum())
+    def kill(self) -> None:
+        self._process.kill()
+
+    def _answer(self, within_s: float) -> Answer:
+        try:
+            if self._connection.poll(within_s):
+                return msgspec.msgpack.decode(self._connection.recv_bytes(), type=Answer)
+        except (EOFError, OSError) as exc:
+            raise self._ended() from exc
+        raise DependencyUnwell("local model", f"its process gave no answer within {within_s:.0f} s; it is started anew")
+
+    def _ended(self) -> DependencyUnwell:
+        self._process.join(END_S)
+        code = self._process.exitcode
+        how = (
+            f"was killed by signal {-code} (9: perhaps for want of memory)"
+            if code is not None and code < 0
+            else (f"ended with code {code}: its output says why")
+        )
+        return DependencyUnwell("local model", f"its process {how}; it is started again")
+
+
+def _serve(cache_dir: str, threads: int, connection: object) -> None:
+    """Runs in the new process."""
+    importlib.import_module("headrace.embedding.minilm").serve(connection, Path(cache_dir), threads)

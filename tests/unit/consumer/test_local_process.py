@@ -1,0 +1,132 @@
+"""The model's process: killed, hung, stopped, orphaned; and the event loop beside it."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+
+import numpy as np
+import psutil
+import pytest
+
+from headrace.embedding import local
+from headrace.embedding.local import LocalEmbedder
+from headrace.errors import DependencyUnwell
+from headrace.settings import Settings
+from schemas.kb import Embedding
+from tests.support.waiting import until
+
+LONG = ["The gate holds the water back until the mill asks for it. " * 40] * 64
+PARENT = """
+import asyncio
+from headrace.embedding.local import LocalEmbedder
+from headrace.settings import Settings
+from schemas.kb import Embedding
+
+async def main():
+    embedder = LocalEmbedder(Embedding(provider="local", model="all-MiniLM-L6-v2", dimensions=384), Settings.from_env())
+    await embedder.embed(["a"])
+    print(embedder.process_id, flush=True)
+    while True:
+        await embedder.embed(["The gate holds the water back. " * 40] * 400)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def embedder() -> AsyncIterator[LocalEmbedder]:
+    embedding = Embedding(provider="local", model="all-MiniLM-L6-v2", dimensions=384)
+    embedder = LocalEmbedder(embedding, Settings.from_env())
+    yield embedder
+    await embedder.stop()
+
+
+async def test_a_killed_process_fails_the_call_and_is_started_again(embedder: LocalEmbedder) -> None:
+    before = (await embedder.embed(["a"])).vectors
+    process_id = running(embedder)
+    calls = [asyncio.ensure_future(embedder.embed(LONG)), asyncio.ensure_future(embedder.embed(["a"]))]
+    await asyncio.wait(calls, timeout=0.2)
+    os.kill(process_id, signal.SIGKILL)
+    failed, waited = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(failed, DependencyUnwell) and "signal 9" in failed.reason
+    assert (failed.dependency, failed.lasting, failed.in_doubt) == ("local model", False, False)
+    assert not isinstance(waited, BaseException)
+    np.testing.assert_allclose(waited.vectors, before, atol=1e-5)
+    assert running(embedder) != process_id
+
+
+async def test_a_process_killed_between_two_calls_fails_one_at_most(embedder: LocalEmbedder) -> None:
+    await embedder.embed(["a"])
+    os.kill(running(embedder), signal.SIGKILL)
+    with pytest.raises(DependencyUnwell):
+        await embedder.embed(["a"])
+    assert (await embedder.embed(["a"])).vectors.shape == (1, 384)
+
+
+async def test_a_process_that_hangs_is_ended(embedder: LocalEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    await embedder.embed(["a"])
+    process_id = running(embedder)
+    monkeypatch.setattr(local, "CALL_S", 0.5)
+    os.kill(process_id, signal.SIGSTOP)
+    with pytest.raises(DependencyUnwell, match="no answer"):
+        await embedder.embed(["a"])
+    monkeypatch.undo()
+    assert (await embedder.embed(["a"])).vectors.shape == (1, 384)
+    assert running(embedder) != process_id
+    await until(lambda: gone(process_id))
+
+
+async def test_stop_ends_a_call_under_way(embedder: LocalEmbedder) -> None:
+    await embedder.embed(["a"])
+    process_id = running(embedder)
+    call = asyncio.ensure_future(embedder.embed(LONG * 100))
+    await asyncio.wait({call}, timeout=0.2)
+    async with asyncio.timeout(5.0):
+        await embedder.stop()
+    with pytest.raises(DependencyUnwell):
+        await call
+    await until(lambda: gone(process_id))
+
+
+async def test_a_cancelled_call_leaves_the_next_its_own_answer(embedder: LocalEmbedder) -> None:
+    await embedder.embed(["a"])
+    call = asyncio.ensure_future(embedder.embed(LONG[:4]))
+    await asyncio.wait({call}, timeout=0.05)
+    call.cancel()
+    assert (await embedder.embed(["a", "b"])).vectors.shape == (2, 384)
+
+
+async def test_a_killed_parent_leaves_no_process_behind() -> None:
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE)
+    assert parent.stdout is not None
+    process_id = int(await parent.stdout.readline())
+    assert psutil.pid_exists(process_id)
+    parent.kill()
+    await parent.wait()
+    await until(lambda: gone(process_id))
+
+
+async def test_the_event_loop_goes_on_beside_it(embedder: LocalEmbedder) -> None:
+    """Many turns of the loop during one call; how long the longest takes is the benchmark's."""
+    await embedder.embed(["a"])
+    call, turns, began = asyncio.ensure_future(embedder.embed(LONG)), 0, time.monotonic()
+    while not call.done():
+        await asyncio.sleep(0.005)
+        turns += 1
+    assert turns > 5 * (time.monotonic() - began)
+
+
+def running(embedder: LocalEmbedder) -> int:
+    assert embedder.process_id is not None
+    return embedder.process_id
+
+
+async def gone(process_id: int) -> bool:
+    try:
+        return psutil.Process(process_id).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
