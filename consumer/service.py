@@ -140,7 +140,8 @@ class Consumer:
             reports=self._reports,
             judge=self._judge,
         )
-        cache = VectorCache(settings.embed_window * settings.embed_batch)
+        under_way = settings.embed_window + partitions - 1  # batches: a partition with none may always begin one
+        cache = VectorCache(under_way * settings.embed_batch)
         embed = EmbedStage(self._judge, stalls, self._store, self._calls, cache, self._keeper.step_aside)
         settle = SettleStage(
             self._judge,

@@ -9,7 +9,7 @@ from headrace.vectors import Tenancy
 
 WINDOWS = 2
 """Windows whose vectors are kept: the one under way, and one that was paid for and set aside unwritten. By default
-4,096 vectors, 25 MB at 1,536 dimensions. Older ones are found in Weaviate."""
+6,656 vectors, 41 MB at 1,536 dimensions. Older ones are found in Weaviate."""
 
 Key = tuple[Tenancy, str]
 
