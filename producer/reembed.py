@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 TEXTS_AT_ONCE: Final = 500
 """Read from Weaviate in one go: some 2 MB. A page is never parted, so the last of its texts may be more."""
+PORTIONS_AT_ONCE: Final = 3
+"""One is read, one counted, one on its way to the log: 10 MB."""
 BACK_OFF_S: Final = 5.0
 """Between two tries while Weaviate is unwell."""
 EMBEDDED_ANEW: Final = "its stored texts are embedded anew"
@@ -139,16 +141,29 @@ class Reembedding(Epoch):
 
     async def _copy_left(self, publication: Publication, source: GenerationState) -> None:
         """Step 3."""
-        for some in _portions(self._pages[url] for url in list(self._left)):
+        portions = _portions(self._pages[url] for url in list(self._left))
+        copying = [
+            asyncio.create_task(self._copy_portions(portions, publication, source)) for _ in range(PORTIONS_AT_ONCE)
+        ]
+        self.cut_off = True
+        try:
+            await asyncio.gather(*copying)
+        finally:
+            await cancelled(*copying)
+        self.cut_off = False
+
+    async def _copy_portions(
+        self, portions: Iterator[list[PageRecord]], publication: Publication, source: GenerationState
+    ) -> None:
+        """One after the other, beside others that take theirs from the same."""
+        for some in portions:
             stored = await self._stored(source, [ref.id for page in some for ref in page.chunks])
             if stored is None:
                 return
             copies = await asyncio.to_thread(self._copies, publication.epoch, some, stored)
-            self.cut_off = True
             for page in await asyncio.gather(*(publication.copy(page, chunks) for page, chunks in copies)):
                 self._left.pop(page.url, None)
                 self._note(page)
-            self.cut_off = False
 
     def _copies(
         self, epoch: int, pages: list[PageRecord], stored: Mapping[str, "StoredChunk"]

@@ -52,12 +52,13 @@ class Anew(Play):
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *urls: str, **source: Any) -> None:
         super().__init__(monkeypatch, *urls, **source)
         self.store, self.published = Store(self), True
-        self.embedding = NEW
+        self.embedding, self.reembeds = NEW, 1
 
     def epoch(self) -> Reembedding:
         definition = msgspec.structs.replace(resolve(self.definition, openai_available=False), embedding=self.embedding)
         command = JobCommand(
-            job_id="anew", kb_id="kb", generation=2, reembeds=1, partition=0, desired="running", revision=1,
+            job_id="anew", kb_id="kb", generation=self.reembeds + 1, reembeds=self.reembeds, partition=0,
+            desired="running", revision=1,
             definition=definition, issued_at="t", issued_by="test",
         )  # fmt: skip
         tools = Tools(Settings(), self.log, HerePool(1), Reports(self.log, "test"), Metrics(), 1)  # type: ignore[arg-type]
@@ -321,3 +322,29 @@ async def test_what_a_replaced_owner_wrote_behind_this_ones_beginning_is_publish
     assert [c for c in play.chunks(2) if c.url == url] == written + [
         msgspec.structs.replace(c, epoch=page.epoch) for c in written
     ]
+
+
+async def test_portions_side_by_side_give_the_same(play: Anew, site: FakeSite, monkeypatch: Any) -> None:
+    monkeypatch.setattr("producer.reembed.TEXTS_AT_ONCE", 1)
+    for number in range(12):
+        site.put(f"/docs/{number}", article(f"number {number}", f"/docs/{number + 1}"))
+    site.put("/docs/b", article("bees", "/docs/0"))
+    await play.refresh()
+    play.reembeds, play.generation = 2, 3
+    assert (await play.epoch().run()).failure is None  # type: ignore[union-attr]
+    source, copies = play.log.manifest(2), play.log.manifest(3)
+    assert len(play.store.asked) == len(copies.pages) > 12
+    assert len(copies.named()) == len(source.named())
+
+
+async def test_a_fault_in_one_portion_ends_them_all(play: Anew, monkeypatch: Any) -> None:
+    monkeypatch.setattr("producer.reembed.TEXTS_AT_ONCE", 1)
+
+    async def broken(place: Tenancy, ids: Sequence[str]) -> dict[str, StoredChunk]:
+        raise RuntimeError("a fault of ours")
+
+    play.store.stored = broken  # type: ignore[method-assign]
+    epoch = play.epoch()
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        await epoch.run()
+    assert epoch.cut_off and play.chunks(2) == []
