@@ -21,7 +21,7 @@ from tests.support.waiting import until
 
 KB = "bench"
 LARGE = {"provider": "openai", "model": "text-embedding-3-large", "dimensions": 1536}
-SHORT = {"provider": "openai", "model": "text-embedding-3-large", "dimensions": 1024}
+OTHER = {"provider": "openai", "model": "text-embedding-3-large", "dimensions": 1535}
 MICRO_USD_PER_TOKEN = 0.13
 """text-embedding-3-large."""
 
@@ -55,7 +55,7 @@ async def _compare(built: Rig, site: FakeSite, openai: OpenAIServer) -> None:
         await built.api.ok("POST", f"/kb/{KB}/start")
 
     async def crawl() -> None:
-        await built.api.start(KB, {**built.definition(), "embedding": SHORT})
+        await built.api.start(KB, {**built.definition(), "embedding": OTHER})
 
     anew = await _measured("reembed", built, site, openai, reembed)
     await _measured("refresh behind it, nothing changed", built, site, openai, refresh)
