@@ -123,12 +123,15 @@ class Sampler:
         self._waiting = [entry for entry in self._waiting if entry.url not in chosen]
         visits = [asyncio.create_task(self._visitor.visit(entry)) for entry in entries]
         try:
-            for visiting in asyncio.as_completed(visits):
-                self._note(await visiting)
+            await asyncio.wait(visits)
         finally:
             for task in visits:
                 task.cancel()
-            await asyncio.gather(*visits, return_exceptions=True)
+            for visit in await asyncio.gather(*visits, return_exceptions=True):
+                if isinstance(visit, Visit):  # in the order drawn, whichever came first
+                    self._note(visit)
+                elif not isinstance(visit, asyncio.CancelledError):
+                    raise visit
 
     def _note(self, visit: Visit) -> None:
         depth = visit.entry.depth + (visit.state != "redirected")

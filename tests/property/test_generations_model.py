@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from consumer.manifest import Manifest
 from consumer.proof import Row, _difference
-from control.search import Searcher
+from control.view import view_of
 from headrace.settings import Settings
 from headrace.state.kbs import KnowledgeBases
 from headrace.vectors import StoredChunk, Tenancy, VectorStore, live_ids
@@ -263,7 +263,7 @@ async def test_weaviate_shows_the_same(weaviate: VectorStore) -> None:
         place = Tenancy("Headrace_property_2", f"kb{number}-{secrets.token_hex(4)}")
         await weaviate.ensure(place)
         real, model = History(weaviate, place), History(MemoryStore(), place)
-        searcher = Searcher(cast(Any, SimpleNamespace(kbs=real.kbs)), weaviate, Settings())
+        books = cast(Any, SimpleNamespace(kbs=real.kbs))
         for what, docs in steps:
             await real.play(what, docs)
             await model.play(what, docs)
@@ -271,8 +271,9 @@ async def test_weaviate_shows_the_same(weaviate: VectorStore) -> None:
             for generation in real.searchable():
                 tenant = await weaviate.tenant(place)
                 assert tenant is not None
+                at = cast(Any, SimpleNamespace(kb_id=place.tenant, generation=generation))
                 found = await tenant.query.fetch_objects(
-                    filters=searcher._visible(place.tenant, generation), limit=100, return_properties=[]
+                    filters=view_of(books, at).condition, limit=100, return_properties=[]
                 )
                 assert {str(each.uuid) for each in found.objects} == set(real.shown[generation].values())
         await weaviate.drop_tenant(place)
