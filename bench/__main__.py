@@ -7,6 +7,7 @@ import sys
 ALL = (
     "extract", "chunking", "quality", "frontier", "crawl_speed", "crawl_large", "restart", "producer", "consumer",
     "embedding", "local_embedding", "end_to_end", "bill", "reembed", "control", "rebuild", "vacuum", "takeover",
+    "search",
 )  # fmt: skip
 
 

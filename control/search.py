@@ -32,7 +32,8 @@ SPARE = 10
 """Candidates beyond twice the hits asked for, where some may be folded or filtered away."""
 MAX_CANDIDATES = 2_000
 """Looked at for one question at most: some 2 MB of text."""
-SEARCHED = ["text", "title", "heading_path"]
+SEARCHED = ["text^2", "title", "heading_path"]
+"""With weights: every chunk of a page has its title. These, ALPHA and FUSION by `python -m bench search --sweep`."""
 SHOWN = ["text", "title", "heading_path", "url"]
 
 

@@ -1,6 +1,6 @@
 """What a search may ask for."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -16,6 +16,11 @@ MAX_QUERY_CHARS = 8_000
 """Well inside what the embedding models read."""
 
 
+def _from_to(low: int, high: int) -> msgspec.Meta:
+    """For the OpenAPI document; `check` words the error."""
+    return msgspec.Meta(extra_json_schema={"minimum": low, "maximum": high})
+
+
 class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`generation` null means the published one; where none is, the open one.
 
@@ -25,14 +30,14 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     query: str
-    k: int = 5
+    k: Annotated[int, _from_to(1, MAX_HITS)] = 5
     mode: Mode = "hybrid"
     generation: int | None = None
     filters: Filters | None = None
-    alpha: float | None = None
-    highlights: int = 2
+    alpha: Annotated[float, _from_to(0, 1)] | None = None
+    highlights: Annotated[int, _from_to(0, MAX_PASSAGES)] = 2
     fold: bool = True
-    neighbours: int = 0
+    neighbours: Annotated[int, _from_to(0, MAX_NEIGHBOURS)] = 0
 
 
 def check(request: SearchRequest) -> None:
