@@ -325,9 +325,7 @@ class VectorStore:
             await client.collections.create(
                 name,
                 multi_tenancy_config=Configure.multi_tenancy(enabled=True),
-                vector_config=Configure.Vectors.self_provided(
-                    vector_index_config=Configure.VectorIndex.hnsw(distance_metric=VectorDistances.COSINE)
-                ),
+                vector_config=Configure.Vectors.self_provided(vector_index_config=vector_index()),
                 properties=_schema(),
             )
         except WeaviateBaseError:
@@ -343,6 +341,16 @@ class VectorStore:
         except DependencyUnwell:
             self._known.discard(place)
             raise
+
+
+def vector_index() -> Any:
+    """What new collections have: 8 bits a dimension in the index, whole vectors in the objects.
+
+    Measured (`python -m bench weaviate_writing`): written faster, the more so the longer vectors are, and, rescored,
+    found as well. Collections that are there already stay as they were made.
+    """
+    quantizer = Configure.VectorIndex.Quantizer.rq(bits=8)
+    return Configure.VectorIndex.hnsw(distance_metric=VectorDistances.COSINE, quantizer=quantizer)
 
 
 async def _delete(tenant: "CollectionAsync[Any, Any]", where: Any) -> int:

@@ -130,3 +130,11 @@ async def test_what_is_deleted_is_not_brought_back(store: VectorStore, place: Te
     await store.delete_ids(place, [rows[0][0]])
     await store.retire(place, [row[0] for row in rows], 2)
     assert await store.rows(place) == [(rows[1][0], 1, 2)]
+
+
+async def test_a_vector_comes_back_as_it_was_written(store: VectorStore, place: Tenancy) -> None:
+    """The index compresses; what another generation takes over instead of paying for it is whole."""
+    (row,) = await fill(store, place, [chunk(1, NEVER, 9)])
+    found = await store.lookup(place, [row[0]], ["t9"])
+    written = np.random.default_rng(0).standard_normal(8, dtype=np.float32)
+    np.testing.assert_array_equal(found.vectors["t9"], written)
