@@ -8,6 +8,8 @@ ALL = (
     "extract", "chunking", "quality", "frontier", "crawl_speed", "crawl_large", "restart", "producer", "consumer",
     "embedding", "local_embedding", "end_to_end", "bill", "reembed", "control", "rebuild", "vacuum", "takeover",
     "search",
+    "embedding", "local_embedding", "weaviate_writing", "end_to_end", "bill", "reembed", "control", "rebuild", "vacuum",
+    "takeover",
 )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import os
 import random
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import psutil
 from tokenizers import Tokenizer
 
 from bench.rig import line, run
@@ -118,9 +118,9 @@ async def _event_loop(draw: random.Random) -> None:
     embedder = LocalEmbedder(Embedding(provider="local", model="all-MiniLM-L6-v2", dimensions=384), Settings.from_env())
     ours = await _late(lambda: _ours(embedder, texts))
     line("  in a process", 1e3 * ours[1], "ms at worst", f"{1e3 * ours[0]:.1f} ms in the 99th percentile")
+    assert embedder.process_id is not None
+    line("  memory of that process", psutil.Process(embedder.process_id).memory_info().rss / 1e6, "MB")
     await embedder.stop()
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    line("  most memory of that process", peak, "MB")
 
 
 async def _before(thread: ThreadPoolExecutor, texts: list[str]) -> None:
