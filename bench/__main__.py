@@ -6,10 +6,8 @@ import sys
 
 ALL = (
     "extract", "chunking", "quality", "frontier", "crawl_speed", "crawl_large", "restart", "producer", "consumer",
-    "embedding", "local_embedding", "end_to_end", "bill", "reembed", "control", "rebuild", "vacuum", "takeover",
-    "search",
-    "embedding", "local_embedding", "weaviate_writing", "end_to_end", "bill", "reembed", "control", "rebuild", "vacuum",
-    "takeover",
+    "embedding", "local_embedding", "weaviate_writing", "end_to_end", "bill", "reembed", "search", "control", "rebuild",
+    "vacuum", "takeover",
 )  # fmt: skip
 
 
