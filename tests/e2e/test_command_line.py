@@ -18,7 +18,7 @@ from tests.fakes.site import FakeSite
 from tests.fakes.site_behaviours import redirect, status
 
 Headrace = Callable[..., subprocess.CompletedProcess[str]]
-DEADLINE_S = 280.0
+DEADLINE_S = 500.0
 _OURS = ("HEADRACE_", "OPENAI_", "KAFKA_", "WEAVIATE_")
 
 

@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.faults.series import Result, run_series
 
 SEEDS = (3, 5, 6, 7, 9)
 
 
-@pytest.mark.timeout(280)
 async def test_nothing_is_lost_in_the_fixed_seeds(tmp_path: Path) -> None:
     def told(result: Result, seed: int) -> None:
         print(f"seed {seed}: {[str(broken) for failure in result.failures for broken in failure.broken]}")

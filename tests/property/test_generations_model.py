@@ -256,7 +256,6 @@ async def weaviate(settings: Settings) -> AsyncIterator[VectorStore]:
     await store.stop()
 
 
-@pytest.mark.timeout(300)
 async def test_weaviate_shows_the_same(weaviate: VectorStore) -> None:
     """Rows and the filter of a search, after each step of a few long histories."""
     for number, steps in enumerate(histories(8)):
