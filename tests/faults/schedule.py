@@ -1,5 +1,6 @@
 """What one run does, drawn from its seed alone: the lives of some knowledge bases, and faults meanwhile."""
 
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -132,8 +133,8 @@ def _change(die: random.Random, pages: int, most_removed: int) -> Change:
     die.shuffle(others)
     edited, removed, broken = die.randint(0, 3), die.choice((0, 0, 1, most_removed)), int(die.random() < 0.12)
     picked = iter(others)
-    take = lambda count: tuple(next(picked) for _ in range(count))  # noqa: E731 - three times in one line
-    return Change(take(edited), take(removed), die.choice((0, 0, 1, 3)), take(broken))
+    of_pages = [tuple(itertools.islice(picked, count)) for count in (edited, removed, broken)]
+    return Change(of_pages[0], of_pages[1], die.choice((0, 0, 1, 3)), of_pages[2])
 
 
 def _moment(die: random.Random) -> tuple[When, float]:
