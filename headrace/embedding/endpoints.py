@@ -1,13 +1,14 @@
 """Servers of embeddings, as the environment names them: keys stay there, a definition says at most a name."""
 
 from dataclasses import dataclass
-from typing import Any
-
-import openai
+from typing import TYPE_CHECKING, Any
 
 from headrace.errors import DependencyUnwell
 from headrace.settings import Secret, Settings
 from schemas.kb import Embedding
+
+if TYPE_CHECKING:
+    import openai
 
 AZURE = "azure"
 """The endpoint's name of the resource at AZURE_OPENAI_ENDPOINT."""
@@ -26,16 +27,20 @@ class Endpoint:
     organization: str | None = None
     project: str | None = None
 
-    def connect(self, timeout_s: float) -> openai.AsyncOpenAI:
+    def connect(self, timeout_s: float) -> "openai.AsyncOpenAI":
         """One budget of attempts, and it is ours: the SDK's own retries would hide an outage from the status.
 
-        Raises DependencyUnwell where no key is known.
+        Raises DependencyUnwell where no key is known. An organisation and a project that the SDK would take from the
+        environment go to no other server than OpenAI's.
         """
+        import openai
+
         if self.key is None:
             raise DependencyUnwell(
                 "OpenAI", f"no key: set {self.key_setting} and restart control and the consumer", lasting=True
             )
         key = self.key.reveal()
+        not_for_others: Any = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
         if self.azure_version is not None:
             assert self.url
             return openai.AsyncAzureOpenAI(
@@ -44,7 +49,7 @@ class Endpoint:
                 api_version=self.azure_version,
                 max_retries=0,
                 timeout=timeout_s,
-                default_headers=_NOT_FOR_OTHERS,
+                default_headers=not_for_others,
             )
         return openai.AsyncOpenAI(
             api_key=key,
@@ -53,12 +58,8 @@ class Endpoint:
             project=self.project,
             max_retries=0,
             timeout=timeout_s,
-            default_headers=None if self.organization or self.project else _NOT_FOR_OTHERS,
+            default_headers=None if self.organization or self.project else not_for_others,
         )
-
-
-_NOT_FOR_OTHERS: Any = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
-"""The SDK takes them from the environment where they are not given: other servers need not know."""
 
 
 def endpoint_of(embedding: Embedding, settings: Settings) -> Endpoint:
