@@ -1,7 +1,8 @@
 #!/bin/bash
-# docker/test-containers.sh [--if-possible] [pytest arguments]
+# docker/test-containers.sh [--if-possible] [--few] [pytest arguments]
 #
-# Runs the integration tests on containers, and docker-compose.yml as a whole. A Docker engine that is there is used,
+# Runs the integration tests on containers, and docker-compose.yml as a whole; with --few, of the former one file for
+# each of what containers could make a difference to: topics, publishing and following, the consumer, search. A Docker engine that is there is used,
 # with the official images. Where there is none, docker/standin/ brings one up on Debian, with stand-in images, and takes
 # it down again. Where that can't be had either, nothing is run and the reason is printed: with --if-possible as the end
 # of a good run (for CI), else as a failure.
@@ -11,7 +12,11 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 IMAGE=$(sed -n 's/^  image: \(headrace:.*\)$/\1/p' docker-compose.yml)
 optional=no
+# without those of the embedded stack, which are about just that
+tests=(tests/integration tests/containers --ignore tests/integration/test_embedded_stack.py)
+FEW=(tests/integration/{test_topics,test_publisher_follower,consumer/test_consumer,test_search_weaviate}.py tests/containers)
 if [ "${1:-}" = --if-possible ]; then optional=yes; shift; fi
+if [ "${1:-}" = --few ]; then tests=("${FEW[@]}"); shift; fi
 
 not_run() {
   printf '\n*** THE CONTAINER TESTS DID NOT RUN: %s ***\n\n' "$*" >&2
@@ -38,6 +43,4 @@ stand_in() {
 }
 
 if docker info >/dev/null 2>&1; then official; else stand_in; fi
-# without the tests of the embedded stack, which are about just that
-HEADRACE_TEST_STACK=containers "$PYTHON" -m pytest tests/integration tests/containers \
-  --ignore tests/integration/test_embedded_stack.py "$@"
+HEADRACE_TEST_STACK=containers "$PYTHON" -m pytest "${tests[@]}" "$@"
