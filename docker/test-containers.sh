@@ -2,10 +2,10 @@
 # docker/test-containers.sh [--if-possible] [--few] [pytest arguments]
 #
 # Runs the integration tests on containers, and docker-compose.yml as a whole; with --few, of the former one file for
-# each of what containers could make a difference to: topics, publishing and following, the consumer, search. A Docker engine that is there is used,
-# with the official images. Where there is none, docker/standin/ brings one up on Debian, with stand-in images, and takes
-# it down again. Where that can't be had either, nothing is run and the reason is printed: with --if-possible as the end
-# of a good run (for CI), else as a failure.
+# each of what containers could make a difference to: topics, publishing and following, the consumer, search. A Docker
+# engine that is there is used, with the official images. Where there is none, docker/standin/ brings one up on Debian,
+# with stand-in images, and takes it down again. Where that can't be had either, nothing is run and the reason is
+# printed: with --if-possible as the end of a good run (for CI), else as a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
