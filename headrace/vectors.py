@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,15 +18,15 @@ import msgspec
 import numpy as np
 import weaviate
 from weaviate.classes.config import Configure, DataType, Property, Tokenization, VectorDistances
-from weaviate.classes.data import DataObject
 from weaviate.classes.init import AdditionalConfig, Auth, Timeout
 from weaviate.classes.query import Filter
 from weaviate.classes.tenants import Tenant
 from weaviate.collections.collection import CollectionAsync
-from weaviate.exceptions import WeaviateBaseError, WeaviateInsertManyAllFailedError
+from weaviate.exceptions import WeaviateBaseError
 
 from headrace.embedding.base import Vectors
 from headrace.errors import DependencyUnwell
+from headrace.objects import request_of
 from headrace.settings import Settings
 from schemas.kb import NEVER
 
@@ -40,6 +40,10 @@ LISTED_AT_ONCE = 1_000
 """Objects that a listing decodes in one go: some 20 ms, in which nothing else runs."""
 REWRITTEN_AT_ONCE = 1_000
 """Objects that are read and written again at once: 13 MB with 1,536 dimensions."""
+INSERT_S, INSERT_AGAIN = 60, 2
+"""Longest wait for one request that writes; and how often it is sent again where no connection took it."""
+MAX_REASON = 300
+"""Characters of what Weaviate says of an object."""
 READ_FOR_S = 5.0
 """Below the usual session: nobody else owns the job within this time of having owned it."""
 
@@ -166,22 +170,19 @@ class VectorStore:
 
     async def insert(self, place: Tenancy, chunks: Sequence[StoredChunk], vectors: Sequence[Vectors]) -> dict[int, str]:
         """Writes objects, replacing those with the same id. Returns index to reason of those refused by themselves."""
-        objects: list[DataObject[dict[str, Any], None]] = [
-            DataObject(uuid=chunk.chunk_id, properties=_properties(chunk), vector=vector.tolist())
-            for chunk, vector in zip(chunks, vectors, strict=True)
-        ]
+        objects = ((c.chunk_id, _properties(c), vector) for c, vector in zip(chunks, vectors, strict=True))
         with self._forgetting(place):
-            tenant = await self._tenant(place)
-            try:
-                failed = (await tenant.data.insert_many(objects)).errors
-            except WeaviateInsertManyAllFailedError as exc:
-                if not _REFUSED.search(str(exc)):
-                    raise _refuses_writes(str(exc)) from exc
-                return {index: str(exc)[:300] for index in range(len(objects))}
-            reasons = {index: error.message for index, error in failed.items()}
+            await self.ensure(place)
+            reasons = await self._write(request_of(place.collection, place.tenant, objects))
             if unwell := [reason for reason in reasons.values() if not _REFUSED.search(reason)]:
                 raise _refuses_writes(unwell[0])
             return reasons
+
+    async def _write(self, request: Any) -> dict[int, str]:
+        """Index to reason of the objects that are not taken."""
+        connection = (await self._connected())._connection
+        failed = await connection.grpc_batch_objects(request, timeout=INSERT_S, max_retries=INSERT_AGAIN)
+        return {index: reason[:MAX_REASON] for index, reason in failed.items()}
 
     async def ids(self, place: Tenancy) -> AsyncIterator[tuple[str, int, int]]:
         """(chunk id, born, retired) of every object of the tenant, in no order."""
@@ -216,7 +217,7 @@ class VectorStore:
             tenant = await self.tenant(place)
             retired = Filter.by_property("retired").contains_any(list(generations))
             while tenant is not None and (ids := await self._page_of_ids(tenant, retired)):
-                await self._set_retired(tenant, ids, NEVER)
+                await self._set_retired(place, tenant, ids, NEVER)
         return deleted
 
     async def erase(self, place: Tenancy, generations: Collection[int]) -> int:
@@ -245,7 +246,7 @@ class VectorStore:
     async def retire(self, place: Tenancy, ids: Sequence[str], generation: int) -> None:
         """The chunks are no longer visible from `generation` on."""
         with self._forgetting(place):
-            await self._set_retired(await self._tenant(place), ids, generation)
+            await self._set_retired(place, await self._tenant(place), ids, generation)
 
     async def drop_tenant(self, place: Tenancy) -> None:
         """Removes the knowledge base's objects for good."""
@@ -272,36 +273,37 @@ class VectorStore:
         found = await tenant.query.fetch_objects(filters=where, limit=PAGE, return_properties=[])
         return [str(each.uuid) for each in found.objects]
 
-    async def _set_retired(self, tenant: "CollectionAsync[Any, Any]", ids: Sequence[str], generation: int) -> None:
+    async def _set_retired(
+        self, place: Tenancy, tenant: "CollectionAsync[Any, Any]", ids: Sequence[str], generation: int
+    ) -> None:
         """Writes whole objects again: many times as fast as a patch of each, and a vector that stays costs nothing.
 
         What was read too long ago is read again, in halves: a worker that slept must not bring back what is deleted by
         now, and one that is slow must get on.
         """
         for start in range(0, len(ids), REWRITTEN_AT_ONCE):
-            await self._rewrite(tenant, list(ids[start : start + REWRITTEN_AT_ONCE]), {"retired": generation})
+            some = list(ids[start : start + REWRITTEN_AT_ONCE])
+            await self._rewrite(place, tenant, some, {"retired": generation})
 
-    async def _rewrite(self, tenant: "CollectionAsync[Any, Any]", ids: list[str], properties: dict[str, Any]) -> None:
+    async def _rewrite(
+        self, place: Tenancy, tenant: "CollectionAsync[Any, Any]", ids: list[str], properties: dict[str, Any]
+    ) -> None:
         read_at = time.monotonic()
         found = await tenant.query.fetch_objects(
             filters=Filter.by_id().contains_any(ids), limit=len(ids), include_vector=True
         )
         if time.monotonic() - read_at > READ_FOR_S and len(ids) > 1:
             half = len(ids) // 2
-            await self._rewrite(tenant, ids[:half], properties)
-            await self._rewrite(tenant, ids[half:], properties)
+            await self._rewrite(place, tenant, ids[:half], properties)
+            await self._rewrite(place, tenant, ids[half:], properties)
             return
-        objects: list[DataObject[dict[str, Any], None]] = [
-            DataObject(
-                uuid=each.uuid,
-                properties={**each.properties, **properties},
-                vector=cast(list[float], each.vector["default"]),
-            )
+        objects = [
+            (str(each.uuid), {**each.properties, **properties}, np.asarray(each.vector["default"], dtype=np.float32))
             for each in found.objects
         ]
-        failed = (await tenant.data.insert_many(objects)).errors if objects else {}
+        failed = await self._write(request_of(place.collection, place.tenant, objects)) if objects else {}
         if failed:
-            raise _refuses_writes(next(iter(failed.values())).message)
+            raise _refuses_writes(next(iter(failed.values())))
 
     async def _tenant(self, place: Tenancy) -> "CollectionAsync[Any, Any]":
         await self.ensure(place)
@@ -373,7 +375,7 @@ def _client(settings: Settings) -> weaviate.WeaviateAsyncClient:
         grpc_port=settings.weaviate_grpc_port,
         grpc_secure=secure,
         auth_credentials=Auth.api_key(key.reveal()) if key else None,
-        additional_config=AdditionalConfig(timeout=Timeout(init=5, query=30, insert=60)),
+        additional_config=AdditionalConfig(timeout=Timeout(init=5, query=30, insert=INSERT_S)),
         skip_init_checks=True,
     )
 

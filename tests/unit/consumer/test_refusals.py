@@ -1,11 +1,9 @@
 """What Weaviate says of an object: its fault, or Weaviate's own trouble."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from weaviate.exceptions import WeaviateInsertManyAllFailedError
 
 from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
@@ -14,28 +12,17 @@ from headrace.vectors import StoredChunk, Tenancy, VectorStore
 PLACE = Tenancy("C", "kb")
 
 
-class Objects:
-    """A tenant of which every second write fails, or every one, with the same words."""
-
-    def __init__(self, words: str, *, every: bool) -> None:
-        self._words, self._every = words, every
-        self.data = self
-
-    async def insert_many(self, objects: list[Any]) -> Any:
-        if self._every:
-            raise WeaviateInsertManyAllFailedError(self._words)
-        return SimpleNamespace(
-            errors={index: SimpleNamespace(message=self._words) for index in range(0, len(objects), 2)}
-        )
-
-
 async def inserted(words: str, every: bool, monkeypatch: pytest.MonkeyPatch) -> dict[int, str]:
+    """What of two objects is refused, where the first is not written, or neither, with the same words."""
     store = VectorStore(Settings())
 
-    async def tenant(place: Tenancy) -> Objects:
-        return Objects(words, every=every)
+    async def ensure(place: Tenancy) -> None: ...
 
-    monkeypatch.setattr(store, "_tenant", tenant)
+    async def write(request: Any) -> dict[int, str]:
+        return dict.fromkeys(range(len(request.objects)) if every else [0], words)
+
+    monkeypatch.setattr(store, "ensure", ensure)
+    monkeypatch.setattr(store, "_write", write)
     chunks = [
         StoredChunk(
             chunk_id=str(n), text="", url="", title="", heading_path=(), doc_hash="", text_hash="", job_id="", born=1,
