@@ -39,18 +39,20 @@ WORDS = "gate water channel wheel mill river stone flow level sluice bank weir i
 
 @dataclass
 class Way:
-    """Texts at once in a run; `intra` threads within it (0: onnxruntime's choice), `runs` side by side."""
+    """Texts at once in a run; `intra` threads within it (0: onnxruntime's choice), `runs` side by side. `arena`: the
+    memory of a run is kept for the next."""
 
     label: str
     batch: int
     intra: int = 1
     runs: int = 1
+    arena: bool = False
     wall_s: float = float("inf")
     cpu_s: float = float("inf")
     session: Any = field(default=None, repr=False)
 
     def measure(self, texts: Sequence[list[int]]) -> None:
-        self.session = self.session or _session(self.intra)
+        self.session = self.session or _session(self.intra, self.arena)
         began, cpu = time.perf_counter(), time.process_time()
         _embed(self.session, texts, self.batch, self.runs)
         self.wall_s = min(self.wall_s, (time.perf_counter() - began) / len(texts))
@@ -62,7 +64,8 @@ def _ways() -> list[Way]:
         Way("baseline: 8 a run, padded, onnxruntime's threads", 8, intra=0),
         *(Way(f"{batch} a run, one thread", batch) for batch in (1, 2, 4, 8, 16, 32)),
         Way(f"1 a run, {CORES} threads in it", 1, intra=CORES),
-        Way(f"1 a run, {CORES} runs side by side (ours)", 1, runs=CORES),
+        Way(f"1 a run, {CORES} runs side by side", 1, runs=CORES),
+        Way(f"1 a run, {CORES} runs side by side, arena (ours)", 1, runs=CORES, arena=True),
         Way(f"8 a run, {CORES} runs side by side", 8, runs=CORES),
     ]
 
@@ -85,7 +88,7 @@ def _compare(texts: list[list[int]], rounds: int) -> None:
     texts.sort(key=len, reverse=True)
     ways = _ways()
     for way in ways:
-        _embed(_session(way.intra), texts[-1:], 1, 1)
+        _embed(_session(way.intra, way.arena), texts[-1:], 1, 1)
     for _ in range(rounds):
         for way in ways:
             way.measure(texts)
@@ -127,7 +130,7 @@ async def _before(thread: ThreadPoolExecutor, texts: list[str]) -> None:
     """Loads the model too, as a first call did."""
 
     def embed() -> None:
-        session, tokenizer = _session(0), Tokenizer.from_file(str(FILES.tokenizer))
+        session, tokenizer = _session(0, False), Tokenizer.from_file(str(FILES.tokenizer))
         tokenizer.no_padding()
         for _ in range(3):
             _embed(session, [each.ids[:258] for each in tokenizer.encode_batch(texts)], 8, 1)
@@ -152,9 +155,9 @@ async def _late(work: Callable[[], Any]) -> tuple[float, float]:
     return float(np.percentile(late, 99)), max(late)
 
 
-def _session(intra: int) -> Any:
+def _session(intra: int, arena: bool) -> Any:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level, options.enable_cpu_mem_arena, options.intra_op_num_threads = 3, False, intra
+    options.log_severity_level, options.enable_cpu_mem_arena, options.intra_op_num_threads = 3, arena, intra
     return onnxruntime.InferenceSession(str(FILES.model), options, providers=["CPUExecutionProvider"])
 
 

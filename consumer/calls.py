@@ -363,7 +363,8 @@ class _Line:
             _give_up(call.waiting, exc)
             return
         log.info("a text is refused: %s", refusal)
-        call.waiting[0].text.refused = f"the embedding API refuses this text: {refusal}"
+        who = "the embedding API" if call.embedder.server else "the local model"
+        call.waiting[0].text.refused = f"{who} refuses this text: {refusal}"
         call.waiting[0].asked.ended()
 
     async def _check_that_any_is_taken(self, call: Call) -> None:

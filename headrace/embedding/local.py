@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from headrace.embedding.base import Embedded
+from headrace.embedding.base import HARMLESS, Embedded, TextsRefused
 from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
 from schemas.kb import Embedding
@@ -29,7 +29,7 @@ MAX_WORD_PIECES: Final = 256 + 2
 START_S: Final = 600.0
 """Longest wait for the process to be ready: it fetches 23 MB where they are not in the cache."""
 CALL_S: Final = 120.0
-"""Longest wait for a call, after which the process is ended. 32 texts take a second on two free cores."""
+"""Longest wait for a call, after which the process is ended. 32 texts take half a second on two free cores."""
 END_S: Final = 5.0
 
 
@@ -56,7 +56,7 @@ class LocalEmbedder:
         self._stopped = False
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """A process that ended is started again by the next call."""
+        """A process that ended is started again. Raises TextsRefused where it does so over these texts."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, list(texts))
 
     async def stop(self) -> None:
@@ -71,6 +71,20 @@ class LocalEmbedder:
         return self._process.process_id if self._process is not None else None
 
     def _embed(self, texts: list[str]) -> Embedded:
+        """Tried again at once where the process ended over it, which others may do to it too. Texts over which it ends
+        twice, and goes on over a harmless one behind that, are refused: one of them does it."""
+        try:
+            return self._attempt(texts)
+        except _EndedOverCall:
+            pass
+        try:
+            return self._attempt(texts)
+        except _EndedOverCall as exc:
+            ended = exc
+        self._attempt([HARMLESS])
+        raise TextsRefused(f"twice {ended.how}") from ended
+
+    def _attempt(self, texts: list[str]) -> Embedded:
         try:
             if self._process is None:
                 self._process = _ModelProcess(self._cache_dir)
@@ -83,6 +97,14 @@ class LocalEmbedder:
             if process is not None:
                 process.kill()
             raise
+
+
+class _EndedOverCall(DependencyUnwell):
+    """Ready before it, and gone or without an answer after it. `how`: with what sign."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__("local model", f"{how}; it is started again")
+        self.how = how
 
 
 class _ModelProcess:
@@ -102,7 +124,10 @@ class _ModelProcess:
         return self._process.pid
 
     def wait_until_ready(self) -> None:
-        answer = self._answer(START_S)
+        try:
+            answer = self._answer(START_S)
+        except _EndedOverCall as exc:  # no text is at fault
+            raise DependencyUnwell("local model", exc.reason) from exc
         if answer.unwell is not None:
             raise DependencyUnwell("local model", answer.unwell)
 
@@ -123,17 +148,14 @@ class _ModelProcess:
                 return msgspec.msgpack.decode(self._connection.recv_bytes(), type=Answer)
         except (EOFError, OSError) as exc:
             raise self._ended() from exc
-        raise DependencyUnwell("local model", f"its process gave no answer within {within_s:.0f} s; it is started anew")
+        raise _EndedOverCall(f"its process gave no answer within {within_s:.0f} s")
 
-    def _ended(self) -> DependencyUnwell:
+    def _ended(self) -> _EndedOverCall:
         self._process.join(END_S)
         code = self._process.exitcode
-        how = (
-            f"was killed by signal {-code} (9: perhaps for want of memory)"
-            if code is not None and code < 0
-            else (f"ended with code {code}: its output says why")
-        )
-        return DependencyUnwell("local model", f"its process {how}; it is started again")
+        if code is not None and code < 0:
+            return _EndedOverCall(f"its process was killed by signal {-code} (9: perhaps for want of memory)")
+        return _EndedOverCall(f"its process ended with code {code}: its output says why")
 
 
 def _serve(cache_dir: str, threads: int, connection: object) -> None:
