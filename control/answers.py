@@ -104,9 +104,11 @@ class JobCost(Spending, frozen=True, kw_only=True):
 
 
 class KbCost(Spending, frozen=True, kw_only=True):
-    """Of all jobs of a knowledge base. `days`: the last 31 on which anything was embedded, the newest first."""
+    """Of all jobs of a knowledge base and the questions of searches. `days`: the last 31 on which anything was
+    embedded, the newest first. `searches`: what the questions cost, a few seconds late."""
 
     days: list[DayCost]
+    searches: Spending
 
 
 class Cost(Spending, frozen=True, kw_only=True):
@@ -117,11 +119,12 @@ class Cost(Spending, frozen=True, kw_only=True):
 
 
 class CostAnswer(Spending, frozen=True, kw_only=True):
-    """Of all jobs of a knowledge base; the newest days and jobs first."""
+    """Of all jobs of a knowledge base and the questions of searches; the newest days and jobs first."""
 
     kb_id: str
     days: list[DayCost]
     jobs: list[JobCost]
+    searches: Spending
 
 
 class Reflected(Answer, frozen=True, kw_only=True):

@@ -1,4 +1,5 @@
-"""What embedding cost, by job, knowledge base and day: sums over the consumer's ledger of calls."""
+"""What embedding cost, by job, knowledge base and day: sums over the consumer's ledger of calls, and over what control
+told of the questions of searches."""
 
 from dataclasses import dataclass
 
@@ -25,11 +26,12 @@ class Spent:
 
 @dataclass(frozen=True, kw_only=True)
 class KbSpent:
-    """Of all jobs of a knowledge base; by day (UTC) and by job, the newest first."""
+    """Of a knowledge base: all jobs and searches; by day (UTC) and by job, the newest first; of searches alone."""
 
     whole: Spent
     days: dict[str, Spent]
     jobs: dict[str, Spent]
+    searches: Spent
 
 
 _SUMS = """
@@ -49,15 +51,18 @@ def of_job(cursor: DuckDBPyConnection, job_id: str) -> Spent:
 
 
 def of_kb(cursor: DuckDBPyConnection, kb_id: str) -> KbSpent:
-    """One sum for each day, each job, and for all."""
+    """One sum for each day, each job, and for all. What is of no job is of searches."""
     query = f"""
-        SELECT day, job_id, {_SUMS} FROM spent WHERE kb_id = $kb
+        SELECT CASE WHEN grouping(day) = 0 THEN 'day' WHEN grouping(job_id) = 0 THEN 'job' ELSE 'whole' END,
+            coalesce(day, job_id), {_SUMS}
+        FROM spent WHERE kb_id = $kb
         GROUP BY GROUPING SETS ((day), (job_id), ()) ORDER BY day DESC, job_id DESC"""
-    rows = cursor.execute(query, {"kb": kb_id}).fetchall()
+    sums = {row[:2]: _spent(row[2:]) for row in cursor.execute(query, {"kb": kb_id}).fetchall()}
     return KbSpent(
-        whole=next((_spent(row[2:]) for row in rows if row[0] is None and row[1] is None), Spent()),
-        days={row[0]: _spent(row[2:]) for row in rows if row[0] is not None},
-        jobs={row[1]: _spent(row[2:]) for row in rows if row[1] is not None},
+        whole=sums.get(("whole", None), Spent()),
+        days={name: spent for (kind, name), spent in sums.items() if kind == "day"},
+        jobs={name: spent for (kind, name), spent in sums.items() if kind == "job" and name is not None},
+        searches=sums.get(("job", None), Spent()),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaException, TopicCollection
 
 from control.ailments import Ailments
+from control.bill import Bill
 from control.books import Books
 from control.budgets import Budgets, reader
 from control.desk import Desk
@@ -62,16 +63,19 @@ class Engine:
         self.snapshots = Snapshots(self._books, self.projection, self._ailments)
         self.store = VectorStore(settings)
         self.estimates = Estimates()
-        self.searcher = Searcher(self._books, self.store, settings)
         self._source = worker_name("control")
         self.writer = Writer(settings.bootstrap_servers, prefix=settings.topic_prefix, source=self._source)
         self._publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source=self._source)
+        self._prices = Prices(settings.prices)
+        self._bill = Bill(self._publisher, self._prices, self._source)
+        self.searcher = Searcher(self._books, self.store, settings, self._bill.add)
         self._desk: Desk | None = None
         self._retrier: Retrier | None = None
         self._offsets: OffsetWatch | None = None
         self._budgets: Budgets | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._pausing: asyncio.Task[None] | None = None
+        self._billing: asyncio.Task[None] | None = None
 
     @property
     def desk(self) -> Desk:
@@ -125,7 +129,7 @@ class Engine:
             self.snapshots.job_of,
             partitions=partitions,
             openai_available=self.settings.openai_available,
-            prices=Prices(self.settings.prices),
+            prices=self._prices,
             endpoints=endpoints(self.settings),
         )
         self._budgets = Budgets(self._books, self._desk, reader(self.projection))
@@ -141,26 +145,27 @@ class Engine:
         reported = await self.projection.read(refused_places)
         self._keeping = asyncio.create_task(self._do_chores(self._desk, reported), name="chores")
         self._pausing = asyncio.create_task(self._budgets.run(), name="budgets")
+        self._billing = self._bill.start(partitions)
         self.unready = None
         log.info("ready")
 
     async def failure(self) -> None:
         """Returns never; raises what makes going on impossible."""
         fenced = asyncio.create_task(self.writer.fenced.wait())
-        assert self._keeping is not None and self._pausing is not None
+        assert self._keeping is not None and self._pausing is not None and self._billing is not None
+        own = [self._keeping, self._pausing, self._billing]
         tasks = [
             fenced,
             asyncio.create_task(self._books.failure()),
             asyncio.create_task(self.projection.failure()),
             asyncio.create_task(self.snapshots.failure()),
             asyncio.create_task(self._publisher.failed()),
-            self._keeping,
-            self._pausing,
+            *own,
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancelled(task for task in tasks if task not in (self._keeping, self._pausing))
+            await _cancelled(task for task in tasks if task not in own)
         for task in done:
             if task is fenced:
                 self.unready = "another control instance took over"
@@ -185,6 +190,7 @@ class Engine:
 
     async def stop(self) -> None:
         await _cancelled(task for task in (self._keeping, self._pausing) if task)
+        await self._bill.stop()
         if self._offsets:
             await self._offsets.stop()
         await self.snapshots.stop()

@@ -145,12 +145,19 @@ class ProjectionFile:
         self._connection.unregister("batch")
 
     def _touched(self, batch: Batch) -> set[str]:
-        """A tombstone doesn't say whose page it was; the page's own record does."""
+        """A tombstone doesn't say whose page it was; the page's own record does. What searches cost stands in the
+        status of a knowledge base's newest job."""
         named = {each for table in batch.tables.values() if "job_id" in table.column_names
                  for each in table["job_id"].unique().to_pylist()}  # fmt: skip
         if "forgotten" in batch.tables:
             rows = self._connection.execute(
                 "SELECT DISTINCT job_id FROM pages SEMI JOIN forgotten USING (kb_id, generation)"
+            ).fetchall()
+            named.update(job_id for (job_id,) in rows)
+        if asked := _kbs_asked(batch):
+            rows = self._connection.execute(
+                "SELECT arg_max(job_id, generation) FROM facts WHERE list_contains($kbs, kb_id) GROUP BY kb_id",
+                {"kbs": asked},
             ).fetchall()
             named.update(job_id for (job_id,) in rows)
         return named - {None}
@@ -269,3 +276,13 @@ def _holder(exc: Exception) -> str:
 
 def _sql_type(field: pa.Field) -> str:
     return "UUID" if field.name == "chunk_id" else _SQL_TYPES[field.type]
+
+
+def _kbs_asked(batch: Batch) -> list[str]:
+    """Knowledge bases of which the batch tells what searches cost."""
+    if "calls" not in batch.tables:
+        return []
+    calls = batch.tables["calls"]
+    return list(
+        {kb for kb, job in zip(calls["kb_id"].to_pylist(), calls["job_id"].to_pylist(), strict=True) if job is None}
+    )

@@ -52,7 +52,8 @@ TABLES: dict[str, pa.Schema] = {
         **_PLACE, job_id=_text, kb_id=_text, worker=_text, texts_embedded=_int, tokens_embedded=_int, calls=_int,
         decided_at=_text,
     ),
-    # the consumer's ledger: a call when it was reserved, at its upper bound, and again when it was settled
+    # the consumer's ledger: a call when it was reserved, at its upper bound, and again when it was settled; and, of no
+    # job, what control told of the questions of searches, named by its place
     "calls": _columns(
         **_PLACE, call_id=_text, job_id=_text, kb_id=_text, settled=_flag, texts=_int, requests=_int, tokens=_int,
         pico_usd=_int, at=_text,
@@ -208,7 +209,7 @@ class _Call(NamedTuple):
     """A reserved call has no texts yet, and stands at its upper bound."""
 
     call_id: str
-    job_id: str
+    job_id: str | None
     kb_id: str
     settled: bool
     texts: int
@@ -218,7 +219,13 @@ class _Call(NamedTuple):
     at: str
 
 
-def _call(event: facts.CallReserved | facts.CallSettled) -> _Call:
+_Ledger = facts.CallReserved | facts.CallSettled | facts.QuestionsEmbedded
+
+
+def _call(raw: RawRecord, event: _Ledger) -> _Call:
+    if isinstance(event, facts.QuestionsEmbedded):
+        place, asked = f"{raw.partition}/{raw.offset}", event.requests
+        return _Call(place, None, event.kb_id, True, asked, asked, event.tokens, event.pico_usd, event.told_at)
     ids = event.call_id, event.job_id, event.kb_id
     if isinstance(event, facts.CallReserved):
         return _Call(*ids, False, 0, 0, event.max_tokens, event.max_pico_usd, event.reserved_at)
@@ -249,8 +256,8 @@ class _Found:
             _append(self._outcomes, raw, event)
         elif event.TYPE == facts.RequestsMade.TYPE:
             _append(self._ledger, raw, event)
-        elif isinstance(event, facts.CallReserved | facts.CallSettled):
-            _append(self._calls, raw, _call(event))
+        elif isinstance(event, _Ledger):
+            _append(self._calls, raw, _call(raw, event))
         else:
             self._facts.append(_fact_row(raw, event))
 

@@ -148,6 +148,7 @@ async def cost(engine: Engine, request: web.Request) -> answers.CostAnswer:
             answers.JobCost(job_id=job_id, generation=known.get(job_id), **picture.spending(of_job))
             for job_id, of_job in spent.jobs.items()
         ],
+        searches=answers.Spending(**picture.spending(spent.searches)),
     )
 
 

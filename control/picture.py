@@ -175,7 +175,10 @@ def day_costs(kb: KbSpent) -> list[answers.DayCost]:
 
 
 def kb_cost(kb: KbSpent | None) -> answers.KbCost | None:
-    return answers.KbCost(**spending(kb.whole), days=day_costs(kb)[:DAYS]) if kb else None
+    if kb is None:
+        return None
+    searches = answers.Spending(**spending(kb.searches))
+    return answers.KbCost(**spending(kb.whole), days=day_costs(kb)[:DAYS], searches=searches)
 
 
 def crawl_answer(told: questions.Told) -> answers.CrawlAnswer:

@@ -1,6 +1,6 @@
 """Questions to a knowledge base: the chunks visible at one generation, by words, by meaning, or both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from control.search_request import Mode, SearchRequest
 from control.standing import standing
 from control.view import View, view_of
 from headrace.embedding import Embedder, embedder_for
-from headrace.embedding.base import TextsRefused, check_that_any_is_taken
+from headrace.embedding.base import TextsRefused, embed_harmless
 from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
 from headrace.vectors import Tenancy, VectorStore
@@ -40,8 +40,11 @@ SHOWN = ["text", "title", "heading_path", "url"]
 class Searcher:
     """`search` (what `check` lets through); `stop`. Raises Problem, or DependencyUnwell for a service."""
 
-    def __init__(self, books: Books, store: VectorStore, settings: Settings) -> None:
-        self._books, self._store, self._settings = books, store, settings
+    def __init__(
+        self, books: Books, store: VectorStore, settings: Settings, bill: Callable[[str, Embedding, int], None]
+    ) -> None:
+        """`bill(kb_id, profile, tokens)` is told of each request that embeds a question."""
+        self._books, self._store, self._settings, self._bill = books, store, settings, bill
         self._embedders: dict[Embedding, Embedder] = {}
 
     async def stop(self) -> None:
@@ -92,8 +95,9 @@ class Searcher:
         try:
             embedded = await embedder.embed([query])
         except TextsRefused as exc:
-            await check_that_any_is_taken(embedder)
+            self._bill(at.kb_id, profile, (await embed_harmless(embedder)).tokens)
             raise Invalid(f"the query can't be embedded: {exc}", code="invalid-query") from exc
+        self._bill(at.kb_id, profile, embedded.tokens)
         return [float(value) for value in embedded.vectors[0]]
 
 

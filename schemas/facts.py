@@ -241,6 +241,30 @@ class CallSettled(_JobFact, frozen=True, kw_only=True):
     settled_at: str
 
 
+class QuestionsEmbedded(Event, frozen=True, kw_only=True):
+    """What embedding the questions of searches cost since the time that was told last, a few seconds ago.
+
+    requests: of the provider's API that were answered, a question each. tokens as the provider counted them, dollars
+    (trillionths) at the price in force then. Of a control that was killed, the last seconds are missing.
+    """
+
+    TYPE: ClassVar[str] = "questions_embedded"
+    TOPIC: ClassVar[str] = "events"
+
+    kb_id: str
+    provider: Literal["openai", "local"]
+    model: str
+    requests: Int64
+    tokens: Int64
+    pico_usd: Int64 | None
+    worker: str
+    since: str
+    told_at: str
+
+    def key(self) -> str:
+        return self.kb_id
+
+
 class BudgetReached(_JobFact, frozen=True, kw_only=True):
     """The next call could pass the job's budget, so it was not made: control pauses the job if `revision` is current.
 

@@ -13,8 +13,8 @@ from headrace.client import Json
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 @pass_app
 def cost(app: App, kb: str, as_json: bool) -> None:
-    """What embedding cost KB, by day (UTC) and by job: tokens as the provider counted them, dollars at the price of
-    the day. Prices: headrace settings, HEADRACE_PRICES.
+    """What embedding cost KB, by day (UTC), by job, and for the questions of searches (told some seconds late): tokens
+    as the provider counted them, dollars at the price of the day. Prices: headrace settings, HEADRACE_PRICES.
 
     \b
     Examples:
@@ -31,6 +31,8 @@ def cost(app: App, kb: str, as_json: bool) -> None:
     for job in answer["jobs"]:
         of = "" if job["generation"] is None else f" (generation {job['generation']})"
         table.add_row(f"{job['job_id']}{of}", *_cells(job))
+    if answer["searches"]["calls"]:
+        table.add_row("searches", *_cells(answer["searches"]))
     table.add_row("[bold]in all[/]", *_cells(answer))
     app.out.print(table)
 

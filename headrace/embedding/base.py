@@ -70,9 +70,9 @@ def refuses_all(server: str, refusal: TextsRefused) -> DependencyUnwell:
     return DependencyUnwell(server, f"refuses every text: {refusal}", lasting=True)
 
 
-async def check_that_any_is_taken(embedder: Embedder) -> None:
+async def embed_harmless(embedder: Embedder) -> Embedded:
     """Raises DependencyUnwell where not even a harmless text is embedded."""
     try:
-        await embedder.embed([HARMLESS])
+        return await embedder.embed([HARMLESS])
     except TextsRefused as exc:
         raise refuses_all(embedder.server, exc) from exc

@@ -55,6 +55,15 @@ async def test_the_bill_is_the_servers_own_count(house: House) -> None:
     assert 0 < more < paid / 5 and spent(changed)[:2] == (more, usd(more))
     assert max(house.openai.texts.values()) == 1, "no text was paid for twice"
 
+    asked = [await house.api.ok("POST", f"/kb/{kb}/search", {"query": f"what is {n}?"}) for n in range(3)]
+    assert all(each["hits"] for each in asked)
+
+    async def searches_are_told() -> bool:
+        whole = (await house.api.status(kb))["cost"]["kb"]
+        return bool(whole["searches"]["calls"] == 3 and whole["tokens_embedded"] == house.openai.tokens.total())
+
+    await until(searches_are_told, within_s=15, what="what searches cost")
+
     for service in house.services.values():
         assert service.terminate() == 0
     (house.settings.data_dir / "projection.duckdb").unlink()

@@ -343,6 +343,7 @@ def test_what_embedding_cost_by_day_and_job(run: Run, control: FakeControl) -> N
         "kb_id": "docs",
         "days": [lost | {"day": "2026-11-26"}],
         "jobs": [spent | {"job_id": "job-2", "generation": 2}, lost | {"job_id": "job-1", "generation": None}],
+        "searches": spent | {"calls": 321, "usd": 0.5},
     }
     control.answers["GET", "/api/ingestion/kb/docs/cost"] = 200, answer
     table = run("cost", "docs").stdout
@@ -353,6 +354,9 @@ def test_what_embedding_cost_by_day_and_job(run: Run, control: FakeControl) -> N
         "600,000",
         "$0.0120",
         "9,000 tokens, $0.0002",
+        "searches ",
+        "321",
+        "$0.50",
         "in all",
     ):
         assert part in table, part

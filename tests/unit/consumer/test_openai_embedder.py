@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from headrace.embedding import openai as module
-from headrace.embedding.base import RateLimited, TextsRefused, check_that_any_is_taken
+from headrace.embedding.base import RateLimited, TextsRefused, embed_harmless
 from headrace.embedding.openai import OpenAIEmbedder
 from headrace.errors import DependencyUnwell
 from headrace.settings import Secret, Settings
@@ -119,7 +119,7 @@ async def test_a_server_that_takes_no_text_at_all_is_told_from_one_that_refuses_
     """Nothing may be dead-lettered for a parameter that doesn't fit."""
     embedder = made(server.url, embedding=Embedding(provider="openai", model="text-embedding-ada-002", dimensions=8))
     with pytest.raises(DependencyUnwell, match="refuses every text") as caught:
-        await check_that_any_is_taken(embedder)
+        await embed_harmless(embedder)
     assert caught.value.lasting
     await embedder.stop()
 

@@ -6,7 +6,7 @@ import msgspec
 
 from control import costs
 from control.costs import Spent
-from schemas.facts import CallReserved, CallSettled, Outcomes
+from schemas.facts import CallReserved, CallSettled, Outcomes, QuestionsEmbedded, Stall
 from tests.unit.control.test_folds import JOB, Filed, outcome, records, reserved, settled
 
 
@@ -69,3 +69,35 @@ def test_by_day_and_job_newest_first() -> None:
     assert (found.whole.tokens, found.whole.unsettled_tokens) == (21, 0)
     nothing = filed.file.read(lambda cursor: costs.of_kb(cursor, "none"))
     assert (nothing.whole, nothing.days, nothing.jobs) == (Spent(), {}, {})
+
+
+def asked(tokens: int, pico_usd: int | None, kb_id: str = JOB["kb_id"]) -> QuestionsEmbedded:
+    at = "2026-01-02T10:00:00.000Z"
+    return QuestionsEmbedded(
+        kb_id=kb_id, provider="openai", model="m", requests=3, tokens=tokens, pico_usd=pico_usd, worker="w", since=at,
+        told_at=at,
+    )  # fmt: skip
+
+
+def test_questions_of_searches_are_the_knowledge_bases_and_of_no_job() -> None:
+    filed = Filed()
+    told = [settled("a", at="2026-01-01T10:00:00.000Z"), asked(5, 10), asked(6, 12), asked(100, 200, "another")]
+    touched = filed.apply(records("events", 1, told))
+    found = filed.file.read(lambda cursor: costs.of_kb(cursor, JOB["kb_id"]))
+    assert found.searches == Spent(texts=6, requests=6, tokens=11, pico_usd=22)
+    assert (found.whole.tokens, found.whole.pico_usd, found.whole.requests) == (18, 36, 7)
+    assert {day: each.tokens for day, each in found.days.items()} == {"2026-01-02": 11, "2026-01-01": 7}
+    assert {job: each.tokens for job, each in found.jobs.items()} == {"j": 7}
+    assert filed.file.read(lambda cursor: costs.of_job(cursor, "j")).tokens == 7
+    assert touched == {"j"}
+
+
+def test_what_searches_cost_changes_the_status_of_the_newest_job() -> None:
+    filed = Filed()
+    filed.apply(records("events", 1, [stall("new", 2), stall("old", 1)]))
+    assert filed.apply(records("events", 2, [asked(5, 10)])) == {"new"}
+
+
+def stall(job_id: str, generation: int) -> Stall:
+    ids: dict[str, Any] = JOB | {"job_id": job_id, "generation": generation}
+    return Stall(**ids, service="consumer", dependency="OpenAI", reason="r", since="2026-01-01", ended=False)

@@ -47,7 +47,8 @@ async def asked(
     log: MemoryLog, happening: Happening, *, generation: int | None = None, fails: bool = False
 ) -> int | None:
     """The generation that the answer is of; None where nothing was searched."""
-    searcher = Searcher(log.books, Store(lambda: happening(log), fails=fails), Settings.from_env({}))  # type: ignore[arg-type]
+    store: Any = Store(lambda: happening(log), fails=fails)
+    searcher = Searcher(log.books, store, Settings.from_env({}), lambda *_: None)
     request = SearchRequest(query="q", mode="keyword", generation=generation)
     answer = await searcher.search("docs", request)
     assert bool(answer.hits) == (answer.generation is not None)
