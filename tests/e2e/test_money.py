@@ -63,6 +63,8 @@ async def test_the_bill_is_the_servers_own_count(house: House) -> None:
         return bool(whole["searches"]["calls"] == 3 and whole["tokens_embedded"] == house.openai.tokens.total())
 
     await until(searches_are_told, within_s=15, what="what searches cost")
+    changed = (await house.api.status(kb))["cost"]
+    assert changed["tokens_embedded"] == more, "no job pays for a search"
 
     for service in house.services.values():
         assert service.terminate() == 0
