@@ -18,6 +18,7 @@ from consumer.item import Batch, item_of
 from consumer.judge import Judge
 from consumer.ledger import Ledger
 from consumer.reports import Reports
+from consumer.shares import Shares
 from consumer.stalls import Stalls
 from consumer.vector_cache import VectorCache
 from consumer.window import Window, split
@@ -84,7 +85,10 @@ class EmbedRig:
         ledger = Ledger(cast(Reports, me), judge, Prices(), cast(Any, None))
         self.calls = Calls(self.profiles, stalls, judge.may_embed, ledger)
         cache = VectorCache(settings.embed_window * settings.embed_batch)
-        stage = EmbedStage(judge, stalls, cast(VectorStore, me), self.calls, cache, lambda command, dependency: None)
+        shares = Shares(judge, self._commands, settings.embed_batch)
+        stage = EmbedStage(
+            judge, shares, stalls, cast(VectorStore, me), self.calls, cache, lambda command, dependency: None
+        )
         self.window = Window(
             width=settings.embed_window, most_records=settings.embed_batch, cut=self._cut, prepare=stage.prepare,
             settle=self._settle, generation=lambda: 1, commit=_nothing, crash=self._crash, hold=self._hold,

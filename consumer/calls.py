@@ -46,11 +46,12 @@ class Profiles:
 class Text:
     """One text that waits for its `vector`, or for the reason why it is `refused`.
 
-    `tokens`: as they are counted before the call, at least.
+    `tokens`: as they are counted before the call, at least. `may_wait`: until its job need not give way to others.
     """
 
     text: str
     tokens: int
+    may_wait: bool = False
     vector: Vectors | None = None
     refused: str | None = None
 
@@ -104,6 +105,11 @@ class Calls:
         """A command has changed: what waits for a job that is paused waits no longer."""
         for line in self._lines.values():
             line.let_go()
+
+    def give_way(self, gives_way: Callable[[JobCommand], bool]) -> None:
+        """Texts that may wait are given up, of jobs that give way and where no call has them yet."""
+        for line in self._lines.values():
+            line.give_way(gives_way)
 
     async def stop(self) -> None:
         for line in self._lines.values():
@@ -187,6 +193,13 @@ class _Line:
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def give_way(self, gives_way: Callable[[JobCommand], bool]) -> None:
+        for job in self._jobs.values():
+            if job.texts and gives_way(job.command):
+                given_up = [waiting for waiting in job.texts if waiting.text.may_wait]
+                job.texts = deque(waiting for waiting in job.texts if not waiting.text.may_wait)
+                _give_up(given_up, GaveUp(DependencyUnwell("job", "gives way to others"), 0))
 
     def _job(self, command: JobCommand, embedder: Embedder) -> _Job:
         if command.job_id not in self._jobs:

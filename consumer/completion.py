@@ -135,15 +135,15 @@ class Completion:
         return "done"
 
     async def _behind(self, command: JobCommand, item: Item) -> Result | None:
-        """It must not overtake what is parked, nor the copies of what was.
+        """It must not overtake what is parked, which is taken up first, nor the copies of what was.
 
-        What is being taken up is waited for: its copies may be read before its spans are known to be gone, and who
-        parked the record then would take it up, and read it, and park it again.
+        A bite that is being taken up is waited for: its copies may be read before its spans are known to be gone, and
+        who parked the record then would take it up, and read it, and park it again.
         """
         assert isinstance(item.event, CrawlEnd | RepairEnd)
-        if command.job_id in self._judge.reviewing:
+        await self._parking.bitten(command)
+        if command.job_id in self._judge.reviewing or self._parked.of(command.job_id):
             return await self._park(command, item)
-        await self._parking.requeue(command)
         if item.raw.offset < self._parked.requeued_through(command.job_id):
             await self._parking.copy(item.raw, item.event)
             return "requeued"
@@ -197,7 +197,7 @@ class Completion:
         return "parked"
 
     async def _park(self, command: JobCommand, item: Item) -> Result:
-        await self._parking.park_span(command, item.raw.partition, item.raw.offset, item.raw.offset)
+        await self._parking.park_one(item, command)
         return "parked"
 
     async def _settle(self, command: JobCommand, manifest: Manifest, difference: Difference) -> Difference:

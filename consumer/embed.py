@@ -7,6 +7,7 @@ from collections.abc import Callable
 from consumer.calls import Calls, Text
 from consumer.item import Batch, Item, Newer
 from consumer.judge import Judge
+from consumer.shares import Shares
 from consumer.stalls import GaveUp, Stalls
 from consumer.vector_cache import VectorCache
 from headrace.errors import Outgrown
@@ -24,13 +25,14 @@ class EmbedStage:
     def __init__(
         self,
         judge: Judge,
+        shares: Shares,
         stalls: Stalls,
         store: VectorStore,
         calls: Calls,
         cache: VectorCache,
         step_aside: Callable[[JobCommand, str], None],
     ) -> None:
-        self._judge, self._stalls, self._store, self._calls = judge, stalls, store, calls
+        self._judge, self._shares, self._stalls, self._store, self._calls = judge, shares, stalls, store, calls
         self._cache, self._step_aside = cache, step_aside
 
     async def prepare(self, batch: Batch) -> None:
@@ -38,6 +40,8 @@ class EmbedStage:
             await self._judge.judge(item)
             if isinstance(item.event, Newer) and item.result == "parked":
                 await self._outgrown(item, item.event)
+        for items in batch.jobs().values():
+            self._shares.set_aside(items)
         jobs = [items for items in batch.jobs().values() if any(_wanted(item) for item in items)]
         await asyncio.gather(*(self._prepare_job([i for i in items if _wanted(i)]) for items in jobs))
 
@@ -53,7 +57,7 @@ class EmbedStage:
         place = place_of(command)
         try:
             await self._reuse(command, place, items)
-            await self._embed(command, place, [i for i in items if _wanted(i)])
+            await self._embed(command, place, items)
         except GaveUp as exc:
             if exc.cause.dependency not in ("Weaviate", "job") and self._judge.may_embed(command.job_id):
                 self._step_aside(command, exc.cause.dependency)
@@ -81,7 +85,7 @@ class EmbedStage:
 
         Raises GaveUp; what was paid for until then has its vectors, and is written rather than parked.
         """
-        while items:
+        while items := self._left(items):
             claimed, awaited = self._cache.claim(place, [_chunk(item).text_hash for item in items])
             try:
                 mine = {_chunk(i).text_hash: i for i in items if _chunk(i).text_hash in claimed}
@@ -90,7 +94,11 @@ class EmbedStage:
                 self._cache.release(place, claimed)
                 self._hand_out(place, items, mine)
             await asyncio.gather(*awaited, return_exceptions=True)
-            items = [item for item in items if _wanted(item)]
+
+    def _left(self, items: list[Item]) -> list[Item]:
+        """What is wanted still; nothing of a job that gives way by now."""
+        self._shares.set_aside(items)
+        return [item for item in items if _wanted(item)]
 
     def _hand_out(self, place: Tenancy, items: list[Item], mine: dict[str, Item]) -> None:
         for item in items:
@@ -127,4 +135,4 @@ def _text(item: Item) -> Text:
     """A record that counts no tokens, written by hand, has no more than bytes."""
     chunk = _chunk(item)
     text = embedding_input(chunk.title, chunk.heading_path, chunk.text)
-    return Text(text, chunk.tokens if chunk.tokens > 0 else len(text.encode()))
+    return Text(text, chunk.tokens if chunk.tokens > 0 else len(text.encode()), may_wait=chunk.origin is None)

@@ -94,6 +94,12 @@ class Judge:
             return False
         return command.desired == "running" or self.repairable(command)
 
+    def at_work(self, command: JobCommand) -> bool:
+        """The job runs, its generation is not over, and it waits for nobody."""
+        newest = self.newest(command)
+        waits = newest.job_id in self.stalled or newest.job_id in self.reviewing
+        return newest.desired == "running" and not waits and not self.ended(newest)
+
     def outdated(self, item: Item) -> bool:
         """A `crawl_end` of an earlier scope or owner, or of a crawl that begins anew: another one is to come."""
         command = self._commands.get(item.job_id or "")

@@ -83,7 +83,7 @@ class Keeper:
             return  # drained before they are given away: the next owner takes them up
         waits = command.job_id in self._judge.reviewing or not self._judge.may_embed(command.job_id)
         if not waits and not self._tasks.running(command.job_id):
-            self._tasks.start(command.job_id, self._parking.requeue(command))
+            self._tasks.start(command.job_id, self._take_up(command))
 
     def _over(self, command: JobCommand) -> bool:
         """Published: later generations may stand on its chunks, so no command has any effect but a rollback.
@@ -116,7 +116,11 @@ class Keeper:
             self._stalls.forget(command.job_id)
             await self._reports.running(command)
         if state is None or state.state != "undone":
-            await self._parking.requeue(command)
+            await self._take_up(command)
+
+    async def _take_up(self, command: JobCommand) -> None:
+        assert self.window is not None
+        await self._parking.requeue(command, self.window.passed)
 
     async def _hold(self, command: JobCommand) -> None:
         assert self.window is not None

@@ -1,18 +1,26 @@
-"""Setting records of a paused job aside, and taking them up again.
+"""Setting records of a job aside that is paused, stalled, or gives way to others, and taking them up again.
 
 A span is one record on `parked`; the union of a job's spans is what is parked. Taking up again copies the records to
-the end of `chunks`, where they are read like any other, carrying their original place:
+the end of `chunks`, where they are read like any other, carrying their original place. It is done in bites of a few
+seconds' work: what other jobs write meanwhile stands behind no more than two of them. Each bite:
 
 1. Copies have their delivery reports. Crash after: the spans still stand, and the records are copied again; a chunk
    that is stored already is a duplicate, and outcomes fold by original place.
 2. Where the log's start has passed into the spans, what is gone is told, and the job crawled anew
    (consumer/losses.py). Crash after: as after 1, and told again.
 3. `requeued_through` stands on `parked`: a `crawl_end` before it moves behind it. Crash after: as after 1.
-4. The spans' tombstones are delivered. Crash after: nothing is left to do.
+4. The spans' tombstones are delivered. Crash after: the bites that are left are the next owner's.
+5. The bite before this one is acked, whatever became of its copies. Nothing rests on that but how much stands on the
+   log before others.
 """
 
 import asyncio
 import logging
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from weakref import WeakValueDictionary
 
 from consumer.item import Item, JobRecord, item_of
@@ -29,8 +37,36 @@ from schemas.parked import ParkedSpan, RequeuedThrough
 
 log = logging.getLogger(__name__)
 
-COPIES_AT_ONCE = 5_000
-"""About so many copies between two tombstones: what a crash in between copies twice."""
+MOST_COPIES = 5_000
+"""In a bite: what a crash before its tombstones copies twice."""
+SPANS_OF_A_BATCH = 4
+"""A span is at most so large a part of a batch; whole spans are taken up, so this bounds the smallest bite."""
+LONGEST_GAP = 1_000
+"""Records that are read in vain between two spans of one bite."""
+WAIT_S = 2.0
+"""How long the last copy of a bite may wait behind others, about; then bites are made smaller."""
+
+Passed = Callable[[Place], Awaitable[None]]
+
+
+class Bites:
+    """How many records the next bite has: as many as keep embedding busy, and few enough that others wait for `WAIT_S`.
+
+    The shortest time of any bite is what embedding takes even where nothing waits.
+    """
+
+    def __init__(self, least: int) -> None:
+        self._least, self.size = least, least
+        self._shortest_s = math.inf
+
+    def took(self, seconds: float) -> None:
+        """From a bite's delivery to its ack."""
+        self._shortest_s = min(self._shortest_s, seconds)
+        waited_s = seconds - self._shortest_s
+        if waited_s > WAIT_S:
+            self.size = max(self._least, self.size // 2)
+        elif waited_s < WAIT_S / 2:
+            self.size = min(MOST_COPIES, self.size * 2)
 
 
 class Parking:
@@ -39,39 +75,41 @@ class Parking:
     ) -> None:
         self._settings, self._publisher, self._follower, self._parked = settings, publisher, follower, parked
         self._losses = losses
-        self._requeueing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._longest_span = max(1, settings.embed_batch // SPANS_OF_A_BATCH)
+        self._biting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def park(self, items: list[Item]) -> None:
         """Sets aside the items with the result `parked` (of one job, in offset order); returns once that is durable."""
-        for run in _runs(items):
-            first = run[0]
-            assert first.command is not None
-            await self.park_span(first.command, first.raw.partition, first.raw.offset, run[-1].raw.offset)
+        spans = [_span(run) for run in _runs(items, self._longest_span)]
+        places = [await self._publisher.publish(span, partition=span.partition) for span in spans]
+        for place in places:
+            await self._follower.reached("parked", await place)
 
-    async def park_span(self, command: JobCommand, partition: int, first_offset: int, last_offset: int) -> None:
-        span = ParkedSpan(
-            job_id=command.job_id,
-            kb_id=command.kb_id,
-            generation=command.generation,
-            partition=partition,
-            first_offset=first_offset,
-            last_offset=last_offset,
-            revision=command.revision,
-            parked_at=now(),
-        )
-        place = await self._publisher.send(span, partition=partition)
+    async def park_one(self, item: Item, command: JobCommand) -> None:
+        """Sets aside a record under this command, whatever its result."""
+        place = await self._publisher.send(_span([item], command), partition=item.raw.partition)
         await self._follower.reached("parked", place)
 
-    async def requeue(self, command: JobCommand) -> None:
-        """Takes up all that is parked of the job; returns once no span is left. One at a time for each job."""
-        async with self._requeueing.setdefault(command.job_id, asyncio.Lock()):
-            while spans := self._parked.of(command.job_id):
-                log.info("job %s: requeueing %d parked spans", command.job_id, len(spans))
-                for group in _groups(spans):
-                    last = await self._copy(command, group)
-                    if last is not None:
-                        await self._through(command, last)
-                    await self.forget(command, group)
+    async def requeue(self, command: JobCommand, passed: Passed) -> None:
+        """Takes up all that is parked of the job; returns once no span is left. `passed(place)`: it is acked."""
+        log.info("job %s: requeueing %d parked spans", command.job_id, len(self._parked.of(command.job_id)))
+        bites, under_way = Bites(self._longest_span), deque[tuple[Place, float]]()
+        while True:
+            async with self._lock(command):
+                spans = self._parked.of(command.job_id)
+                if spans and (last := await self._take_up(command, _bite(spans, bites.size))) is not None:
+                    under_way.append((last, time.monotonic()))
+            if len(under_way) > 1 or (under_way and not spans):
+                place, since = under_way.popleft()
+                await passed(place)
+                bites.took(time.monotonic() - since)
+            elif not spans:
+                return
+
+    async def bitten(self, command: JobCommand) -> None:
+        """Returns once no bite of the job is being taken up."""
+        async with self._lock(command):
+            return
 
     async def forget(self, command: JobCommand, spans: list[ParkedSpan]) -> None:
         """Tombstones the spans."""
@@ -83,6 +121,17 @@ class Parking:
         """One copy of a record at the end of its partition, with its original place and these fields set; returns
         the copy's place."""
         return await (await self._publish_copy(record, event, **fields))
+
+    def _lock(self, command: JobCommand) -> asyncio.Lock:
+        return self._biting.setdefault(command.job_id, asyncio.Lock())
+
+    async def _take_up(self, command: JobCommand, spans: list[ParkedSpan]) -> Place | None:
+        """The last copy's place; None where nothing was left to copy."""
+        last = await self._copy(command, spans)
+        if last is not None:
+            await self._through(command, last)
+        await self.forget(command, spans)
+        return last
 
     async def _copy(self, command: JobCommand, spans: list[ParkedSpan]) -> Place | None:
         """Copies the job's records in the spans, and tells which offsets are gone; returns the last copy's place."""
@@ -117,14 +166,14 @@ class Parking:
         await self._follower.reached("parked", await self._publisher.send(event, partition=last.partition))
 
 
-def _runs(items: list[Item]) -> list[list[Item]]:
-    """Neighbouring parked items: a span never covers a record of its job that was not parked."""
+def _runs(items: list[Item], most: int) -> list[list[Item]]:
+    """Neighbouring parked items, `most` at most: a span never covers a record of its job that was not parked."""
     runs: list[list[Item]] = []
     open_run = False
     for item in items:
         if item.result != "parked":
             open_run = False
-        elif open_run:
+        elif open_run and len(runs[-1]) < most:
             runs[-1].append(item)
         else:
             runs.append([item])
@@ -132,14 +181,31 @@ def _runs(items: list[Item]) -> list[list[Item]]:
     return runs
 
 
-def _groups(spans: list[ParkedSpan]) -> list[list[ParkedSpan]]:
-    groups: list[list[ParkedSpan]] = [[]]
-    size = 0
-    for span in spans:
-        length = span.last_offset - span.first_offset + 1
-        if groups[-1] and size + length > COPIES_AT_ONCE:
-            groups.append([])
-            size = 0
-        groups[-1].append(span)
-        size += length
-    return groups
+def _span(run: list[Item], command: JobCommand | None = None) -> ParkedSpan:
+    command = command or run[0].command
+    assert command is not None
+    return ParkedSpan(
+        job_id=command.job_id,
+        kb_id=command.kb_id,
+        generation=command.generation,
+        partition=run[0].raw.partition,
+        first_offset=run[0].raw.offset,
+        last_offset=run[-1].raw.offset,
+        revision=command.revision,
+        parked_at=now(),
+    )
+
+
+def _bite(spans: list[ParkedSpan], size: int) -> list[ParkedSpan]:
+    """The first spans, of `size` offsets together; one at least."""
+    bite, length = spans[:1], _length(spans[0])
+    for before, span in pairwise(spans):
+        length += _length(span)
+        if length > size or span.first_offset - before.last_offset > LONGEST_GAP:
+            break
+        bite.append(span)
+    return bite
+
+
+def _length(span: ParkedSpan) -> int:
+    return span.last_offset - span.first_offset + 1

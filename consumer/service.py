@@ -24,6 +24,7 @@ from consumer.parking import Parking
 from consumer.proof import Prover
 from consumer.reports import Reports
 from consumer.settle import SettleStage
+from consumer.shares import Shares
 from consumer.spent import Spent
 from consumer.stalls import Stalls
 from consumer.stream import (
@@ -94,6 +95,7 @@ class Consumer:
         self._reports = Reports(self._publisher, worker)
         stalls = Stalls(self._reports, lambda: self.window.term)
         self._judge = Judge(self.follower, commands, kbs)
+        self._shares = Shares(self._judge, commands, settings.embed_batch)
         generations = Generations(self._publisher, self.follower, kbs, partitions)
         losses = Losses(self._reports, generations)
         parking = Parking(settings, self._publisher, self.follower, parked, losses)
@@ -142,7 +144,7 @@ class Consumer:
         )
         under_way = settings.embed_window + partitions - 1  # batches: a partition with none may always begin one
         cache = VectorCache(under_way * settings.embed_batch)
-        embed = EmbedStage(self._judge, stalls, self._store, self._calls, cache, self._keeper.step_aside)
+        embed = EmbedStage(self._judge, self._shares, stalls, self._store, self._calls, cache, self._keeper.step_aside)
         settle = SettleStage(
             self._judge,
             stalls,
@@ -221,6 +223,7 @@ class Consumer:
         items = [item_of(_raw(event.message)) for event in events]
         for item in items:
             self._judge.note(item)
+            self._shares.note(item)
         return split(items, events, self.app.consumer_generation_id, self._batch_size)
 
     def _batch_size(self, item: Item) -> int:
@@ -287,6 +290,7 @@ class Consumer:
     def _command_changed(self, command: JobCommand) -> None:
         self._keeper.command_changed(command)
         self._calls.reconsider()
+        self._calls.give_way(self._shares.gives_way)
         self._offsets.command_changed(command)
 
 

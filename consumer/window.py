@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consumer.item import Batch, Item
+from schemas.events import Place
 
 log = logging.getLogger(__name__)
 
@@ -99,13 +100,14 @@ class Window:
         self._preparing: Counter[str] = Counter()
         self._under_way: Counter[str] = Counter()
         self._changed = asyncio.Condition()
-        self._acked = asyncio.Event()
+        self._to_commit = asyncio.Event()
         self._settling = asyncio.Lock()
         self._closed: int | None = None
         self._given_up: int | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._prepares: set[asyncio.Task[None]] = set()
         self._expected: dict[int, int] = {}
+        self._acked: dict[int, int] = {}
         self.gate = asyncio.Event()
         self.progressed_at = time.monotonic()
 
@@ -140,7 +142,7 @@ class Window:
         """A new group generation: `begins` is each partition's next offset. Opens nothing: the gate does."""
         if self._closed == self._generation():
             raise RuntimeError("partitions were assigned again in the same group generation")
-        self._expected, self._held = dict(begins), frozenset()
+        self._expected, self._acked, self._held = dict(begins), dict(begins), frozenset()
         for lane in self._lanes.values():
             lane.forget()
 
@@ -211,6 +213,11 @@ class Window:
         """Returns once no batch is under way that has records of the job."""
         async with self._changed:
             await self._changed.wait_for(lambda: not self._under_way[job_id])
+
+    async def passed(self, place: Place) -> None:
+        """Returns once the record at `place` is acked."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._acked.get(place.partition, 0) > place.offset)
 
     async def settled(self) -> None:
         """Returns once the batch that is being settled now, if any, is done."""
@@ -297,7 +304,8 @@ class Window:
         if batch.group_generation == self.term:
             for event in batch.events:
                 event.ack()
-            self._acked.set()
+                self._acked[event.message.partition] = event.message.offset + 1
+            self._to_commit.set()
 
     async def _finished(self, batch: Batch) -> None:
         self.progressed_at = time.monotonic()
@@ -308,8 +316,8 @@ class Window:
 
     async def _commits(self) -> None:
         while True:
-            await self._acked.wait()
-            self._acked.clear()
+            await self._to_commit.wait()
+            self._to_commit.clear()
             try:
                 await self._commit()
             except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""Pause, resume, stall, cancel and crash at any step: nothing of a running job is lost, and its end comes last."""
+"""Pause, resume, stall, give way, cancel, crash at any step: of a running job nothing is lost, its end comes last."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -232,12 +232,29 @@ def test_an_end_that_stands_before_the_copies_moves_behind_them() -> None:
     machine = Parking()
     try:
         machine.begin(written=[JOBS[0]] * 4, ended={JOBS[0]}, paused={JOBS[0]}, taken=7)
-        assert len(machine.worker.parked.of(JOBS[0])) == 1
+        assert machine.worker.parked.of(JOBS[0])
         machine.pause_or_resume(JOBS[0])
         machine.go_far()
         assert machine.worker.parked.of(JOBS[0]) == []
         machine.read(1)
         machine.go_far()
+        assert machine.proofs == []
+    finally:
+        machine.teardown()
+    assert sorted(machine.proofs) == list(JOBS)
+
+
+def test_an_end_that_is_read_between_two_bites_is_parked_behind_them() -> None:
+    machine = Parking()
+    try:
+        machine.begin(written=[JOBS[0]] * 12, ended={JOBS[0]}, paused=set(JOBS), taken=15)
+        machine.pause_or_resume(JOBS[0])
+        machine.go_far()
+        left = machine.worker.parked.of(JOBS[0])
+        assert left, "no more than two bites are taken up at once"
+        machine.read(1)
+        machine.go_far()
+        assert machine.worker.parked.of(JOBS[0])[-1].first_offset > left[-1].last_offset
         assert machine.proofs == []
     finally:
         machine.teardown()

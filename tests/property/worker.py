@@ -18,9 +18,10 @@ from consumer.item import Batch, Item, item_of
 from consumer.judge import Judge
 from consumer.keeper import Keeper
 from consumer.losses import Losses
-from consumer.parking import Parking
+from consumer.parking import SPANS_OF_A_BATCH, Parking
 from consumer.reports import Reports
 from consumer.settle import SettleStage
+from consumer.shares import FREE_BATCHES, Shares
 from consumer.stalls import Stalls
 from consumer.tasks import Tasks
 from headrace.kafka.records import RawRecord
@@ -37,6 +38,8 @@ from schemas.facts import Result
 from tests.property.log import Topic
 
 PARTITION = 0
+FREE = 2
+"""Chunks of a job that are read before it gives way to others."""
 
 
 class Durable:
@@ -61,6 +64,7 @@ class Worker:
         self.waiting: list[asyncio.Future[None]] = []
         self.unread: list[RawRecord] = []
         self._read_back: list[tuple[str, int, asyncio.Future[None]]] = []
+        self._awaited: list[tuple[Place, asyncio.Future[None]]] = []
         self._applied: dict[str, int] = defaultdict(int)
         self.position = durable.committed
         self.batches: list[Batch] = []
@@ -80,9 +84,10 @@ class Worker:
         reports = Reports(me, "worker")
         stalls = Stalls(reports)
         self.judge = Judge(me, commands, kbs)
+        self.shares = Shares(self.judge, commands, FREE // FREE_BATCHES)
         self.tasks = Tasks()
         generations = Generations(me, me, kbs, 1)
-        parking = Parking(Settings(), me, me, self.parked, Losses(reports, generations))
+        parking = Parking(Settings(embed_batch=2 * SPANS_OF_A_BATCH), me, me, self.parked, Losses(reports, generations))
         self.keeper = Keeper(
             commands=commands, parked=self.parked, judge=self.judge, generations=generations, parking=parking,
             stalls=stalls, store=me, probe=self._probe, reports=reports, tasks=self.tasks,
@@ -147,11 +152,17 @@ class Worker:
         items = [item_of(raw) for raw in self.durable.records("chunks")[self.position : self.position + count]]
         for item in items:
             self.judge.note(item)
+            self.shares.note(item)
             await self.judge.judge(item)
+        if not items:
+            return
+        batch = Batch(items, [], 1)
+        for of_job in batch.jobs().values():
+            self.shares.set_aside(of_job)
+        for item in items:
             item.vector = np.zeros(1, dtype=np.float32) if isinstance(item.event, Chunk) else None
-        if items:
-            self.position = items[-1].raw.next_offset
-            self.batches.append(Batch(items, [], 1))
+        self.position = items[-1].raw.next_offset
+        self.batches.append(batch)
 
     def settle(self) -> None:
         """Begins to settle the oldest batch, where none is being settled."""
@@ -162,6 +173,9 @@ class Worker:
         async with self._lock:
             await self.settle_stage.settle(batch)
             self.durable.committed = batch.items[-1].raw.next_offset
+        for place, future in self._awaited:
+            if place.offset < self.durable.committed and not future.done():
+                future.set_result(None)
 
     def _apply(self, raw: RawRecord) -> None:
         self._applied[raw.topic] = raw.next_offset
@@ -233,6 +247,12 @@ class Worker:
     async def quiet(self, job_id: str) -> None: ...
 
     async def settled_of(self, job_id: str) -> None: ...
+
+    async def passed(self, place: Place) -> None:
+        if place.offset >= self.durable.committed:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._awaited.append((place, future))
+            await future
 
     async def settled(self) -> None:
         async with self._lock:

@@ -1,4 +1,4 @@
-"""Jobs on several partitions of one consumer."""
+"""Jobs on several partitions of one consumer, or on one."""
 
 import re
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def late_consumer(environment: dict[str, str], topics: None, tmp_path: Path) -> 
     service.close()
 
 
-async def _waiting(consumer: Service) -> bool:
+async def _waiting(consumer: Service, count: int) -> bool:
     url = f"http://127.0.0.1:{consumer.environment[HEALTH_PORT]}/metrics"
     try:
         async with aiohttp.ClientSession() as session, session.get(url) as response:
@@ -43,22 +43,25 @@ async def _waiting(consumer: Service) -> bool:
     except aiohttp.ClientError:
         return False
     found = re.search(r"^headrace_consumer_records_waiting (\S+)", metrics, re.M)
-    return found is not None and float(found[1]) >= MOST_WAITING
+    return found is not None and float(found[1]) >= count
 
 
-async def test_a_small_job_is_over_long_before_a_large_one_on_another_partition(
-    settings: Settings, publisher: Publisher, late_consumer: Service, store: VectorStore, openai: OpenAIServer, kb: str
-) -> None:
+@pytest.mark.parametrize("partition", [1, 0], ids=["on another partition", "on the same partition"])
+async def test_a_small_job_is_over_long_before_a_large_one(
+    settings: Settings, publisher: Publisher, late_consumer: Service, store: VectorStore, openai: OpenAIServer, kb: str,
+    partition: int,
+) -> None:  # fmt: skip
     openai.allowance = Allowance(tokens=6_000)
     large = PlayedJob(settings, publisher, kb, partition=0)
-    small = PlayedJob(settings, publisher, f"{kb}-small", partition=1)
+    small = PlayedJob(settings, publisher, f"{kb}-small", partition=partition)
     await large.command("running")
     await large.begin()
-    for page in range(MORE_THAN_WAIT // 500):
+    count = MORE_THAN_WAIT if partition else 5_000
+    for page in range(count // 500):
         await large.page(f"http://site/{page}", [f"{page} {i}" for i in range(500)])
     await large.end()
     late_consumer.start()
-    await until(lambda: _waiting(late_consumer), what="a full lane")
+    await until(lambda: _waiting(late_consumer, MOST_WAITING if partition else 1_000), what="many records wait")
     await small.command("running")
     await small.begin()
     await small.page("http://site/small", [f"small {i}" for i in range(100)])
@@ -66,10 +69,11 @@ async def test_a_small_job_is_over_long_before_a_large_one_on_another_partition(
 
     assert (await finished(settings, small)).chunks_visible == 100
     assert [fact.job_id for fact in await read_all(settings, JobFinished)] == [small.job_id]
+    assert len(openai.texts) < count / 2
     openai.allowance = Allowance(tokens=10**9)
     fact = await finished(settings, large, within_s=180)
-    assert (fact.outcome, fact.chunks_visible) == ("completed", MORE_THAN_WAIT)
+    assert (fact.outcome, fact.chunks_visible) == ("completed", count)
     assert await ids(store, large) == everything(large)
-    assert max(openai.texts.values()) == 1 and len(openai.texts) == MORE_THAN_WAIT + 100
+    assert max(openai.texts.values()) == 1 and len(openai.texts) == count + 100
     assert not any(call.status == 429 for call in openai.log)
     assert not await read_all(settings, Stall)

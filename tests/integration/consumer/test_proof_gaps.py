@@ -86,7 +86,7 @@ async def test_publication(
 
 @pytest.mark.parametrize(
     ("owner", "method", "of"),
-    [(Parking, "park_span", None), (Reports, "publish", fact(ReviewNeeded))],
+    [(Parking, "park_one", None), (Reports, "publish", fact(ReviewNeeded))],
 )
 async def test_review(
     settings: Settings, publisher: Publisher, store: VectorStore, kb: str, cut: CutOff, owner: type, method: str,

@@ -167,6 +167,28 @@ async def test_a_pause_gives_up_what_waits_and_no_call_is_made(rig: Rig) -> None
     assert embedder.calls == [["a"], ["x"]]
 
 
+async def test_a_job_that_gives_way_keeps_calls_under_way_and_texts_that_came_in_their_turn(rig: Rig) -> None:
+    embedder = rig.embedder
+    embedder.go_on.clear()
+    embedder.parallel = 1
+    under_way = rig.start("a")
+    await turns()
+    originals, copy = [Text("b", 1, may_wait=True), Text("c", 1, may_wait=True)], Text("d", 1)
+    waiting = asyncio.create_task(rig.calls.embed(BIG, originals[:1]))
+    mixed = asyncio.create_task(rig.calls.embed(BIG, [originals[1], copy]))
+    other = rig.start("x", of=SMALL)
+    await turns()
+    rig.calls.give_way(lambda command: command == BIG)
+    with pytest.raises(GaveUp):
+        await waiting
+    embedder.go_on.set()
+    with pytest.raises(GaveUp):
+        await mixed
+    await asyncio.gather(under_way, other)
+    assert copy.vector is not None and [text.vector for text in originals] == [None, None]
+    assert sorted(embedder.calls) == [["a"], ["d"], ["x"]]
+
+
 async def test_who_is_cancelled_leaves_the_line(rig: Rig) -> None:
     embedder = rig.embedder
     embedder.go_on.clear()

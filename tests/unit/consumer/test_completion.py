@@ -33,7 +33,7 @@ class World:
     async def publish(self, event: Event, partition: int) -> None:
         self.told.append(event)
 
-    async def requeue(self, command: Any) -> None: ...
+    async def bitten(self, command: Any) -> None: ...
 
     async def refresh(self) -> None: ...
 
@@ -50,7 +50,7 @@ async def test_what_was_published_or_opened_anew_meanwhile_keeps_its_objects(
     unused: Any = None
     completion = Completion(
         store=world, stalls=Stalls(world), generations=world, prover=unused, missing=unused, parking=world,
-        parked=SimpleNamespace(requeued_through=lambda job_id: -1), reports=world, judge=judge,
+        parked=SimpleNamespace(of=lambda job_id: [], requeued_through=lambda job_id: -1), reports=world, judge=judge,
     )  # type: ignore[arg-type]  # fmt: skip
     assert await completion.end(command(), item(crawl_end(failure="no page could be fetched"))) == result
     assert (world.deleted, len(world.told)) == (deleted, len(deleted))

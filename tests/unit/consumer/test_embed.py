@@ -17,6 +17,7 @@ from consumer.item import Batch, Item
 from consumer.judge import Judge
 from consumer.ledger import Ledger
 from consumer.reports import Reports
+from consumer.shares import Shares
 from consumer.stalls import Stalls
 from consumer.vector_cache import WINDOWS, VectorCache
 from headrace.embedding.base import Embedded, TextsRefused
@@ -109,8 +110,10 @@ class Stage:
         stalls = Stalls(cast(Reports, self.told))
         ledger = Ledger(cast(Reports, self.told), judge, Prices(), self._history)
         self.calls = Calls(Profiles(lambda _: self.embedder), stalls, judge.may_embed, ledger)
+        self.shares = Shares(judge, self.known.commands, 64)
         self.stage = EmbedStage(
             judge,
+            self.shares,
             stalls,
             cast(VectorStore, self.store),
             self.calls,
@@ -163,6 +166,30 @@ async def test_texts_are_embedded_once_and_each_item_gets_its_own(stage: Stage) 
     assert vector_of(batch.items[0]) == vector_of(batch.items[2]) != vector_of(batch.items[1])
     assert sorted(each.reused for each in batch.items) == [False] * 5 + [True]
     assert stage.told.paid() == (5, 5, 2)
+
+
+async def test_a_job_that_gives_way_while_its_texts_wait_for_a_call_parks_those(stage: Stage) -> None:
+    """Another job starts: what a call has is paid for, and written; what has none yet is set aside."""
+    other = command(job_id="small", kb_id="other")
+    for offset in range(1_000):
+        stage.shares.note(item(chunk(f"before {offset}"), offset))
+    stage.embedder.go_on.clear()
+    stage.embedder.parallel = 1
+    preparing = asyncio.create_task(stage.prepare(*(f"text {i}" for i in range(12))))
+    await _turns()
+    stage.known.tell(other)
+    stage.calls.give_way(stage.shares.gives_way)
+    stage.embedder.go_on.set()
+    given = results(await preparing)
+    called = len(stage.embedder.texts)
+    assert 0 < called < 12 and given == ["vector"] * called + ["parked"] * (12 - called)
+    assert results(await stage.prepare("x", "y")) == ["parked", "parked"]
+    assert stage.aside == []
+
+
+async def _turns() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 async def test_two_batches_under_way_pay_for_a_text_once(stage: Stage) -> None:

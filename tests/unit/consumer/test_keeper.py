@@ -39,6 +39,9 @@ class Window:
     async def settled_of(self, job_id: str) -> None:
         pass
 
+    async def passed(self, place: Any) -> None:
+        pass
+
 
 def kept(log: Log) -> tuple[Keeper, Stalls]:
     reports = Reports(cast(Any, log), "worker")
@@ -62,7 +65,7 @@ async def test_a_job_that_was_given_anothers_generation_by_hand_undoes_nothing()
     assert log.told() == ["undone"]
 
 
-async def _requeued(command: Any) -> None:
+async def _requeued(command: Any, passed: Any) -> None:
     pass
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from consumer import parking as module
 from consumer.item import Item, item_of
 from consumer.losses import Losses
-from consumer.parking import COPIES_AT_ONCE, Parking, _groups, _runs
+from consumer.parking import MOST_COPIES, WAIT_S, Bites, Parking, _bite, _runs
 from headrace.kafka.follower import Follower
 from headrace.kafka.publisher import Publisher
 from headrace.kafka.records import RawRecord
@@ -36,23 +36,52 @@ def parked_items(results: list[Any], offsets: list[int]) -> list[Item]:
 def test_runs_cover_what_is_parked_and_no_other_record_of_the_job(data: st.DataObject) -> None:
     """A batch may hold other jobs' records in between: those are not of this job, and gaps here."""
     offsets = sorted(data.draw(st.sets(st.integers(0, 60), max_size=30)))
+    most = data.draw(st.integers(1, 40))
     results = data.draw(
         st.lists(st.sampled_from(["parked", "indexed", None]), min_size=len(offsets), max_size=len(offsets))
     )
-    runs = _runs(parked_items(results, offsets))
+    runs = _runs(parked_items(results, offsets), most)
+    assert all(len(run) <= most for run in runs)
     covered = {o for run in runs for o in range(run[0].raw.offset, run[-1].raw.offset + 1)} & set(offsets)
     assert covered == {o for o, result in zip(offsets, results, strict=True) if result == "parked"}
     assert [each.raw.offset for run in runs for each in run] == sorted(covered)
 
 
-@given(st.lists(st.tuples(st.integers(0, 50_000), st.integers(0, 12_000)), min_size=1, max_size=12))
-def test_groups_hold_every_span_once_in_order_and_are_bounded(bounds: list[tuple[int, int]]) -> None:
-    spans = sorted((span(first, first + length) for first, length in bounds), key=lambda s: s.first_offset)
-    groups = _groups(spans)
-    assert [each for group in groups for each in group] == spans
-    for group in groups:
-        size = sum(each.last_offset - each.first_offset + 1 for each in group)
-        assert len(group) == 1 or size <= COPIES_AT_ONCE
+@given(st.lists(st.tuples(st.integers(0, 9_000), st.integers(0, 400)), min_size=1, max_size=12), st.integers(1, 900))
+def test_bites_hold_every_span_once_in_order_and_are_bounded(bounds: list[tuple[int, int]], size: int) -> None:
+    spans = left = sorted((span(first, first + length) for first, length in bounds), key=lambda s: s.first_offset)
+    bitten = []
+    while left:
+        bite = _bite(left, size)
+        bitten += bite
+        left = left[len(bite) :]
+        assert len(bite) == 1 or sum(each.last_offset - each.first_offset + 1 for each in bite) <= size
+    assert bitten == spans
+
+
+class TestBites:
+    def test_they_grow_while_nothing_waits_long_and_not_for_ever(self) -> None:
+        bites = Bites(64)
+        sizes = [bites.size]
+        for _ in range(9):
+            bites.took(5.0)  # a slow server, which takes many at once
+            sizes.append(bites.size)
+        assert sizes == sorted(sizes) and sizes[1] == 128 and sizes[-1] == MOST_COPIES
+
+    def test_of_a_rate_that_is_limited_no_more_waits_than_others_bear(self) -> None:
+        per_s, latency_s, bites = 47.0, 0.3, Bites(64)
+        before = waits_s = 0.0
+        for _ in range(40):
+            waits_s = (before + bites.size) / per_s
+            before = bites.size
+            bites.took(latency_s + waits_s)
+        assert waits_s < 3 * WAIT_S
+
+    def test_they_never_shrink_to_nothing(self) -> None:
+        bites = Bites(64)
+        for seconds in (1.0, *(60.0,) * 9):
+            bites.took(seconds)
+        assert bites.size == 64
 
 
 class Log:
@@ -63,6 +92,7 @@ class Log:
         self.fail_at: str | None = None
         self.deeds: list[str] = []
         self.start = 0
+        self.passes: list[int] = []
         self.lost: list[tuple[str, int, int]] = []
 
     async def publish(self, event: Event, *, partition: int) -> "asyncio.Future[Place]":
@@ -95,6 +125,10 @@ class Log:
 
     async def reached(self, topic: str, place: Place) -> None:
         """All is applied at once."""
+
+    async def passed(self, place: Place) -> None:
+        """So it is acked."""
+        self.passes.append(place.offset)
 
     def stream_span(self, *where: Any, prefix: str) -> AsyncIterator[RawRecord]:
         _, topic, partition, first, end = where
@@ -154,15 +188,42 @@ def parking(log: Log, known: Known) -> Parking:
 async def test_takes_up_the_jobs_records_in_the_spans_and_only_those(parking: Parking, log: Log, known: Known) -> None:
     for each in (span(0, 1), span(3, 5), span(5, 6)):
         known.tell(each)
-    await parking.requeue(command())
+    await parking.requeue(command(), log.passed)
     assert log.copies == [(o, f"text {o}") for o in (0, 1, 3, 5, 6)]
     assert known.parked.of(JOB) == []
     assert known.parked.requeued_through(JOB) == len(log.records) - 1
 
 
+async def test_no_more_than_two_bites_stand_on_the_log_before_others(
+    parking: Parking, log: Log, known: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_COPIES", 1)
+    parking._longest_span = 1
+    for offset in (0, 1, 2, 3):
+        known.tell(span(offset, offset))
+    standing = []
+
+    async def passed(place: Place) -> None:
+        standing.append(len(log.records) - 1 - place.offset)
+        await log.passed(place)
+
+    await parking.requeue(command(), passed)
+    assert log.passes == [8, 9, 10, 11] and max(standing) == 1
+    assert known.parked.of(JOB) == []
+
+
+async def test_a_bite_that_is_being_taken_up_is_waited_for(parking: Parking, log: Log, known: Known) -> None:
+    known.tell(span(0, 1))
+    taking_up = asyncio.create_task(parking.requeue(command(), log.passed))
+    await asyncio.sleep(0)
+    await parking.bitten(command())
+    assert known.parked.of(JOB) == [] and len(log.copies) == 2
+    await taking_up
+
+
 async def test_what_is_durable_before_what(parking: Parking, log: Log, known: Known) -> None:
     known.tell(span(0, 1))
-    await parking.requeue(command())
+    await parking.requeue(command(), log.passed)
     assert log.deeds == ["chunk", "chunk", "requeued_through", "tombstone"]
 
 
@@ -172,10 +233,10 @@ async def test_cut_off_in_any_gap_nothing_is_lost(parking: Parking, log: Log, kn
         known.tell(each)
     log.fail_at = gap
     with pytest.raises(ConnectionError):
-        await parking.requeue(command())
+        await parking.requeue(command(), log.passed)
     assert known.parked.of(JOB), "spans stand until all their copies do"
     log.fail_at = None
-    await parking.requeue(command())
+    await parking.requeue(command(), log.passed)
     assert {origin for origin, _ in log.copies} == {0, 1, 3}
     assert known.parked.of(JOB) == []
 
@@ -186,7 +247,7 @@ async def test_what_is_gone_is_told_before_its_span_is_forgotten_and_what_is_lef
     for each in (span(0, 1), span(3, 6)):
         known.tell(each)
     log.start = 5
-    await parking.requeue(command())
+    await parking.requeue(command(), log.passed)
     assert log.lost == [("parked", 0, 5)]
     assert log.copies == [(5, "text 5"), (6, "text 6")]
     assert log.deeds == ["chunk", "chunk", "lost", "requeued_through", "tombstone", "tombstone"]
@@ -196,7 +257,7 @@ async def test_what_is_gone_is_told_before_its_span_is_forgotten_and_what_is_lef
 async def test_a_span_that_is_gone_whole_is_no_more_than_that(parking: Parking, log: Log, known: Known) -> None:
     known.tell(span(0, 1))
     log.start = 8
-    await parking.requeue(command())
+    await parking.requeue(command(), log.passed)
     assert (log.lost, log.deeds) == ([("parked", 0, 2)], ["lost", "tombstone"])
 
 
@@ -206,25 +267,25 @@ async def test_cut_off_before_the_loss_is_told_it_is_told_the_next_time(
     known.tell(span(0, 1))
     log.start, log.fail_at = 1, "lost"
     with pytest.raises(ConnectionError):
-        await parking.requeue(command())
+        await parking.requeue(command(), log.passed)
     assert known.parked.of(JOB)
     log.fail_at = None
-    await parking.requeue(command())
+    await parking.requeue(command(), log.passed)
     assert log.lost == [("parked", 0, 1)] and known.parked.of(JOB) == []
 
 
 async def test_a_record_whose_key_lies_is_not_copied(parking: Parking, log: Log, known: Known) -> None:
     log.records[1] = record(chunk("another's", job_id="other"), 1, key=JOB.encode())
     known.tell(span(0, 2))
-    await parking.requeue(command())
+    await parking.requeue(command(), log.passed)
     assert log.copies == [(0, "text 0"), (2, "text 2")]
 
 
 async def test_a_copy_of_a_copy_keeps_the_first_place(parking: Parking, log: Log, known: Known) -> None:
     known.tell(span(0, 0))
-    await parking.requeue(command())
+    await parking.requeue(command(), log.passed)
     known.tell(span(8, 8))
-    await parking.requeue(command())
+    await parking.requeue(command(), log.passed)
     assert log.copies == [(0, "text 0"), (0, "text 0")]
 
 
@@ -234,7 +295,7 @@ async def test_a_copy_keeps_what_this_consumer_does_not_know(parking: Parking, l
     log.records[0] = msgspec.structs.replace(joined, value=with_fields(joined.value or b"", x={"y": [1, 2]}))
     log.records[1] = newer(chunk("text 1"), 1, x="z")
     known.tell(span(0, 1))
-    await parking.requeue(command())
+    await parking.requeue(command(), log.passed)
     for original, copy in zip(log.records[:2], log.records[-2:], strict=True):
         place = {"partition": PARTITION, "offset": original.offset}
         assert json.loads(copy.value or b"") == json.loads(original.value or b"") | {"origin": place}
@@ -244,7 +305,7 @@ async def test_a_copy_keeps_what_this_consumer_does_not_know(parking: Parking, l
 
 async def test_a_span_without_records_of_the_job_is_forgotten(parking: Parking, log: Log, known: Known) -> None:
     known.tell(span(4, 4))
-    await parking.requeue(command())
+    await parking.requeue(command(), log.passed)
     assert (log.copies, log.deeds) == ([], ["tombstone"])
 
 

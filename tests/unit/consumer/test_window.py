@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from consumer import window as module
 from consumer.item import Batch, Item
 from consumer.window import HoleInLog, StrayCancel, Window, split
+from schemas.events import Place
 from tests.unit.consumer.made import chunk, item
 
 
@@ -181,6 +182,17 @@ async def test_preparing_side_by_side_settles_in_order(rig: Rig) -> None:
     await rig.window.drain()
     assert rig.settled == [(0, 0), (0, 1), (0, 2)]
     assert [offset for _, _, offset in rig.acks] == [0, 1, 2]
+
+
+async def test_a_place_is_passed_once_its_record_is_acked(rig: Rig) -> None:
+    hold = asyncio.Event()
+    rig.prepare = lambda batch: hold.wait() if batch.items[0].raw.offset == 1 else None
+    await rig.submit(rig.events(0, 0, 1), size=1)
+    passing = [asyncio.create_task(rig.window.passed(Place(0, offset))) for offset in (0, 1)]
+    await turns()
+    assert [each.done() for each in passing] == [True, False]
+    hold.set()
+    await asyncio.gather(*passing)
 
 
 async def test_no_more_than_its_width_is_under_way(rig: Rig) -> None:

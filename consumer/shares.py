@@ -1,0 +1,62 @@
+"""Who gives way: a job that has had its free share of a partition, while another is at work there.
+
+What was read of it and is not under way yet is parked, so that what stands behind is reached at reading speed, and is
+taken up again in bites (consumer/parking.py). A job that is alone on its partition pays nothing.
+"""
+
+import logging
+from collections import Counter
+
+from consumer.item import Item
+from consumer.judge import Judge
+from headrace.state.commands import Commands
+from schemas.chunks import Chunk, CrawlEnd, PageEnd
+from schemas.commands import JobCommand
+
+log = logging.getLogger(__name__)
+
+FREE_BATCHES = 2
+"""So much of each job is read by an owner before it gives way: a smaller job is never set aside."""
+
+
+class Shares:
+    """`note` each item once, in log order; in memory alone: the next owner counts anew."""
+
+    def __init__(self, judge: Judge, commands: Commands, batch: int) -> None:
+        """`batch`: most records in one."""
+        self._judge, self._commands, self._free = judge, commands, FREE_BATCHES * batch
+        self._had: Counter[str] = Counter()
+        self._giving: set[str] = set()
+
+    def note(self, item: Item) -> None:
+        if isinstance(item.event, Chunk) and item.event.origin is None:
+            self._had[item.event.job_id] += 1
+
+    def gives_way(self, command: JobCommand) -> bool:
+        job_id = command.job_id
+        gives = self._had[job_id] > self._free and self._judge.at_work(command) and self._others(command)
+        if gives != (job_id in self._giving):
+            log.info("job %s %s way to others on partition %d", job_id, "gives" if gives else "no longer gives",
+                     command.partition)  # fmt: skip
+            self._giving ^= {job_id}
+        return gives
+
+    def set_aside(self, items: list[Item]) -> None:
+        """Parks what is still to be indexed or to take effect of items of one job, where that gives way.
+
+        A copy was set aside before, and comes in its turn.
+        """
+        command = next((item.command for item in items if item.command is not None), None)
+        if command is None or not self.gives_way(command):
+            return
+        for item in items:
+            if item.result is None and item.vector is None and _may_wait(item):
+                item.result = "parked"
+
+    def _others(self, command: JobCommand) -> bool:
+        on_partition = self._commands.of_partition(command.partition)
+        return any(self._judge.at_work(other) for other in on_partition if other.job_id != command.job_id)
+
+
+def _may_wait(item: Item) -> bool:
+    return isinstance(item.event, Chunk | PageEnd | CrawlEnd) and item.event.origin is None
