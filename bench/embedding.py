@@ -1,4 +1,4 @@
-"""Chunks per second through the consumer's embedding, against a fake OpenAI API; limits kept; small jobs behind large.
+"""Chunks per second through the consumer's embedding, against a fake OpenAI API; and how limits are kept.
 
     python -m bench embedding [--chunks 12000] [--seconds 60]
 
@@ -47,19 +47,18 @@ async def benchmark(chunks: int, seconds: int) -> None:
     tokens = chunks * TOKENS * 60 // (60 + seconds)
     await _limited(f"{tokens:,} tokens a minute", ["--tokens-per-minute", str(tokens)], chunks, "tokens", tokens)
     await _limited("20 requests a minute", ["--requests-per-minute", "20"], 2 * chunks, "requests", 20)
-    await _small_behind_large()
 
 
 async def _unlimited(chunks: int) -> None:
-    with fake(_api()) as url:
+    with fake(api()) as url:
         ours, cpu_s = await _ours(url, chunks)
         line("consumer", chunks / ours, "chunks/s", f"{chunks} chunks")
         line("", 1e6 * cpu_s / chunks, "us/chunk", "of processor")
-        loop = await asyncio.to_thread(_sequential, url, _texts(200, "loop"))
+        loop = await asyncio.to_thread(_sequential, url, chunk_texts(200, "loop"))
         line("sequential loop, batches of 10", loop, "chunks/s", "200 chunks")
         best = 0.0
         for name, what in FRAMEWORKS.items():
-            texts = _texts(4_000, name)
+            texts = chunk_texts(4_000, name)
             theirs = await asyncio.to_thread(_framework, name, url, texts)
             best = max(best, theirs)
             line(what, theirs, "chunks/s", f"{len(texts)} chunks")
@@ -69,9 +68,9 @@ async def _unlimited(chunks: int) -> None:
 
 async def _limited(what: str, options: list[str], chunks: int, unit: str, per_minute: int) -> None:
     """A full minute's allowance is there at once: what counts is what is used once that is gone, until the end."""
-    with fake([*_api(), *options]) as url:
+    with fake([*api(), *options]) as url:
         running = asyncio.create_task(_ours(url, chunks))
-        await until(functools.partial(_used_up, url, unit, 1.05 * per_minute), within_s=120)
+        await until(functools.partial(used_up, url, unit, 1.05 * per_minute), within_s=120)
         began, before = time.perf_counter(), await _counts(url)
         took_s, _ = await running
         seconds, counts = time.perf_counter() - began, await _counts(url)
@@ -82,21 +81,7 @@ async def _limited(what: str, options: list[str], chunks: int, unit: str, per_mi
     line("  answered 429", 100 * counts["refused"] / counts["calls"], "% of calls", f"{counts['calls']} calls")
 
 
-async def _small_behind_large() -> None:
-    """100 chunks, once 5 s of the large job's are under way; 1,000,000 tokens a minute, the first of them used up."""
-    print("  100 chunks behind 20,000, with 1,000,000 tokens a minute:")
-    for label, partition in (("  on another partition", 1), ("  on the same partition, 2,500 chunks behind", 0)):
-        with fake([*_api(), "--tokens-per-minute", "1000000"]) as url:
-            async with embed_rig(url) as rig:
-                large = Job(rig, 0, _texts(20_000 if partition else 5_000, "large"))
-                rig.add(large)
-                await until(functools.partial(_used_up, url, "tokens", 1_050_000), within_s=120)
-                small = Job(rig, partition, _texts(100, "small"))
-                rig.add(small)
-                line(label, await timed(small), "s", f"large: {large.done} chunks done by then")
-
-
-async def _used_up(url: str, unit: str, amount: float) -> bool:
+async def used_up(url: str, unit: str, amount: float) -> bool:
     return _used(await _counts(url), unit) >= amount
 
 
@@ -108,7 +93,7 @@ async def _ours(url: str, chunks: int) -> tuple[float, float]:
     """Seconds, and seconds of processor."""
     async with embed_rig(url) as rig:
         await _one(rig)
-        job = Job(rig, 0, _texts(chunks, "ours"))
+        job = Job(rig, 0, chunk_texts(chunks, "ours"))
         rig.add(job)
         cpu, took_s = time.process_time(), await timed(job)
         assert rig.texts == chunks + 1 and not rig.stalls
@@ -146,12 +131,12 @@ async def _counts(url: str) -> dict[str, int]:
         return dict(await response.json())
 
 
-def _api() -> list[str]:
+def api() -> list[str]:
     options = ["--latency-ms", str(LATENCY_MS), "--dimensions", str(DIMENSIONS)]
     return ["tests.fakes.openai_server", *options, "--estimate-tokens", "--pooled-vectors"]
 
 
-def _texts(count: int, seed: str) -> list[str]:
+def chunk_texts(count: int, seed: str) -> list[str]:
     """Of `TOKENS` each, about, and no two alike."""
     draw = random.Random(seed)
     texts = []
