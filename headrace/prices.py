@@ -12,7 +12,9 @@ from typing import Final
 from schemas.kb import MODEL, Embedding
 
 AS_OF: Final = "2026-05-01"
-"""So OpenAI's price list stood then: input tokens of the standard tier (its batch tier is not used)."""
+"""So OpenAI's prices stood then. Its model pages (developers.openai.com/api/docs/models) give them as "Pricing,
+Embeddings, Per 1M tokens"; the batch price beside it is not used here. Azure's pay-as-you-go prices were the same; a
+deployment that is not named like its model has none in this table."""
 USD_PER_MTOK: Final = MappingProxyType(
     {
         "text-embedding-3-small": Decimal("0.02"),
