@@ -9,7 +9,7 @@ from aiohttp import web
 from control import answers, handlers, letter_handlers, requests
 from control.engine import Engine
 from control.search_request import SearchRequest
-from schemas.estimates import Estimate
+from schemas.estimates import Estimate, ReembedEstimate
 from schemas.kb import Definition
 
 PREFIX = "/api/ingestion"
@@ -64,8 +64,9 @@ ROUTES: tuple[Route, ...] = (
           "Start a job; a body is the definition to start with. With `dry_run`, only estimate it", answers.Accepted,
           202, others={200: Estimate}, body=requests.Start, problems=(400, 404, 409, 422), idempotent_by_key=True),
     Route("POST", f"{PREFIX}/kb/{{kb}}/reembed", handlers.reembed,
-          "Embed the stored texts by another model, without a crawl; until it is published, the old one is searched",
-          answers.Accepted, 202, body=requests.Reembed, problems=(400, 404, 409, 422), idempotent_by_key=True),
+          "Embed the stored texts by another model, without a crawl; until it is published, the old one is searched. "
+          "With `dry_run`, only estimate it", answers.Accepted, 202, others={200: ReembedEstimate},
+          body=requests.Reembed, problems=(400, 404, 409, 422, 503), idempotent_by_key=True),
     Route("POST", f"{PREFIX}/kb/{{kb}}/pause", handlers.pause, "Pause the running job", answers.Accepted, 202,
           body=requests.Change, problems=(404, 409)),
     Route("POST", f"{PREFIX}/kb/{{kb}}/resume", handlers.resume,

@@ -20,9 +20,10 @@ from control.writer import Outgoing, Writer, Written
 from headrace.prices import Prices
 from schemas.codec import now
 from schemas.commands import JobCommand
+from schemas.estimates import ReembedRequest
 from schemas.events import Event
 from schemas.facts import CommandIssued, CommandRefused, KbChanged
-from schemas.identity import canonical_json, partition_for
+from schemas.identity import canonical_json, new_job_id, partition_for
 from schemas.kb import Definition, Embedding, GenerationState, KbDefined, same_vectors
 
 log = logging.getLogger(__name__)
@@ -134,6 +135,32 @@ class Desk:
             origin = Origin(now(), by, reason, idempotency_key, digest)
             begin = functools.partial(reembedding.reembed, embedding=embedding)
             return await self._begin(self.known(kb_id), origin, [], begin)
+
+    def would_reembed(self, kb_id: str, embedding: Embedding | None) -> ReembedRequest:
+        """What `reembed` would go by, were no job active; writes nothing, and raises what that raises."""
+        known, kbs = self.known(kb_id), self._books.kbs
+        published = kbs.published(kb_id)
+        command = reembedding.reembed(
+            known,
+            (),
+            embedding,
+            job_id=new_job_id(),
+            partitions=self._partitions,
+            published=published,
+            published_by=self._books.commands.get(published.job_id) if published else None,
+            openai_available=self._openai_available,
+            origin=Origin(now(), "dry run", None),
+        )[1]
+        assert published is not None and command.reembeds is not None
+        rules.check_budget(command.definition, self._prices)
+        rules.check_endpoint(command.definition, self._endpoints)
+        return ReembedRequest(
+            definition=command.definition,
+            kb_id=kb_id,
+            generation=command.reembeds,
+            collection=published.collection,
+            undone=tuple(state.generation for state in kbs.generations(kb_id) if state.state == "undone"),
+        )
 
     async def change(
         self, kb_id: str, action: Action, *, by: str, reason: str | None, only: JobCommand | None = None

@@ -16,7 +16,7 @@ from control.standing import standing
 from control.status import OVER
 from headrace.vectors import Tenancy
 from schemas.commands import JobCommand
-from schemas.estimates import Estimate, EstimateRequest
+from schemas.estimates import Estimate, EstimateRequest, ReembedEstimate
 from schemas.kb import KbDefined
 from schemas.pages import PageState
 
@@ -77,10 +77,12 @@ async def start(engine: Engine, request: web.Request) -> answers.Accepted | Esti
     )
 
 
-async def reembed(engine: Engine, request: web.Request) -> answers.Accepted:
+async def reembed(engine: Engine, request: web.Request) -> answers.Accepted | ReembedEstimate:
     kb_id = requests.kb_id(request)
     key = check_idempotency_key(request.headers.get("Idempotency-Key"))
     asked = await requests.reembed(request)
+    if asked.dry_run:
+        return await engine.estimates.of_reembedding(engine.desk.would_reembed(kb_id, asked.embedding))
     return _accepted(await engine.desk.reembed(kb_id, asked.embedding, by=BY, reason=asked.reason, idempotency_key=key))
 
 

@@ -74,10 +74,14 @@ class Vacuum(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Reembed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """By which model; without `embedding`, by the definition's. What it leaves open is filled in as in a definition."""
+    """By which model; without `embedding`, by the definition's. What it leaves open is filled in as in a definition.
+
+    `dry_run`: nothing is started; the stored texts tell what it would come to.
+    """
 
     embedding: Embedding | None = None
     reason: str | None = None
+    dry_run: bool = False
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

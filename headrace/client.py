@@ -81,6 +81,11 @@ class ControlClient:
         given = {name: value for name, value in {"embedding": embedding, "reason": reason}.items() if value is not None}
         return self._object("POST", f"{API}/kb/{quote(kb)}/reembed", given, headers=headers)
 
+    def reembed_estimate(self, kb: str, embedding: Json | None) -> Json:
+        """What `reembed` would come to; nothing is started."""
+        given = {"embedding": embedding, "dry_run": True} if embedding is not None else {"dry_run": True}
+        return self._object("POST", f"{API}/kb/{quote(kb)}/reembed", given)
+
     def command(self, kb: str, action: str, reason: str | None = None, **body: Any) -> Json:
         """`action` is pause, resume, cancel, approve (`digest`), rollback (`generation`), vacuum (`keep`, `below`)."""
         given = {name: value for name, value in {"reason": reason, **body}.items() if value is not None}

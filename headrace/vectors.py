@@ -193,6 +193,17 @@ class VectorStore:
             async for each in tenant.iterator(return_properties=["born", "retired"], cache_size=LISTED_AT_ONCE):
                 yield str(each.uuid), int(each.properties["born"]), int(each.properties["retired"])
 
+    async def texts(self, place: Tenancy) -> AsyncIterator[tuple[str, str, int, int]]:
+        """(chunk id, text_hash, born, retired) of every object of the tenant, in the order of ids: as if at random."""
+        wanted = ["text_hash", "born", "retired"]
+        with self._forgetting(place):
+            tenant = await self.tenant(place)
+            if tenant is None:
+                return
+            async for each in tenant.iterator(return_properties=wanted, cache_size=LISTED_AT_ONCE):
+                text_hash, born, retired = (each.properties[name] for name in wanted)
+                yield str(each.uuid), str(text_hash), int(born), int(retired)
+
     async def delete_ids(self, place: Tenancy, ids: Sequence[str]) -> None:
         with self._forgetting(place):
             tenant = await self.tenant(place)

@@ -209,7 +209,7 @@ def extrapolated(taken: Sample, definition: Definition, prices: Prices, processe
         pages=pages,
         chunks=chunks,
         tokens=tokens,
-        **_cost(tokens, definition, prices),
+        **cost_of(tokens, definition, prices),
         **_time(pages, tokens, taken, definition, processes),
     )
 
@@ -262,7 +262,8 @@ def _times(pages: Range, each: Sequence[int], whole: bool) -> Range:
     )
 
 
-def _cost(tokens: Range, definition: Definition, prices: Prices) -> dict[str, Range | float | None]:
+def cost_of(tokens: Range, definition: Definition, prices: Prices) -> dict[str, Range | float | None]:
+    """`usd` and `usd_per_mtok`; None where nobody knows the price."""
     per_mtok = prices.pico_usd(definition.embedding, 1_000_000)
     if per_mtok is None:
         return {"usd": None, "usd_per_mtok": None}
@@ -275,7 +276,7 @@ def _time(
     pages: Range, tokens: Range, taken: Sample, definition: Definition, processes: int
 ) -> dict[str, Range | Literal["crawl", "embedding"]]:
     most = definition.crawl.concurrency_per_host
-    slow, usual, fast = _tokens_per_s(definition)
+    slow, usual, fast = tokens_per_s(definition)
     crawl = [
         number * _page_s(taken, places, processes)
         for number, places in ((pages.low, most), (pages.expected, max(1, most / 2)), (pages.high, min(2, most)))
@@ -294,7 +295,8 @@ def _page_s(taken: Sample, places: float, processes: int) -> float:
     return max(taken.delay_s, fetch_s / places, read_s / processes)
 
 
-def _tokens_per_s(definition: Definition) -> tuple[float, float, float]:
+def tokens_per_s(definition: Definition) -> tuple[float, float, float]:
+    """Slow, usual, fast."""
     if definition.embedding.provider == "openai":
         return OPENAI_TOKENS_PER_S
     slow, usual, fast = (each * (os.cpu_count() or 1) for each in LOCAL_TOKENS_PER_CORE_S)

@@ -1,4 +1,5 @@
-"""What `python -m producer.estimate` takes and gives, as JSON: a job's size and price before it is started."""
+"""What `python -m producer.estimate` and `producer.estimate_reembed` take and give, as JSON: a job's size and price
+before it is started."""
 
 from typing import Literal
 
@@ -51,6 +52,40 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     minutes: Range | None = None
     bound_by: Literal["crawl", "embedding"] | None = None
     max_pages: int = 0
+    model: str = ""
+    usd_per_mtok: float | None = None
+    prices_as_of: str | None = None
+
+
+class ReembedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`definition`: with every default filled in, and the model that embeds. `collection`: where the texts of
+    `generation` lie. undone: generations that are looked through."""
+
+    definition: Definition
+    kb_id: str
+    generation: int
+    collection: str
+    undone: tuple[int, ...] = ()
+
+
+class ReembedEstimate(msgspec.Struct, frozen=True, kw_only=True):
+    """Of what is stored, so chunks and texts are exact. `problem`: why there is no estimate.
+
+    texts: distinct ones, of which `reused` are embedded by this model already, as after a rollback, and cost nothing.
+    tokens: of the others; from `counted` of them, drawn at random, where these are not all. usd: null where the price
+    of the model is not known. No page is fetched.
+    """
+
+    problem: str | None = None
+    generation: int = 0
+    chunks: int = 0
+    texts: int = 0
+    reused: int = 0
+    counted: int = 0
+    took_s: float = 0.0
+    tokens: Range | None = None
+    usd: Range | None = None
+    minutes: Range | None = None
     model: str = ""
     usd_per_mtok: float | None = None
     prices_as_of: str | None = None

@@ -61,15 +61,15 @@ def _resolved(app: App, raw: Json) -> Definition:
 def _show(app: App, answer: Json) -> None:
     table = Table("", "about", "between", box=None)
     for name in ("pages", "chunks", "tokens"):
-        table.add_row(name, *_cells(answer[name], lambda each: f"{each:,.0f}"))
-    table.add_row("dollars", *(_cells(answer["usd"], dollars) if answer["usd"] else ("unknown", "")))
-    table.add_row("time", *_cells(answer["minutes"], lambda each: duration(60 * each)))
+        table.add_row(name, *cells(answer[name], lambda each: f"{each:,.0f}"))
+    table.add_row("dollars", *(cells(answer["usd"], dollars) if answer["usd"] else ("unknown", "")))
+    table.add_row("time", *cells(answer["minutes"], lambda each: duration(60 * each)))
     app.out.print(table)
     for line in _notes(answer):
         app.err.print(line, style="dim", soft_wrap=True)
 
 
-def _cells(of: Json, shown: Any) -> tuple[str, str]:
+def cells(of: Json, shown: Any) -> tuple[str, str]:
     exact = of["low"] == of["high"]
     return shown(of["expected"]), "" if exact else f"{shown(of['low'])} and {shown(of['high'])}"
 
@@ -81,12 +81,15 @@ def _notes(answer: Json) -> list[str]:
     notes += [f"  {count:,} of them hold nothing to index: {why}" for why, count in answer["no_content"].items()]
     if answer["pages"]["high"] >= answer["max_pages"]:
         notes.append(f"More than --max-pages, {answer['max_pages']:,}, are never crawled.")
-    price = answer["usd_per_mtok"]
-    if price is None:
-        notes.append(f"The price of {answer['model']} is not known: set HEADRACE_PRICES={answer['model']}=<dollars>.")
-    elif price:
-        notes.append(f"{answer['model']} costs ${price:g} per million tokens, as of {answer['prices_as_of']}.")
-    else:
-        notes.append(f"{answer['model']} costs nothing.")
+    notes.append(price_note(answer))
     notes.append(f"Most of the time goes to the {answer['bound_by']}.")
     return notes
+
+
+def price_note(answer: Json) -> str:
+    price, model = answer["usd_per_mtok"], answer["model"]
+    if price is None:
+        return f"The price of {model} is not known: set HEADRACE_PRICES={model}=<dollars per million tokens>."
+    if price:
+        return f"{model} costs ${price:g} per million tokens, as of {answer['prices_as_of']}."
+    return f"{model} costs nothing."

@@ -3,9 +3,13 @@
 import uuid
 
 import click
+from rich.table import Table
 
+from headrace.cli.estimate import cells, price_note
 from headrace.cli.ingest import follow, started
-from headrace.cli.root import App, pass_app
+from headrace.cli.root import App, pass_app, print_json
+from headrace.cli.view import dollars, duration
+from headrace.client import Json
 
 
 @click.command()
@@ -17,6 +21,7 @@ from headrace.cli.root import App, pass_app
 @click.option("--dimensions", type=click.IntRange(1), help="Of a vector.  [default: the model's, where it is known]")
 @click.option("--endpoint", metavar="NAME", help="A server that the services' environment names.")
 @click.option("--reason", help="Why; stands in the audit trail.")
+@click.option("--dry-run", is_flag=True, help="Only tell what it would come to: texts, tokens, dollars, time.")
 @click.option("--no-wait", is_flag=True, help="Return once the job is started.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON; progress still goes to stderr.")
 @pass_app
@@ -28,6 +33,7 @@ def reembed(
     dimensions: int | None,
     endpoint: str | None,
     reason: str | None,
+    dry_run: bool,
     no_wait: bool,
     as_json: bool,
 ) -> None:
@@ -44,14 +50,36 @@ def reembed(
 
     \b
     Examples:
+      headrace reembed docs --model text-embedding-3-large --dry-run
       headrace reembed docs --model text-embedding-3-large
       headrace reembed docs --provider openai              from the local model, once there is a key
       headrace reembed docs --model bge-m3 --dimensions 1024 --endpoint ours
     """
     named = {"provider": provider, "model": model, "dimensions": dimensions, "endpoint": endpoint}
     embedding = {name: value for name, value in named.items() if value is not None}
+    if dry_run:
+        _show(app, app.client.reembed_estimate(kb, embedding or None), as_json)
+        return
     accepted = app.client.reembed(kb, embedding or None, reason, idempotency_key=str(uuid.uuid4()))
     if no_wait:
         started(app, kb, accepted, as_json)
     else:
         follow(app, kb, accepted, as_json)
+
+
+def _show(app: App, answer: Json, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+        return
+    table = Table("", "about", "between", box=None)
+    table.add_row("chunks", f"{answer['chunks']:,}", "")
+    table.add_row("texts", f"{answer['texts'] - answer['reused']:,}", "")
+    table.add_row("tokens", *cells(answer["tokens"], lambda each: f"{each:,.0f}"))
+    table.add_row("dollars", *(cells(answer["usd"], dollars) if answer["usd"] else ("unknown", "")))
+    table.add_row("time", *cells(answer["minutes"], lambda each: duration(60 * each)))
+    app.out.print(table)
+    notes = [f"Nothing was started. Generation {answer['generation']} would be embedded anew; no page is fetched."]
+    if answer["reused"]:
+        notes.append(f"{answer['reused']:,} more texts are embedded by {answer['model']} already, and cost nothing.")
+    for line in (*notes, price_note(answer)):
+        app.err.print(line, style="dim", soft_wrap=True)

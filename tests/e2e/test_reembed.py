@@ -78,6 +78,8 @@ async def test_each_text_is_paid_for_once_and_no_page_is_asked_for(house: House)
     first = set(house.openai.texts)
     forget(house)
     house.openai.latency_s = 0.3
+    estimate = await house.api.ok("POST", f"/kb/{kb}/reembed", {"embedding": LARGE, "dry_run": True})
+    assert (estimate["texts"], estimate["reused"], house.openai.calls) == (len(first), 0, 0)
     accepted = await reembed(house, kb)
     assert accepted["generation"] == 2
     await house.api.until_metric(kb, "chunks_indexed", 1)
@@ -95,6 +97,7 @@ async def test_each_text_is_paid_for_once_and_no_page_is_asked_for(house: House)
         return (cost["tokens_embedded"], cost["unsettled_tokens"]) == (tokens, 0)
 
     await until(settled, what=f"{tokens} tokens are told, as the API counted")
+    assert {estimate["tokens"][name] for name in ("low", "expected", "high")} == {tokens}
     assert done["metrics"]["texts_embedded"] == len(first)
     after = await house.objects(kb, large(house))
     assert len(after) == len(before) and {born for born, _ in after.values()} == {2}

@@ -303,6 +303,28 @@ def test_reembed_by_the_model_that_it_has_makes_no_sense(run: Run, control: Fake
     assert "is embedded by bge-m3 already" in result.stderr
 
 
+def test_reembed_estimated_starts_nothing(run: Run, control: FakeControl) -> None:
+    sums = {"low": 90_000, "expected": 100_000, "high": 110_000}
+    answer = {
+        "generation": 3, "chunks": 1_900, "texts": 1_500, "reused": 300, "tokens": sums,
+        "usd": {name: each * 1.3e-7 for name, each in sums.items()}, "usd_per_mtok": 0.13, "prices_as_of": "2026-05-01",
+        "minutes": {"low": 0.1, "expected": 0.2, "high": 1.5}, "model": "text-embedding-3-large",
+    }  # fmt: skip
+    control.answers["POST", "/api/ingestion/kb/docs/reembed"] = 200, answer
+    result = run("reembed", "docs", "--model", "text-embedding-3-large", "--dry-run")
+    asked = {"embedding": {"model": "text-embedding-3-large"}, "dry_run": True}
+    assert control.requests("POST") == [("/api/ingestion/kb/docs/reembed", asked)]
+    for part in ("1,900", "1,200", "90,000 and 110,000", "$0.0130", "1 min 30 s"):
+        assert part in result.stdout, part
+    for part in ("Nothing was started", "300 more texts", "$0.13 per million tokens, as of 2026"):
+        assert part in result.stderr, part
+    assert json.loads(run("reembed", "docs", "--dry-run", "--json").stdout) == answer
+    unpriced = answer | {"usd": None, "usd_per_mtok": None, "reused": 0}
+    control.answers["POST", "/api/ingestion/kb/docs/reembed"] = 200, unpriced
+    result = run("reembed", "docs", "--dry-run")
+    assert "unknown" in result.stdout and "HEADRACE_PRICES=" in result.stderr
+
+
 def test_the_help_of_reembed_teaches(run: Run) -> None:
     words = " ".join(run("reembed", "--help").stdout.split())
     assert "No page is fetched" in words and "searches see the old one" in words and "headrace rollback" in words

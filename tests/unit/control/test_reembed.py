@@ -11,10 +11,12 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from control import reembedding, rules
 from control.engine import Engine
+from control.estimates import Estimates
 from control.http import application
 from control.problems import Conflict, Invalid
 from headrace.settings import Settings
 from schemas.commands import JobCommand, collection_of
+from schemas.estimates import ReembedEstimate, ReembedRequest
 from schemas.facts import KbChanged
 from schemas.kb import Chunking, Embedding
 from schemas.pages import EXTRACTOR
@@ -253,6 +255,7 @@ async def client(log: MemoryLog, tmp_path: Path) -> AsyncIterator[TestClient[Any
         ({"embedding": {"dimensions": 0}}, 422, "embedding.dimensions is 0"),
         ({"embedding": "large"}, 422, "embedding"),
         ({"model": "x"}, 422, "model"),
+        ({"dry_run": "yes"}, 422, "dry_run"),
         ({}, 409, "is embedded by all-MiniLM-L6-v2 already"),
         (None, 409, "is embedded by all-MiniLM-L6-v2 already"),
     ],
@@ -276,3 +279,27 @@ async def test_over_http(client: Any) -> None:
     again = await client.post(f"{API}/kb/docs/reembed", json=asked, headers={"Idempotency-Key": "k"})
     assert (await again.json())["job_id"] == accepted["job_id"]
     assert (await client.post(f"{API}/kb/nobody/reembed", json=asked)).status == 404
+
+
+async def test_a_dry_run_asks_what_is_stored_and_starts_nothing(
+    client: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[ReembedRequest] = []
+
+    async def of_reembedding(_: Estimates, request: ReembedRequest) -> ReembedEstimate:
+        asked.append(request)
+        return ReembedEstimate(texts=7)
+
+    monkeypatch.setattr(Estimates, "of_reembedding", of_reembedding)
+    written = len(log.transactions)
+    body = {"embedding": {"provider": "openai", "model": "text-embedding-3-large"}, "dry_run": True}
+    answer = await client.post(f"{API}/kb/docs/reembed", json=body)
+    assert (answer.status, (await answer.json())["texts"]) == (200, 7)
+    (request,) = asked
+    assert (request.kb_id, request.generation, request.undone) == ("docs", 1, ())
+    assert request.definition.embedding == LARGE
+    same = await client.post(f"{API}/kb/docs/reembed", json={"dry_run": True})
+    assert same.status == 409 and len(asked) == 1
+    unknown = body | {"embedding": {"provider": "openai", "model": "mine"}}
+    assert (await client.post(f"{API}/kb/docs/reembed", json=unknown)).status == 422
+    assert len(log.transactions) == written
