@@ -85,7 +85,7 @@ class EmbedRig:
         ledger = Ledger(cast(Reports, me), judge, Prices(), cast(Any, None))
         self.calls = Calls(self.profiles, stalls, judge.may_embed, ledger)
         cache = VectorCache(settings.embed_window * settings.embed_batch)
-        shares = Shares(judge, self._commands, settings.embed_batch)
+        shares = Shares(judge, settings.embed_batch)
         stage = EmbedStage(
             judge, shares, stalls, cast(VectorStore, me), self.calls, cache, lambda command, dependency: None
         )

@@ -29,6 +29,8 @@ class Judge:
         self._epochs: dict[tuple[str, int], int] = {}
         self.stalled: set[str] = set()
         self.reviewing: set[str] = set()
+        self._running: dict[int, set[str]] = {}
+        self._running_at = 0, 0
 
     def note(self, item: Item) -> None:
         """By partition: a `crawl_begin` on a wrong one is refused, and its offset there means nothing here."""
@@ -94,11 +96,16 @@ class Judge:
             return False
         return command.desired == "running" or self.repairable(command)
 
-    def at_work(self, command: JobCommand) -> bool:
-        """The job runs, its generation is not over, and it waits for nobody."""
-        newest = self.newest(command)
-        waits = newest.job_id in self.stalled or newest.job_id in self.reviewing
-        return newest.desired == "running" and not waits and not self.ended(newest)
+    def at_work(self, partition: int) -> set[str]:
+        """Jobs of the partition that run, whose generation is not over, and that wait for nobody."""
+        version = self._commands.changes, self._kbs.changes
+        if version != self._running_at:
+            self._running_at, self._running = version, {}
+        if partition not in self._running:  # of all that ever were, few: not to be looked for with each batch
+            of_partition = self._commands.of_partition(partition)
+            running = {c.job_id for c in of_partition if c.desired == "running" and not self.ended(c)}
+            self._running[partition] = running
+        return self._running[partition] - self.stalled - self.reviewing
 
     def outdated(self, item: Item) -> bool:
         """A `crawl_end` of an earlier scope or owner, or of a crawl that begins anew: another one is to come."""

@@ -92,7 +92,8 @@ class Parking:
 
     async def requeue(self, command: JobCommand, passed: Passed) -> None:
         """Takes up all that is parked of the job; returns once no span is left. `passed(place)`: it is acked."""
-        log.info("job %s: requeueing %d parked spans", command.job_id, len(self._parked.of(command.job_id)))
+        if spans := self._parked.of(command.job_id):
+            log.info("job %s: requeueing %d parked spans", command.job_id, len(spans))
         bites, under_way = Bites(self._longest_span), deque[tuple[Place, float]]()
         while True:
             async with self._lock(command):

@@ -95,7 +95,7 @@ class Consumer:
         self._reports = Reports(self._publisher, worker)
         stalls = Stalls(self._reports, lambda: self.window.term)
         self._judge = Judge(self.follower, commands, kbs)
-        self._shares = Shares(self._judge, commands, settings.embed_batch)
+        self._shares = Shares(self._judge, settings.embed_batch)
         generations = Generations(self._publisher, self.follower, kbs, partitions)
         losses = Losses(self._reports, generations)
         parking = Parking(settings, self._publisher, self.follower, parked, losses)

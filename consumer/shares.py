@@ -9,7 +9,6 @@ from collections import Counter
 
 from consumer.item import Item
 from consumer.judge import Judge
-from headrace.state.commands import Commands
 from schemas.chunks import Chunk, CrawlEnd, PageEnd
 from schemas.commands import JobCommand
 
@@ -22,9 +21,9 @@ FREE_BATCHES = 2
 class Shares:
     """`note` each item once, in log order; in memory alone: the next owner counts anew."""
 
-    def __init__(self, judge: Judge, commands: Commands, batch: int) -> None:
+    def __init__(self, judge: Judge, batch: int) -> None:
         """`batch`: most records in one."""
-        self._judge, self._commands, self._free = judge, commands, FREE_BATCHES * batch
+        self._judge, self._free = judge, FREE_BATCHES * batch
         self._had: Counter[str] = Counter()
         self._giving: set[str] = set()
 
@@ -34,7 +33,7 @@ class Shares:
 
     def gives_way(self, command: JobCommand) -> bool:
         job_id = command.job_id
-        gives = self._had[job_id] > self._free and self._judge.at_work(command) and self._others(command)
+        gives = self._had[job_id] > self._free and self._comes_between(job_id, command.partition)
         if gives != (job_id in self._giving):
             log.info("job %s %s way to others on partition %d", job_id, "gives" if gives else "no longer gives",
                      command.partition)  # fmt: skip
@@ -53,9 +52,9 @@ class Shares:
             if item.result is None and item.vector is None and _may_wait(item):
                 item.result = "parked"
 
-    def _others(self, command: JobCommand) -> bool:
-        on_partition = self._commands.of_partition(command.partition)
-        return any(self._judge.at_work(other) for other in on_partition if other.job_id != command.job_id)
+    def _comes_between(self, job_id: str, partition: int) -> bool:
+        at_work = self._judge.at_work(partition)
+        return job_id in at_work and len(at_work) > 1
 
 
 def _may_wait(item: Item) -> bool:

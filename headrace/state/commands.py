@@ -18,7 +18,7 @@ class Commands:
     """Folds `commands`; `apply` goes to a Follower. An invalid record leaves the last valid command in force.
 
     `on_change(command)` is called for each new valid command, `on_refused(raw, reason)` for each invalid record.
-    `first(command)` says why a job may not begin with this command, or nothing.
+    `first(command)` says why a job may not begin with this command, or nothing. `changes`: how many there were.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class Commands:
     ) -> None:
         self._newest: dict[str, JobCommand] = {}
         self._on_change, self._on_refused, self._first = on_change, on_refused, first
+        self.changes = 0
 
     def get(self, job_id: str) -> JobCommand | None:
         return self._newest.get(job_id)
@@ -42,6 +43,7 @@ class Commands:
     def forget(self, job_id: str) -> None:
         """As if nothing had been commanded of the job."""
         self._newest.pop(job_id, None)
+        self.changes += 1
 
     def apply(self, raw: RawRecord) -> None:
         if raw.value is None:
@@ -60,6 +62,7 @@ class Commands:
             self._on_refused(raw, reason)
         elif command != current:
             self._newest[command.job_id] = command
+            self.changes += 1
             self._on_change(command)
 
 

@@ -17,7 +17,7 @@ class KnowledgeBases:
 
     A record that would take it back comes from a worker that slept. Compaction would keep that one alone:
     `on_hidden(state)` is called with the state it hides, and `hidden` names those that still are, so that the owner
-    writes them again.
+    writes them again. `changes`: how many there were.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class KnowledgeBases:
         self._generations: dict[str, dict[int, GenerationState]] = {}
         self._hidden: dict[tuple[str, int], GenerationState] = {}
         self._on_change, self._on_hidden = on_change, on_hidden
+        self.changes = 0
 
     def get(self, kb_id: str) -> KbDefined | None:
         return self._kbs.get(kb_id)
@@ -81,6 +82,7 @@ class KnowledgeBases:
             self._generations.setdefault(event.kb_id, {})[event.generation] = event
         else:
             return
+        self.changes += 1
         self._on_change(event)
 
     def _hides(self, event: GenerationState) -> bool:

@@ -84,7 +84,7 @@ class Worker:
         reports = Reports(me, "worker")
         stalls = Stalls(reports)
         self.judge = Judge(me, commands, kbs)
-        self.shares = Shares(self.judge, commands, FREE // FREE_BATCHES)
+        self.shares = Shares(self.judge, FREE // FREE_BATCHES)
         self.tasks = Tasks()
         generations = Generations(me, me, kbs, 1)
         parking = Parking(Settings(embed_batch=2 * SPANS_OF_A_BATCH), me, me, self.parked, Losses(reports, generations))

@@ -110,7 +110,7 @@ class Stage:
         stalls = Stalls(cast(Reports, self.told))
         ledger = Ledger(cast(Reports, self.told), judge, Prices(), self._history)
         self.calls = Calls(Profiles(lambda _: self.embedder), stalls, judge.may_embed, ledger)
-        self.shares = Shares(judge, self.known.commands, 64)
+        self.shares = Shares(judge, 64)
         self.stage = EmbedStage(
             judge,
             self.shares,

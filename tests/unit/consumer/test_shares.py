@@ -32,7 +32,7 @@ class Partition:
     def __init__(self, *commands: JobCommand) -> None:
         self.known = Known(*commands)
         self.judge = Judge(cast(Follower, LateCommands(self.known)), self.known.commands, self.known.kbs)
-        self.shares = Shares(self.judge, self.known.commands, 1)
+        self.shares = Shares(self.judge, 1)
 
     def read(self, count: int) -> None:
         for offset in range(count):
