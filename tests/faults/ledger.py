@@ -35,6 +35,9 @@ class Ledger:
         self.on_crawl_end: Callable[[], None] = lambda: None
         self.parked: Counter[str] = Counter()
         """Spans by knowledge base."""
+        self.parked_running: Counter[str] = Counter()
+        """Those of jobs that ran: they gave way, were stalled, or waited for a person."""
+        self._running: set[tuple[str, int]] = set()
         self.bought: dict[str, dict[str, int]] = defaultdict(dict)
         """Texts by call, of each knowledge base: as it was settled, else as it was reserved."""
         self._follower = Follower(
@@ -78,6 +81,7 @@ class Ledger:
         match event:
             case JobCommand():
                 self.commands[event.kb_id][event.job_id] = event
+                self._running |= {(event.job_id, event.revision)} if event.desired == "running" else set()
             case JobFinished():
                 self.finished[event.job_id] = event
             case CrawlReport():
@@ -96,3 +100,4 @@ class Ledger:
                 self.bought[event.kb_id][event.call_id] = event.texts
             case ParkedSpan():
                 self.parked[event.kb_id] += 1
+                self.parked_running[event.kb_id] += (event.job_id, event.revision) in self._running

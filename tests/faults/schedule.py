@@ -98,7 +98,7 @@ def draw(seed: int) -> Schedule:
     other = random.Random(f"faults/{seed}/models")  # its own, so that all else stays as it was drawn
     lives = tuple(replace(life, jobs=tuple(_by_another_model(other, life))) for life in lives)
     faults = tuple(sorted(_faults(die, producers, consumers), key=lambda fault: fault.at_s))
-    return Schedule(seed, producers, consumers, 2 + seed % 2, die.choice((0.05, 0.15, 0.3)), lives, faults)
+    return Schedule(seed, producers, consumers, 1 + seed % 3, die.choice((0.05, 0.15, 0.3)), lives, faults)
 
 
 def _crew(die: random.Random) -> int:

@@ -43,6 +43,7 @@ class Verifier:
         for kb in [kb for kb in self._kbs if kb.jobs]:
             await self._kb(kb)
             self._timeline.counts["spans parked"] += self._ledger.parked[kb.kb_id]
+            self._timeline.counts["spans parked of jobs that ran"] += self._ledger.parked_running[kb.kb_id]
         self._paid_bound()
         self._timeline.counts["jobs at work on one partition at a time"] += self._neighbours()
 
