@@ -113,6 +113,10 @@ def trouble(status: Json) -> list[str]:
         ]
     if word == "paused":
         lines.append(f"go on with: headrace resume {kb}{_raised(status)}")
+    parked = (status.get("metrics") or {}).get("chunks_parked") or 0
+    if word == "running" and parked:
+        partition = (status.get("offsets") or {}).get("partition")
+        lines.append(f"{parked:,} chunks are set aside, and taken up in turn with other jobs on partition {partition}")
     failed_pages = (status.get("crawl") or {}).get("pages_failed") or 0
     failed_chunks = (status.get("metrics") or {}).get("chunks_failed") or 0
     if failed_pages:

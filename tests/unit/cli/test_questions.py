@@ -57,6 +57,10 @@ def test_without_any_kb_the_way_on_is_shown(run: Run) -> None:
         ({"status": "failed", "reason": "no page could be fetched"}, "reason: no page could be fetched"),
         ({"crawl": {"pages_failed": 3}}, "3 pages failed; which and why: headrace pages docs --state failed"),
         (
+            {"metrics": {"chunks_parked": 1200}, "offsets": {"partition": 3}},
+            "1,200 chunks are set aside, and taken up in turn with other jobs on partition 3",
+        ),
+        (
             {"metrics": {"chunks_failed": 2}},
             "2 chunks are in the dead letters; which and why: headrace dead-letters docs",
         ),
