@@ -88,7 +88,7 @@ class Calls:
         self._lines: dict[Hashable, _Line] = {}
 
     async def embed(self, command: JobCommand, texts: Sequence[Text]) -> None:
-        """Returns once each text has its vector, or is refused. Raises GaveUp; some have their vectors then."""
+        """Returns once each text has its vector, is refused, or gave way. Raises GaveUp; some have vectors then."""
         embedder = self._profiles.of(command.definition.embedding)
         if texts:
             await self._line(embedder).embed(command, embedder, texts)
@@ -107,7 +107,7 @@ class Calls:
             line.let_go()
 
     def give_way(self, gives_way: Callable[[JobCommand], bool]) -> None:
-        """Texts that may wait are given up, of jobs that give way and where no call has them yet."""
+        """Texts that may wait are waited for no longer, of jobs that give way and where no call has them yet."""
         for line in self._lines.values():
             line.give_way(gives_way)
 
@@ -197,9 +197,10 @@ class _Line:
     def give_way(self, gives_way: Callable[[JobCommand], bool]) -> None:
         for job in self._jobs.values():
             if job.texts and gives_way(job.command):
-                given_up = [waiting for waiting in job.texts if waiting.text.may_wait]
+                gave_way = [waiting for waiting in job.texts if waiting.text.may_wait]
                 job.texts = deque(waiting for waiting in job.texts if not waiting.text.may_wait)
-                _give_up(given_up, GaveUp(DependencyUnwell("job", "gives way to others"), 0))
+                for waiting in gave_way:
+                    waiting.asked.ended()
 
     def _job(self, command: JobCommand, embedder: Embedder) -> _Job:
         if command.job_id not in self._jobs:

@@ -83,7 +83,8 @@ class EmbedStage:
     async def _embed(self, command: JobCommand, place: Tenancy, items: list[Item]) -> None:
         """Each distinct text once, over all batches under way; another batch's vector is waited for.
 
-        Raises GaveUp; what was paid for until then has its vectors, and is written rather than parked.
+        Raises GaveUp; what was paid for until then has its vectors, and is written rather than parked. Of a job that
+        gives way the rest is set aside, but for copies: their text may have been another item's to embed.
         """
         while items := self._left(items):
             claimed, awaited = self._cache.claim(place, [_chunk(item).text_hash for item in items])

@@ -25,6 +25,7 @@ from headrace.errors import DependencyUnwell
 from headrace.kafka.follower import Follower
 from headrace.prices import Prices
 from headrace.vectors import Found, Tenancy, VectorStore
+from schemas.events import Place
 from schemas.facts import BudgetReached
 from schemas.kb import Budget
 from tests.unit.consumer.made import JOB, Known, LateCommands, Told, chunk, command, item
@@ -185,6 +186,25 @@ async def test_a_job_that_gives_way_while_its_texts_wait_for_a_call_parks_those(
     assert 0 < called < 12 and given == ["vector"] * called + ["parked"] * (12 - called)
     assert results(await stage.prepare("x", "y")) == ["parked", "parked"]
     assert stage.aside == []
+
+
+async def test_a_copy_whose_text_an_original_had_to_embed_does_not_give_way(stage: Stage) -> None:
+    for offset in range(1_000):
+        stage.shares.note(item(chunk(f"before {offset}"), offset))
+    stage.embedder.go_on.clear()
+    stage.embedder.parallel = 1
+    before = asyncio.create_task(stage.prepare("under way"))
+    await _turns()
+    batch = Batch([item(chunk("same", origin=Place(2, 0)), 1), item(chunk("same"), 2)], [], 1)
+    both = asyncio.create_task(stage.stage.prepare(batch))
+    await _turns()
+    stage.known.tell(command(job_id="small", kb_id="other"))
+    stage.calls.give_way(stage.shares.gives_way)
+    await _turns()
+    stage.embedder.go_on.set()
+    await asyncio.gather(before, both)
+    assert results(batch) == ["vector", "parked"]
+    assert max(stage.embedder.texts.values()) == 1
 
 
 async def _turns() -> None:
