@@ -127,6 +127,19 @@ class CostAnswer(Spending, frozen=True, kw_only=True):
     searches: Spending
 
 
+class KbSpending(Spending, frozen=True, kw_only=True):
+    """Of one knowledge base: all jobs, and the questions of searches."""
+
+    kb_id: str
+
+
+class WholeCost(Spending, frozen=True, kw_only=True):
+    """Of all knowledge bases, deleted ones too. `days`: the newest first."""
+
+    days: list[DayCost]
+    kbs: list[KbSpending]
+
+
 class Reflected(Answer, frozen=True, kw_only=True):
     """The command revision that each service has answered last."""
 

@@ -86,6 +86,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{PREFIX}/kb/{{kb}}/status", handlers.status, "Status of the newest job", answers.StatusAnswer,
           query={"after": "wait until producer and consumer answer this command revision",
                  "wait_s": f"how long at most, up to {handlers.WAIT_S} seconds"}, problems=(404, 422)),
+    Route("GET", f"{PREFIX}/cost", handlers.whole_cost,
+          "What embedding cost in all, by day (UTC), the newest first, and by knowledge base", answers.WholeCost),
     Route("GET", f"{PREFIX}/kb/{{kb}}/cost", handlers.cost,
           "What embedding cost, by day (UTC) and by job, the newest first", answers.CostAnswer, problems=(404, 422)),
     Route("GET", f"{PREFIX}/kb/{{kb}}/jobs", handlers.jobs, "Jobs, newest first", answers.JobList,

@@ -34,6 +34,15 @@ class KbSpent:
     searches: Spent
 
 
+@dataclass(frozen=True, kw_only=True)
+class AllSpent:
+    """Of all knowledge bases, deleted ones too; by day (UTC), the newest first, and by knowledge base."""
+
+    whole: Spent
+    days: dict[str, Spent]
+    kbs: dict[str, Spent]
+
+
 _SUMS = """
     coalesce(sum(texts) FILTER (settled), 0)::BIGINT,
     coalesce(sum(requests) FILTER (settled), 0)::BIGINT,
@@ -63,6 +72,19 @@ def of_kb(cursor: DuckDBPyConnection, kb_id: str) -> KbSpent:
         days={name: spent for (kind, name), spent in sums.items() if kind == "day"},
         jobs={name: spent for (kind, name), spent in sums.items() if kind == "job" and name is not None},
         searches=sums.get(("job", None), Spent()),
+    )
+
+
+def of_all(cursor: DuckDBPyConnection) -> AllSpent:
+    query = f"""
+        SELECT CASE WHEN grouping(day) = 0 THEN 'day' WHEN grouping(kb_id) = 0 THEN 'kb' ELSE 'whole' END,
+            coalesce(day, kb_id), {_SUMS}
+        FROM spent GROUP BY GROUPING SETS ((day), (kb_id), ()) ORDER BY day DESC, kb_id"""
+    sums = {row[:2]: _spent(row[2:]) for row in cursor.execute(query).fetchall()}
+    return AllSpent(
+        whole=sums.get(("whole", None), Spent()),
+        days={name: spent for (kind, name), spent in sums.items() if kind == "day"},
+        kbs={name: spent for (kind, name), spent in sums.items() if kind == "kb"},
     )
 
 

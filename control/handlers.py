@@ -137,6 +137,15 @@ async def status(engine: Engine, request: web.Request) -> answers.StatusAnswer:
     return await engine.snapshots.wait_for(command, reflected, timeout_s=WAIT_S if wait_s is None else wait_s)
 
 
+async def whole_cost(engine: Engine, request: web.Request) -> answers.WholeCost:
+    spent = await engine.projection.read(costs.of_all)
+    return answers.WholeCost(
+        **picture.spending(spent.whole),
+        days=picture.day_costs(spent.days),
+        kbs=[answers.KbSpending(kb_id=kb_id, **picture.spending(of_kb)) for kb_id, of_kb in spent.kbs.items()],
+    )
+
+
 async def cost(engine: Engine, request: web.Request) -> answers.CostAnswer:
     kb_id = requests.kb_id(request)
     _known_ever(engine, kb_id)
@@ -145,7 +154,7 @@ async def cost(engine: Engine, request: web.Request) -> answers.CostAnswer:
     return answers.CostAnswer(
         kb_id=kb_id,
         **picture.spending(spent.whole),
-        days=picture.day_costs(spent),
+        days=picture.day_costs(spent.days),
         jobs=[
             answers.JobCost(job_id=job_id, generation=known.get(job_id), **picture.spending(of_job))
             for job_id, of_job in spent.jobs.items()

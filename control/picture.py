@@ -1,7 +1,7 @@
 """The answer to "how is it going": one StatusAnswer from the facts and the counts, as pure functions."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,15 +170,15 @@ def spending(spent: Spent) -> dict[str, Any]:
     }
 
 
-def day_costs(kb: KbSpent) -> list[answers.DayCost]:
-    return [answers.DayCost(day=day, **spending(spent)) for day, spent in kb.days.items()]
+def day_costs(days: Mapping[str, Spent]) -> list[answers.DayCost]:
+    return [answers.DayCost(day=day, **spending(spent)) for day, spent in days.items()]
 
 
 def kb_cost(kb: KbSpent | None) -> answers.KbCost | None:
     if kb is None:
         return None
     searches = answers.Spending(**spending(kb.searches))
-    return answers.KbCost(**spending(kb.whole), days=day_costs(kb)[:DAYS], searches=searches)
+    return answers.KbCost(**spending(kb.whole), days=day_costs(kb.days)[:DAYS], searches=searches)
 
 
 def crawl_answer(told: questions.Told) -> answers.CrawlAnswer:

@@ -96,8 +96,9 @@ class ControlClient:
         query = f"?{urlencode({'after': after})}" if after is not None else ""
         return self._object("GET", f"{API}/kb/{quote(kb)}/status{query}")
 
-    def cost(self, kb: str) -> Json:
-        return self._object("GET", f"{API}/kb/{quote(kb)}/cost")
+    def cost(self, kb: str | None = None) -> Json:
+        """Of one knowledge base, or of all."""
+        return self._object("GET", f"{API}/kb/{quote(kb)}/cost" if kb else f"{API}/cost")
 
     def search(self, kb: str, body: Json) -> Json:
         return self._object("POST", f"{API}/kb/{quote(kb)}/search", body)

@@ -1,5 +1,7 @@
 """`headrace cost`."""
 
+from collections.abc import Iterator
+
 import click
 from rich.table import Table
 
@@ -9,15 +11,17 @@ from headrace.client import Json
 
 
 @click.command()
-@click.argument("kb")
+@click.argument("kb", required=False)
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 @pass_app
-def cost(app: App, kb: str, as_json: bool) -> None:
+def cost(app: App, kb: str | None, as_json: bool) -> None:
     """What embedding cost KB, by day (UTC), by job, and for the questions of searches (told some seconds late): tokens
-    as the provider counted them, dollars at the price of the day. Prices: headrace settings, HEADRACE_PRICES.
+    as the provider counted them, dollars at the price of the day. Without KB: by day and by knowledge base, those that
+    were deleted too. Prices: headrace settings, HEADRACE_PRICES.
 
     \b
     Examples:
+      headrace cost
       headrace cost docs
       headrace cost docs --json | jq '.days[] | [.day, .usd]'
     """
@@ -25,16 +29,24 @@ def cost(app: App, kb: str, as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
-    table = Table("day / job", "calls", "texts", "tokens", "dollars", "not settled", box=None)
+    table = Table(f"day / {'job' if kb else 'KB'}", "calls", "texts", "tokens", "dollars", "not settled", box=None)
     for day in answer["days"]:
         table.add_row(day["day"], *_cells(day))
-    for job in answer["jobs"]:
-        of = "" if job["generation"] is None else f" (generation {job['generation']})"
-        table.add_row(f"{job['job_id']}{of}", *_cells(job))
-    if answer["searches"]["calls"]:
-        table.add_row("searches", *_cells(answer["searches"]))
+    for name, spent in _parts(answer):
+        table.add_row(name, *_cells(spent))
     table.add_row("[bold]in all[/]", *_cells(answer))
     app.out.print(table)
+
+
+def _parts(answer: Json) -> Iterator[tuple[str, Json]]:
+    """Jobs and searches of a knowledge base, or knowledge bases."""
+    for each in answer.get("kbs", ()):
+        yield each["kb_id"], each
+    for job in answer.get("jobs", ()):
+        of = "" if job["generation"] is None else f" (generation {job['generation']})"
+        yield f"{job['job_id']}{of}", job
+    if answer.get("searches", {}).get("calls"):
+        yield "searches", answer["searches"]
 
 
 def _cells(spent: Json) -> list[str]:

@@ -81,6 +81,16 @@ def cost_words(status: Json) -> str:
     return ", ".join(words)
 
 
+def kb_cost_words(status: Json) -> str:
+    """What its knowledge base has cost in all and on the newest day, where that is more than the job's."""
+    cost = status.get("cost") or {}
+    whole = cost.get("kb") or {}
+    if whole.get("usd", 0) == 0 or whole["tokens_embedded"] == cost["tokens_embedded"]:
+        return ""
+    day = whole["days"][0]
+    return f"{dollars(whole['usd'])} in all, {dollars(day['usd'])} of it on {day['day']}"
+
+
 def moment(text: Any) -> str:
     """An RFC 3339 time in this machine's zone."""
     if not text:
@@ -157,13 +167,20 @@ def status_lines(status: Json) -> list[Text]:
     crawl = Text.assemble("  crawl  ", (bar(crawled, pages), "blue"), f"  {crawled:,} of {pages:,} pages")
     facts = f"  rate {rate(status)}  lag {lag(status)}  ETA {duration(status.get('eta_s'))}  took {took(status)}"
     index = Text.assemble("  index  ", (bar(done, chunks), "green"), f"  {done:,} of {chunks:,} chunks", (facts, "dim"))
-    if cost := cost_words(status):
+    if cost := ", ".join(filter(None, (cost_words(status), kb_cost_words(status)))):
         index.append(f"  {cost}", style="dim")
     return [head, crawl, index, *(Text(f"  {line}", style="yellow") for line in trouble(status))]
 
 
+def _spent(job: Json) -> str:
+    cost = job.get("cost") or {}
+    return dollars(cost["usd"]) if cost.get("tokens_embedded") else "–"
+
+
 def job_table(jobs: Iterable[Json], title: str | None = None) -> Table:
-    table = Table("KB", "gen", "status", "pages", "chunks", "failed", "started", "took", "job", title=title, box=None)
+    table = Table(
+        "KB", "gen", "status", "pages", "chunks", "failed", "dollars", "started", "took", "job", title=title, box=None
+    )
     for job in jobs:
         crawled, _ = crawl_counts(job)
         done, chunks = chunk_counts(job)
@@ -175,6 +192,7 @@ def job_table(jobs: Iterable[Json], title: str | None = None) -> Table:
             f"{crawled:,}",
             f"{done:,} / {chunks:,}",
             f"{failed:,}",
+            _spent(job),
             moment(job.get("started_at")),
             took(job),
             str(job.get("job_id")),

@@ -136,6 +136,8 @@ async def test_what_embedding_cost_is_told_by_day_and_job(settings: Settings, pu
         (of_job,), (day,) = cost["jobs"], cost["days"]
         assert all(spent.items() <= each.items() for each in (status["kb"], *status["kb"]["days"], cost, of_job, day))
         assert (of_job["job_id"], of_job["generation"]) == (job.job["job_id"], 1)
+        (of_kb,) = (await api.ok("GET", f"{API}/cost"))["kbs"]
+        assert of_kb.items() >= {"kb_id": kb, **spent}.items()
 
 
 async def _until_processed(api: Api, kb: str, chunks: int) -> Json:

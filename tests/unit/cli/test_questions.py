@@ -367,6 +367,28 @@ def test_what_embedding_cost_by_day_and_job(run: Run, control: FakeControl) -> N
     assert json.loads(run("cost", "docs", "--json").stdout) == answer
 
 
+def test_what_embedding_cost_in_all(run: Run, control: FakeControl) -> None:
+    spent = {"calls": 12, "texts_embedded": 1_500, "tokens_embedded": 600_000, "usd": 0.012, "unsettled_tokens": 0,
+             "unsettled_usd": 0.0}  # fmt: skip
+    kbs = [spent | {"kb_id": "docs"}, spent | {"kb_id": "wiki", "usd": None}]
+    answer = spent | {"usd": None, "calls": 24, "days": [spent | {"day": "2026-11-26", "usd": None}], "kbs": kbs}
+    control.answers["GET", "/api/ingestion/cost"] = 200, answer
+    table = run("cost").stdout
+    for part in ("day / KB", "2026-11-26", "docs ", "$0.0120", "wiki ", "unknown", "in all", "24"):
+        assert part in table, part
+    assert json.loads(run("cost", "--json").stdout) == answer
+
+
+def test_a_status_tells_what_its_knowledge_base_cost(run: Run, control: FakeControl) -> None:
+    whole = {"tokens_embedded": 900, "usd": 1.5, "days": [{"day": "2026-11-26", "usd": 0.25}]}
+    cost = {"tokens_embedded": 100, "usd": 0.25, "kb": whole}
+    control.statuses["docs"] = [status_of("docs", "completed", cost=cost)]
+    assert "$0.2500, $1.50 in all, $0.2500 of it on 2026-11-26" in run("status", "docs").stdout
+    assert "$0.2500 " in run("jobs", "docs").stdout
+    control.statuses["docs"] = [status_of("docs", "completed", cost=cost | {"kb": whole | {"tokens_embedded": 100}})]
+    assert "in all" not in run("status", "docs").stdout, "the job is all there was"
+
+
 def test_hosts_as_a_table_and_as_json(run: Run, control: FakeControl) -> None:
     control.statuses["docs"] = [status_of()]
     assert run("hosts", "docs").stdout == "Nothing was asked of any host.\n"

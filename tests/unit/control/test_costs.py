@@ -71,6 +71,19 @@ def test_by_day_and_job_newest_first() -> None:
     assert (nothing.whole, nothing.days, nothing.jobs) == (Spent(), {}, {})
 
 
+def test_of_all_knowledge_bases() -> None:
+    filed = Filed()
+    told = [settled("a", at="2026-01-01T10:00:00.000Z"), asked(5, 10), asked(100, None, "another")]
+    filed.apply(records("events", 1, told))
+    found = filed.file.read(costs.of_all)
+    assert (found.whole.tokens, found.whole.pico_usd) == (112, None), "of a part the price is not known"
+    assert {kb: (each.tokens, each.pico_usd) for kb, each in found.kbs.items()} == {
+        JOB["kb_id"]: (12, 24), "another": (100, None),
+    }  # fmt: skip
+    assert [(day, each.tokens) for day, each in found.days.items()] == [("2026-01-02", 105), ("2026-01-01", 7)]
+    assert Filed().file.read(costs.of_all) == costs.AllSpent(whole=Spent(), days={}, kbs={})
+
+
 def asked(tokens: int, pico_usd: int | None, kb_id: str = JOB["kb_id"]) -> QuestionsEmbedded:
     at = "2026-01-02T10:00:00.000Z"
     return QuestionsEmbedded(
