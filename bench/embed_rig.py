@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-import msgspec
-
 from consumer.calls import Calls, Profiles
 from consumer.embed import EmbedStage
 from consumer.item import Batch, item_of
@@ -68,7 +66,7 @@ class Job:
         self.finished = asyncio.Event()
 
     def records(self, first: int) -> "list[RawRecord]":
-        return [_record(_chunk(self.command, text, i), first + i, self.command.partition)
+        return [_record(chunk_of(self.command, text, i), first + i, self.command.partition)
                 for i, text in enumerate(self.texts)]  # fmt: skip
 
 
@@ -105,11 +103,7 @@ class EmbedRig:
 
     def command(self, partition: int) -> JobCommand:
         number = next(self._numbers)
-        of = Definition(source=Source(urls=("https://bench.example/",)), embedding=Embedding(model=MODEL))
-        command = JobCommand(
-            job_id=f"job-{number}", kb_id=f"kb-{number}", generation=1, partition=partition, desired="running",
-            revision=1, definition=resolve(of, openai_available=True), issued_at=now(), issued_by="bench",
-        )  # fmt: skip
+        command = command_of(str(number), partition)
         self._commands.apply(_record(command, number, partition))
         return command
 
@@ -207,13 +201,21 @@ def tokens_of(text: str) -> int:
     return max(1, len(text.encode()) // 4)
 
 
-def _chunk(command: JobCommand, text: str, number: int) -> Chunk:
+def command_of(name: str, partition: int, dimensions: int | None = None) -> JobCommand:
+    embedding = Embedding(provider="openai", model=MODEL, dimensions=dimensions)
+    of = Definition(source=Source(urls=("https://bench.example/",)), embedding=embedding)
+    return JobCommand(
+        job_id=f"job-{name}", kb_id=f"kb-{name}", generation=1, partition=partition, desired="running", revision=1,
+        definition=resolve(of, openai_available=True), issued_at=now(), issued_by="bench",
+    )  # fmt: skip
+
+
+def chunk_of(command: JobCommand, text: str, number: int, epoch: int = 0) -> Chunk:
     url, title = f"https://bench.example/{number}", "Bench"
     doc_hash = identity.doc_hash(text, url=url, heading_path=(), occurrence=0)
     embedded = identity.embedding_input(title, (), text)
-    template = Chunk(
-        job_id=command.job_id, kb_id=command.kb_id, generation=1, epoch=0, attempt=1, doc_hash=doc_hash,
+    return Chunk(
+        job_id=command.job_id, kb_id=command.kb_id, generation=1, epoch=epoch, attempt=1, doc_hash=doc_hash,
         chunk_id=identity.chunk_id(command.kb_id, 1, doc_hash), url=url, title=title, heading_path=(), ordinal=0,
         text_hash=identity.text_hash(embedded), occurrence=0, text=text, tokens=tokens_of(embedded), fetched_at=now(),
     )  # fmt: skip
-    return msgspec.structs.replace(template)
