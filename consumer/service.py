@@ -227,8 +227,9 @@ class Consumer:
         return split(items, events, self.app.consumer_generation_id, self._batch_size)
 
     def _batch_size(self, item: Item) -> int:
+        """What is only to be set aside is so in large batches, however slow its embedding is."""
         command = self._judge.command_known(item.job_id) if isinstance(item.event, Chunk) else None
-        if command is None:
+        if command is None or self._shares.waits(item, command):
             return self._settings.embed_batch
         return min(self._settings.embed_batch, self._profiles.of(command.definition.embedding).max_texts)
 

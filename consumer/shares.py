@@ -40,6 +40,10 @@ class Shares:
             self._giving ^= {job_id}
         return gives
 
+    def waits(self, item: Item, command: JobCommand) -> bool:
+        """Nothing of the record is to be embedded now."""
+        return not self._judge.may_embed(command.job_id) or (_may_wait(item) and self.gives_way(command))
+
     def set_aside(self, items: list[Item]) -> None:
         """Parks what is still to be indexed or to take effect of items of one job, where that gives way.
 

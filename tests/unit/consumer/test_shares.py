@@ -107,6 +107,16 @@ async def test_what_is_set_aside_and_what_is_not() -> None:
     assert results == [None, "parked", "parked", "parked", None, None, "dead_lettered"]
 
 
+@pytest.mark.parametrize("desired", ["running", "paused"])
+def test_of_a_job_that_gives_way_only_copies_are_to_be_embedded_and_of_one_paused_nothing(desired: Any) -> None:
+    partition = Partition(LARGE, SMALL)
+    partition.read(100)
+    if desired != "running":
+        partition.known.command(desired)
+    waits = [partition.shares.waits(item(chunk(origin=origin)), LARGE) for origin in (None, Place(2, 0))]
+    assert waits == [True, desired == "paused"]
+
+
 async def test_what_has_its_vector_is_paid_for_and_not_set_aside() -> None:
     partition = Partition(LARGE, SMALL)
     partition.read(100)
