@@ -20,6 +20,8 @@ LEARNT: Final = 0.2
 """Share of what one answer shows that the estimate of the next takes over."""
 MOST_COUNTED: Final = 3.0
 """Times what we count: more is not the server's way of counting, but somebody else's use of the account."""
+APART_S: Final = 0.004
+"""Between two calls to a server that states no limit: else all that start at once are refused at once."""
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 15.0
 """After a 429 that doesn't say how long to wait, doubling from one to the next; and of what one asks for: the answer
@@ -28,9 +30,11 @@ SEEN_S: Final = 10.0
 """Time over which the rate that a silent server accepts is measured."""
 BACK_OFF: Final = 0.9
 """Of that rate, after a 429 that no header explains."""
-CAREFUL: Final = 200
+CAREFUL: Final = 800
 """Answers after such a 429 during which the rate grows slowly: so fewer than one call in a hundred is refused."""
-SLOW_GROWTH: Final = 1.0006
+NEAR: Final = 0.85
+"""Of the rate that was refused last: below it, growth is fast."""
+SLOW_GROWTH: Final = 1.0002
 FAST_GROWTH: Final = 1.01
 
 
@@ -260,6 +264,7 @@ class Pace:
     def __init__(self) -> None:
         self.per_s: float | None = None
         self._next_at, self._refused_at, self._answers = 0.0, -math.inf, 0
+        self._too_fast = math.inf
         self._accepted: deque[tuple[float, float]] = deque()
 
     def wait_s(self, now: float) -> float:
@@ -273,14 +278,16 @@ class Pace:
         self._accepted.append((now, tokens))
         self._forget(now)
         if self.per_s is not None:
-            self._answers += 1
-            self.per_s *= SLOW_GROWTH if self._answers <= CAREFUL else FAST_GROWTH
+            near = self.per_s > NEAR * self._too_fast
+            self._answers += near
+            self.per_s *= SLOW_GROWTH if near and self._answers <= CAREFUL else FAST_GROWTH
 
     def refused(self, started: float, now: float) -> None:
         """Several refusals of one moment count once."""
         if started < self._refused_at:
             return
         self._forget(now)
+        self._too_fast = math.inf if self.per_s is None else self.per_s
         if self._accepted:
             seen_s = max(1.0, now - max(self._accepted[0][0], now - SEEN_S, self._refused_at))
             accepted = sum(tokens for at, tokens in self._accepted if at > self._refused_at)
@@ -318,6 +325,7 @@ class Limiter:
         self.concurrency = Concurrency(first, most)
         self.in_flight, self._any_answer = 0, False
         self._paused_until, self._refusals, self._refused_at = 0.0, 0, -math.inf
+        self._started_at = -math.inf
 
     def wait_s(self, now: float, tokens: float) -> float:
         """Until a call of so many tokens may start; infinite where an answer must come first.
@@ -328,6 +336,7 @@ class Limiter:
             return math.inf
         return max(
             self._paused_until - now,
+            self._started_at + APART_S - now if self._silent else 0.0,
             self.requests.wait_s(now, 1),
             self.tokens.wait_s(now, tokens),
             self.pace.wait_s(now),
@@ -335,6 +344,7 @@ class Limiter:
 
     def start(self, now: float, tokens: float) -> Ticket:
         self.in_flight += 1
+        self._started_at = now
         self.pace.take(now, tokens)
         return Ticket(now, tokens, self.requests.take(now, 1), self.tokens.take(now, tokens))
 
@@ -370,6 +380,10 @@ class Limiter:
     def dropped(self, ticket: Ticket) -> None:
         """It was not made after all, or what became of it tells nothing of the limits."""
         self.in_flight -= 1
+
+    @property
+    def _silent(self) -> bool:
+        return self.requests.per_minute is None and self.tokens.per_minute is None
 
     def pause_s(self, now: float) -> float:
         """For which nothing starts, as a refusal asked for."""
