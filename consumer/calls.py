@@ -97,7 +97,9 @@ class Calls:
         """Raises DependencyUnwell where not even a harmless text is embedded; for a job that stepped aside."""
         embedder = self._profiles.of(command.definition.embedding)
         try:
-            await self._ledger.call(command, [(HARMLESS, 1)], lambda: embedder.embed([HARMLESS]))
+            await self._ledger.call(
+                command, [(HARMLESS, 1)], lambda: embedder.embed([HARMLESS]), requests=embedder.most_requests
+            )
         except TextsRefused as exc:
             raise refuses_all(embedder.server, exc) from exc
 
@@ -362,7 +364,11 @@ class _Line:
             raise _not_running()
         texts = [(each.text.text, each.text.tokens) for each in call.waiting]
         return await self._ledger.call(
-            call.command, texts, lambda: call.embedder.embed(call.texts), may=lambda: self._may_embed(job_id)
+            call.command,
+            texts,
+            lambda: call.embedder.embed(call.texts),
+            may=lambda: self._may_embed(job_id),
+            requests=call.embedder.most_requests,
         )
 
     async def _refused(self, call: Call, refusal: TextsRefused) -> None:

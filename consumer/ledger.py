@@ -86,10 +86,11 @@ class Ledger:
         make: Callable[[], Awaitable[Embedded]],
         *,
         may: Callable[[], bool] = lambda: True,
+        requests: int = 1,
     ) -> Embedded:
-        """What `make` answers. Raises GaveUp where the budget forbids it, or the job may not go on (`may`), and what
-        `make` raises."""
-        term, reserved = self._term(), self._reservation(command, texts)
+        """What `make` answers, which makes so many requests at most. Raises GaveUp where the budget forbids it, or the
+        job may not go on (`may`), and what `make` raises."""
+        term, reserved = self._term(), self._reservation(command, texts, requests)
         job = await self._admitted(command, reserved)
         settled = _settlement(reserved, self._reports.worker)
         try:
@@ -109,10 +110,10 @@ class Ledger:
                 job.mine.discard(reserved.call_id)
                 _wake(job)
 
-    def _reservation(self, command: JobCommand, texts: Sequence[Text]) -> CallReserved:
+    def _reservation(self, command: JobCommand, texts: Sequence[Text], requests: int) -> CallReserved:
         embedding = command.definition.embedding
         assert embedding.provider and embedding.model
-        tokens = most_tokens(embedding, texts)
+        tokens = requests * most_tokens(embedding, texts)
         return CallReserved(
             job_id=command.job_id,
             kb_id=command.kb_id,
@@ -130,7 +131,9 @@ class Ledger:
 
     def _paid(self, command: JobCommand, settled: CallSettled, texts: int, embedded: Embedded) -> CallSettled:
         pico_usd = self._prices.pico_usd(command.definition.embedding, embedded.tokens)
-        return msgspec.structs.replace(settled, texts=texts, requests=1, tokens=embedded.tokens, pico_usd=pico_usd)
+        return msgspec.structs.replace(
+            settled, texts=texts, requests=embedded.requests, tokens=embedded.tokens, pico_usd=pico_usd
+        )
 
     async def _settle(self, command: JobCommand, job: _Job | None, settled: CallSettled) -> None:
         if job:

@@ -49,10 +49,10 @@ class Bill:
         self._task = asyncio.create_task(self._run(), name="bill")
         return self._task
 
-    def add(self, kb_id: str, embedding: Embedding, tokens: int) -> None:
-        """One request, answered under a resolved profile."""
+    def add(self, kb_id: str, embedding: Embedding, tokens: int, requests: int = 1) -> None:
+        """What was answered under a resolved profile."""
         found = self._sums.setdefault((kb_id, embedding), _Sum(now()))
-        found.requests, found.tokens = found.requests + 1, found.tokens + tokens
+        found.requests, found.tokens = found.requests + requests, found.tokens + tokens
 
     async def stop(self) -> None:
         if self._task is None:

@@ -18,7 +18,7 @@ from control.problems import Invalid, NotFound
 from control.search_request import Mode, SearchRequest
 from control.standing import standing
 from control.view import View, view_of
-from headrace.embedding import Embedder, embedder_for
+from headrace.embedding import Embedded, Embedder, embedder_for
 from headrace.embedding.base import TextsRefused, embed_harmless
 from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
@@ -41,9 +41,9 @@ class Searcher:
     """`search` (what `check` lets through); `stop`. Raises Problem, or DependencyUnwell for a service."""
 
     def __init__(
-        self, books: Books, store: VectorStore, settings: Settings, bill: Callable[[str, Embedding, int], None]
+        self, books: Books, store: VectorStore, settings: Settings, bill: Callable[[str, Embedding, int, int], None]
     ) -> None:
-        """`bill(kb_id, profile, tokens)` is told of each request that embeds a question."""
+        """`bill(kb_id, profile, tokens, requests)` is told of each question that is embedded."""
         self._books, self._store, self._settings, self._bill = books, store, settings, bill
         self._embedders: dict[Embedding, Embedder] = {}
 
@@ -95,10 +95,13 @@ class Searcher:
         try:
             embedded = await embedder.embed([query])
         except TextsRefused as exc:
-            self._bill(at.kb_id, profile, (await embed_harmless(embedder)).tokens)
+            self._account(at.kb_id, profile, await embed_harmless(embedder))
             raise Invalid(f"the query can't be embedded: {exc}", code="invalid-query") from exc
-        self._bill(at.kb_id, profile, embedded.tokens)
+        self._account(at.kb_id, profile, embedded)
         return [float(value) for value in embedded.vectors[0]]
+
+    def _account(self, kb_id: str, profile: Embedding, embedded: Embedded) -> None:
+        self._bill(kb_id, profile, embedded.tokens, embedded.requests)
 
 
 async def best(

@@ -18,11 +18,12 @@ HARMLESS = "headrace"
 
 @dataclass(frozen=True)
 class Embedded:
-    """`vectors`: float32[n, dim], in the order of the texts. `tokens`: as the provider counts them."""
+    """`vectors`: float32[n, dim], in the order of the texts. `tokens`: as the provider counts them, in `requests`."""
 
     vectors: Vectors
     tokens: int
     rates: Rates = Rates()
+    requests: int = 1
 
 
 class Embedder(Protocol):
@@ -40,6 +41,10 @@ class Embedder(Protocol):
     """Most that one call may have, and one text of it. A text that has more goes alone, and is refused alone."""
     parallel: int
     """Most calls ever worth having under way at once."""
+
+    @property
+    def most_requests(self) -> int:
+        """As many as the next call may make, and have paid for."""
 
     async def embed(self, texts: Sequence[str]) -> Embedded: ...
 

@@ -46,6 +46,7 @@ class LocalEmbedder:
     usual_texts = max_texts = 32
     max_tokens = max_text_tokens = 1 << 40
     parallel = 1
+    most_requests = 1
 
     def __init__(self, embedding: Embedding, settings: Settings) -> None:
         assert embedding.dimensions == DIMENSIONS

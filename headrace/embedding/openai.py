@@ -45,23 +45,30 @@ class OpenAIEmbedder:
         assert embedding.model and embedding.dimensions
         self._model, self._dimensions = embedding.model, embedding.dimensions
         self._asks_dimensions = OPENAI_MODELS.get(self._model, self._dimensions) != self._dimensions
+        self._known = self._asks_dimensions or self._model in OPENAI_MODELS
         self._embedding, self._settings = embedding, settings
         self._endpoint: Endpoint | None = None
         self._client: openai.AsyncOpenAI | None = None
         self.shares: Hashable = ("openai", embedding.endpoint, self._model)
 
+    @property
+    def most_requests(self) -> int:
+        """Two, until it is known whether a model that is not OpenAI's has as many dimensions as are wanted."""
+        return 1 if self._known else 2
+
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """One request; none for no text."""
+        """`most_requests` at most; none for no text."""
         if not texts:
             return Embedded(np.empty((0, self._dimensions), dtype=np.float32), 0)
         client, endpoint = self._connected()
+        asks_dimensions = self._asks_dimensions
         try:
             response = await client.embeddings.with_raw_response.create(
                 model=self._model,
                 input=[],
                 extra_body={"input": list(texts)},  # as it is: the SDK looks at each text of `input`, 30 us of it
                 encoding_format="base64",
-                dimensions=self._dimensions if self._asks_dimensions else openai.omit,
+                dimensions=self._dimensions if asks_dimensions else openai.omit,
             )
         except openai.APIStatusError as exc:
             if exc.status_code in REFUSALS:
@@ -77,13 +84,14 @@ class OpenAIEmbedder:
             ) from exc
         answer = _decoded(response.content)
         tokens = answer.usage.prompt_tokens if answer.usage else 0
-        if not self._asks_dimensions and _size(answer) > self._dimensions:
+        if not asks_dimensions and self._model not in OPENAI_MODELS and _size(answer) > self._dimensions:
             return await self._cut_to_size(texts, _size(answer), tokens)
+        self._known |= _size(answer) == self._dimensions
         return Embedded(self._vectors(answer, len(texts)), tokens, rates_of(response.headers))
 
     async def _cut_to_size(self, texts: Sequence[str], size: int, tokens: int) -> Embedded:
         """Asks again, and from now on, for fewer dimensions than a model that is not known has by itself."""
-        self._asks_dimensions = True
+        self._asks_dimensions = self._known = True
         try:
             again = await self.embed(texts)
         except TextsRefused as exc:
@@ -91,7 +99,7 @@ class OpenAIEmbedder:
         except DependencyUnwell as exc:  # the first answer was paid for, whatever became of the second
             exc.in_doubt = True
             raise
-        return Embedded(again.vectors, again.tokens + tokens, again.rates)
+        return Embedded(again.vectors, again.tokens + tokens, again.rates, again.requests + 1)
 
     async def stop(self) -> None:
         if self._client:

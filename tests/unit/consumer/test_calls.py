@@ -46,6 +46,7 @@ class Embedder:
     """Notes each call by the number of its texts, and answers when it is let."""
 
     server, usual_texts, max_texts, max_tokens, max_text_tokens, parallel = "OpenAI", 4, 8, 100, 50, 64
+    most_requests = 1
 
     def __init__(self) -> None:
         self.shares: Hashable = "account"

@@ -72,6 +72,7 @@ class Embedder:
     """Counts what is paid for; fails and waits as a test says."""
 
     server, usual_texts, max_texts, max_tokens, max_text_tokens, parallel = "OpenAI", 4, 4, 10_000, 8_192, 8
+    most_requests = 1
 
     def __init__(self) -> None:
         self.shares: Hashable = self

@@ -1,5 +1,6 @@
 """Which server a profile is embedded by, what it is sent, and that keys stay in the environment."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -109,8 +110,26 @@ async def test_fewer_dimensions_are_asked_for_where_a_model_has_more_by_itself(s
     server.size = 16
     got = await embedded({"HEADRACE_EMBEDDING_ENDPOINTS": f"tei={server.url}/v1"}, dimensions=8, endpoint="tei")
     np.testing.assert_array_equal(got.vectors, np.full((2, 8), 0.5, dtype=np.float32))
-    assert got.tokens == 4, "both calls are paid for"
+    assert (got.tokens, got.requests) == (4, 2), "both requests are paid for"
     assert [body.get("dimensions") for _, _, body in server.requests] == [None, 8]
+
+
+@pytest.mark.parametrize(("size", "made"), [(16, [2, 2, 1]), (8, [1, 1, 1])])
+async def test_as_many_requests_are_reserved_as_may_be_made(server: Server, size: int, made: list[int]) -> None:
+    """Also where two calls find out side by side."""
+    server.size = size
+    environment = {"HEADRACE_EMBEDDING_ENDPOINTS": f"tei={server.url}/v1"}
+    profile = Embedding(provider="openai", model="m", dimensions=8, endpoint="tei")
+    embedder = OpenAIEmbedder(profile, Settings.from_env(environment))
+    assert embedder.most_requests == 2
+    first = await asyncio.gather(embedder.embed(["a"]), embedder.embed(["b"]))
+    assert embedder.most_requests == 1
+    answers = [*first, await embedder.embed(["c"])]
+    assert [each.requests for each in answers] == made and sum(made) == len(server.requests)
+    assert [each.tokens for each in answers] == [2 * requests for requests in made]
+    await embedder.stop()
+    small = Embedding(provider="openai", model="text-embedding-3-small", dimensions=8)
+    assert OpenAIEmbedder(small, Settings.from_env({"OPENAI_API_KEY": "sk"})).most_requests == 1
 
 
 async def test_a_model_that_has_other_dimensions_says_so(server: Server) -> None:

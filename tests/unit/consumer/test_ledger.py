@@ -120,6 +120,18 @@ async def test_a_call_is_reserved_at_its_bound_and_settled_at_what_was_billed() 
     assert owner.histories == 0, "without a budget nobody asks what was spent"
 
 
+async def test_two_requests_are_reserved_and_settled_where_a_call_may_make_them() -> None:
+    log = Log(Budget(max_tokens=2 * BOUND))
+    owner = Owner(log)
+    owner.answer = lambda: Embedded(np.zeros((1, 8), dtype=np.float32), 8, requests=2)
+    await owner.ledger.call(log.command, [TEXT], owner._make, requests=2)
+    (reserved,), (settled,) = log.of(CallReserved), log.of(CallSettled)
+    assert (reserved.max_tokens, reserved.max_pico_usd) == (2 * BOUND, 2 * BOUND * 20_000)
+    assert (settled.texts, settled.requests, settled.tokens, settled.pico_usd) == (1, 2, 8, 160_000)
+    with pytest.raises(GaveUp, match="budget"):
+        await owner.ledger.call(log.command, [TEXT], owner._make, requests=2)
+
+
 @pytest.mark.parametrize(
     ("gap", "spent"),
     [("before the reservation", 0), ("before the call", BOUND), ("before the settlement", BOUND)],
