@@ -16,7 +16,6 @@ seconds' work: what other jobs write meanwhile stands behind no more than two of
 
 import asyncio
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -43,30 +42,29 @@ SPANS_OF_A_BATCH = 4
 """A span is at most so large a part of a batch; whole spans are taken up, so this bounds the smallest bite."""
 LONGEST_GAP = 1_000
 """Records that are read in vain between two spans of one bite."""
-WAIT_S = 2.0
-"""How long the last copy of a bite may wait behind others, about; then bites are made smaller."""
+BITE_S = 1.5
+"""How long the records of a bite take, about: two of them stand before what others write. A server whose every answer
+takes more than twice as long is not kept busy."""
+PACED_BY = 4
+"""Bites whose rate the next one goes by: two that share a batch are acked together."""
 
 Passed = Callable[[Place], Awaitable[None]]
 
 
 class Bites:
-    """How many records the next bite has: as many as keep embedding busy, and few enough that others wait for `WAIT_S`.
+    """How many records the next bite has: what `BITE_S` takes at the rate of the last few, twice the last at most."""
 
-    The shortest time of any bite is what embedding takes even where nothing waits.
-    """
-
-    def __init__(self, least: int) -> None:
+    def __init__(self, least: int, began_s: float) -> None:
+        """`began_s`: when the first is delivered, of a monotonic clock."""
         self._least, self.size = least, least
-        self._shortest_s = math.inf
+        self._acked = deque([(began_s, 0)], maxlen=PACED_BY + 1)
 
-    def took(self, seconds: float) -> None:
-        """From a bite's delivery to its ack."""
-        self._shortest_s = min(self._shortest_s, seconds)
-        waited_s = seconds - self._shortest_s
-        if waited_s > WAIT_S:
-            self.size = max(self._least, self.size // 2)
-        elif waited_s < WAIT_S / 2:
-            self.size = min(MOST_COPIES, self.size * 2)
+    def acked(self, at_s: float, records: int) -> None:
+        """A bite has passed, and those before it."""
+        self._acked.append((at_s, records))
+        (first_s, _), *others = self._acked
+        in_time = sum(each for _, each in others) * BITE_S / max(at_s - first_s, 1e-3)
+        self.size = int(max(self._least, min(in_time, 2 * self.size, MOST_COPIES)))
 
 
 class Parking:
@@ -94,16 +92,17 @@ class Parking:
         """Takes up all that is parked of the job; returns once no span is left. `passed(place)`: it is acked."""
         if spans := self._parked.of(command.job_id):
             log.info("job %s: requeueing %d parked spans", command.job_id, len(spans))
-        bites, under_way = Bites(self._longest_span), deque[tuple[Place, float]]()
+        bites, under_way = Bites(self._longest_span, time.monotonic()), deque[tuple[Place, int]]()
         while True:
             async with self._lock(command):
                 spans = self._parked.of(command.job_id)
-                if spans and (last := await self._take_up(command, _bite(spans, bites.size))) is not None:
-                    under_way.append((last, time.monotonic()))
+                bite = _bite(spans, bites.size)
+                if bite and (last := await self._take_up(command, bite)) is not None:
+                    under_way.append((last, sum(map(_length, bite))))
             if len(under_way) > 1 or (under_way and not spans):
-                place, since = under_way.popleft()
+                place, records = under_way.popleft()
                 await passed(place)
-                bites.took(time.monotonic() - since)
+                bites.acked(time.monotonic(), records)
             elif not spans:
                 return
 
@@ -198,8 +197,8 @@ def _span(run: list[Item], command: JobCommand | None = None) -> ParkedSpan:
 
 
 def _bite(spans: list[ParkedSpan], size: int) -> list[ParkedSpan]:
-    """The first spans, of `size` offsets together; one at least."""
-    bite, length = spans[:1], _length(spans[0])
+    """The first spans, of `size` offsets together; one at least, if there is any."""
+    bite, length = spans[:1], sum(map(_length, spans[:1]))
     for before, span in pairwise(spans):
         length += _length(span)
         if length > size or span.first_offset - before.last_offset > LONGEST_GAP:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from consumer import parking as module
 from consumer.item import Item, item_of
 from consumer.losses import Losses
-from consumer.parking import MOST_COPIES, WAIT_S, Bites, Parking, _bite, _runs
+from consumer.parking import BITE_S, MOST_COPIES, Bites, Parking, _bite, _runs
 from headrace.kafka.follower import Follower
 from headrace.kafka.publisher import Publisher
 from headrace.kafka.records import RawRecord
@@ -60,28 +61,35 @@ def test_bites_hold_every_span_once_in_order_and_are_bounded(bounds: list[tuple[
 
 
 class TestBites:
-    def test_they_grow_while_nothing_waits_long_and_not_for_ever(self) -> None:
-        bites = Bites(64)
-        sizes = [bites.size]
-        for _ in range(9):
-            bites.took(5.0)  # a slow server, which takes many at once
-            sizes.append(bites.size)
-        assert sizes == sorted(sizes) and sizes[1] == 128 and sizes[-1] == MOST_COPIES
+    """Two bites stand on the log; `per_s` is what embedding takes, `latency_s` what it takes of one record alone."""
 
-    def test_of_a_rate_that_is_limited_no_more_waits_than_others_bear(self) -> None:
-        per_s, latency_s, bites = 47.0, 0.3, Bites(64)
-        before = waits_s = 0.0
+    def sizes(self, per_s: float, latency_s: float, first_s: float = 0.0) -> list[int]:
+        bites, clock = Bites(64, 0.0), first_s
+        sizes, standing = [bites.size], deque([(first_s, bites.size)])
         for _ in range(40):
-            waits_s = (before + bites.size) / per_s
-            before = bites.size
-            bites.took(latency_s + waits_s)
-        assert waits_s < 3 * WAIT_S
+            standing.append((clock, bites.size))
+            delivered, size = standing.popleft()
+            clock = max(clock + size / per_s, delivered + latency_s)
+            bites.acked(clock, size)
+            sizes.append(bites.size)
+        return sizes
+
+    def test_they_grow_until_embedding_is_busy(self) -> None:
+        sizes = self.sizes(per_s=1_500, latency_s=0.5)
+        assert sizes[:3] == [64, 128, 256] and sizes[-1] == pytest.approx(1_500 * BITE_S, rel=0.3)
+
+    def test_not_for_ever(self) -> None:
+        assert self.sizes(per_s=1e6, latency_s=0.1)[-1] == MOST_COPIES
+
+    def test_where_the_rate_is_limited_little_stands_before_others(self) -> None:
+        assert max(self.sizes(per_s=47, latency_s=0.3)) <= 2 * 47 * BITE_S
+
+    def test_what_the_first_ones_stand_behind_does_not_count_for_long(self) -> None:
+        assert max(self.sizes(per_s=47, latency_s=0.3, first_s=30.0)) <= 2 * 47 * BITE_S
+        assert self.sizes(per_s=1_500, latency_s=0.5, first_s=30.0)[-1] == pytest.approx(1_500 * BITE_S, rel=0.3)
 
     def test_they_never_shrink_to_nothing(self) -> None:
-        bites = Bites(64)
-        for seconds in (1.0, *(60.0,) * 9):
-            bites.took(seconds)
-        assert bites.size == 64
+        assert min(self.sizes(per_s=1, latency_s=1)) == 64
 
 
 class Log:
