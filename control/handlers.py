@@ -67,10 +67,11 @@ async def delete_kb(engine: Engine, request: web.Request) -> answers.Deleted:
 async def start(engine: Engine, request: web.Request) -> answers.Accepted | Estimate:
     kb_id = requests.kb_id(request)
     key = check_idempotency_key(request.headers.get("Idempotency-Key"))
-    definition, dry_run = await requests.start(request)
-    if dry_run:
-        wanted = engine.desk.wanted(kb_id, definition)
-        return await engine.estimates.of(EstimateRequest(definition=wanted))
+    definition, sample = await requests.start(request)
+    if sample:
+        wanted, holds_any = engine.desk.wanted(kb_id, definition), bool(engine.books.kbs.generations(kb_id))
+        asked = EstimateRequest(definition=wanted, sample=sample, kb_id=kb_id if holds_any else None)
+        return await engine.estimates.of(asked)
     command = await engine.desk.start(kb_id, definition, by=BY, reason=None, idempotency_key=key)
     return answers.Accepted(
         kb_id=kb_id, job_id=command.job_id, generation=command.generation, desired="running", revision=1

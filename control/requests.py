@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from control.problems import BadRequest, Forbidden, Invalid, Unsupported
+from schemas.estimates import MAX_SAMPLE, SAMPLE
 from schemas.events import Place
 from schemas.kb import (
     Budget,
@@ -38,7 +39,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Start(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of a definition, or `definition`; none where the knowledge base is to be refreshed as it is defined.
 
-    `dry_run`: nothing is started; a sample of the site's pages tells what a job would come to.
+    `dry_run`: nothing is started; a sample of the site's pages, `sample` at most, tells what a job would come to.
     """
 
     source: Source | None = None
@@ -49,6 +50,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     publish: Publish = Publish()
     definition: Definition | None = None
     dry_run: bool = False
+    sample: Annotated[int, msgspec.Meta(ge=1, le=MAX_SAMPLE)] = SAMPLE
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,15 +134,17 @@ async def definition(request: web.Request) -> Definition | None:
     return _definition(await body(request))
 
 
-async def start(request: web.Request) -> tuple[Definition | None, bool]:
-    """The definition, as `definition` reads it, and whether the start is only to be estimated."""
+async def start(request: web.Request) -> tuple[Definition | None, int | None]:
+    """The definition, as `definition` reads it, and the sample to estimate the start by; None: it is meant."""
     raw = await body(request)
-    dry_run = False
-    if isinstance(raw, dict) and "dry_run" in raw:
-        dry_run = raw.pop("dry_run")
-        if not isinstance(dry_run, bool):
-            raise Invalid("dry_run is true or false", code="invalid-body")
-    return _definition(raw), dry_run
+    dry_run, sample = False, None
+    if isinstance(raw, dict):
+        dry_run, sample = raw.pop("dry_run", False), raw.pop("sample", None)
+    if not isinstance(dry_run, bool):
+        raise Invalid("dry_run is true or false", code="invalid-body")
+    if sample is not None and (type(sample) is not int or not dry_run or not 1 <= sample <= MAX_SAMPLE):
+        raise Invalid(f"sample is a number of pages up to {MAX_SAMPLE:,}, and goes with dry_run", code="invalid-body")
+    return _definition(raw), (sample or SAMPLE) if dry_run else None
 
 
 def _definition(raw: Any) -> Definition | None:

@@ -20,6 +20,8 @@ EXAMPLE = "http://127.0.0.1:8000"
 TIMEOUT_S = 30.0
 RETRY_S = 600.0
 """Copying a hundred thousand dead letters takes a minute or two."""
+ESTIMATE_S = 180.0
+"""A sample of a site is read within a minute; the rest is for a busy machine."""
 ROWS_AT_ONCE = 1_000
 WAIT_S = 10.0
 """How long one `?after=` request may wait on the other side."""
@@ -73,6 +75,11 @@ class ControlClient:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._object("POST", f"{API}/kb/{quote(kb)}/start", definition, headers=headers)
 
+    def estimate(self, kb: str, sample: int) -> Json:
+        """What the next job of a knowledge base would come to; nothing is started."""
+        body = {"dry_run": True, "sample": sample}
+        return dict(self.call("POST", f"{API}/kb/{quote(kb)}/start", body, timeout_s=ESTIMATE_S))
+
     def reembed(
         self, kb: str, embedding: Json | None, reason: str | None = None, *, idempotency_key: str | None = None
     ) -> Json:
@@ -84,7 +91,7 @@ class ControlClient:
     def reembed_estimate(self, kb: str, embedding: Json | None) -> Json:
         """What `reembed` would come to; nothing is started."""
         given = {"embedding": embedding, "dry_run": True} if embedding is not None else {"dry_run": True}
-        return self._object("POST", f"{API}/kb/{quote(kb)}/reembed", given)
+        return dict(self.call("POST", f"{API}/kb/{quote(kb)}/reembed", given, timeout_s=ESTIMATE_S))
 
     def command(self, kb: str, action: str, reason: str | None = None, **body: Any) -> Json:
         """`action` is pause, resume, cancel, approve (`digest`), rollback (`generation`), vacuum (`keep`, `below`)."""

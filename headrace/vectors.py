@@ -120,22 +120,37 @@ class VectorStore:
             by_id = await objects.query.fetch_objects(
                 filters=Filter.by_id().contains_any(list(ids)), limit=len(ids), return_properties=[]
             )
-            vectors = await self._vectors_of(objects, text_hashes)
+            texts = await self._by_text(objects, text_hashes, vectors=True)
+        vectors = {text: np.asarray(each.vector["default"], dtype=np.float32) for text, each in texts.items()}
         return Found(frozenset(str(each.uuid) for each in by_id.objects), vectors)
 
-    async def _vectors_of(self, tenant: "CollectionAsync[Any, Any]", text_hashes: Sequence[str]) -> dict[str, Vectors]:
-        """A text on every page is stored under many ids and crowds others out: those are asked for again."""
-        found: dict[str, Vectors] = {}
+    async def holds(self, place: Tenancy, text_hashes: Sequence[str]) -> set[str]:
+        """Which of these texts are stored under any id; any number of them."""
+        found: set[str] = set()
+        with self._forgetting(place):
+            tenant = await self.tenant(place)
+            for start in range(0, len(text_hashes) if tenant else 0, LISTED_AT_ONCE):
+                assert tenant is not None
+                found |= (
+                    await self._by_text(tenant, text_hashes[start : start + LISTED_AT_ONCE], vectors=False)
+                ).keys()
+        return found
+
+    async def _by_text(
+        self, tenant: "CollectionAsync[Any, Any]", text_hashes: Sequence[str], *, vectors: bool
+    ) -> dict[str, Any]:
+        """An object of each text. One on every page is stored under many ids and crowds others out: those are asked
+        for again."""
+        found: dict[str, Any] = {}
         while wanted := [text_hash for text_hash in dict.fromkeys(text_hashes) if text_hash not in found]:
             limit = 4 * len(wanted)
             answer = await tenant.query.fetch_objects(
                 filters=Filter.by_property("text_hash").contains_any(wanted),
                 limit=limit,
-                include_vector=True,
+                include_vector=vectors,
                 return_properties=["text_hash"],
             )
-            for each in answer.objects:
-                found[str(each.properties["text_hash"])] = np.asarray(each.vector["default"], dtype=np.float32)
+            found |= {str(each.properties["text_hash"]): each for each in answer.objects}
             if len(answer.objects) < limit:
                 break
         return found

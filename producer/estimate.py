@@ -24,6 +24,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from headrace.errors import DependencyUnwell
 from headrace.prices import AS_OF, PICO_USD, Prices
 from headrace.service import configure_logging
 from headrace.settings import Settings
@@ -36,9 +37,10 @@ from producer.scope import ScopeError
 from producer.traps import Traps
 from producer.urls import host_key
 from producer.visit import Visit, Visitor
-from producer.work import ContentPool
+from producer.work import ContentPool, PageOutput
 from schemas.estimates import Estimate, EstimateRequest, Range
-from schemas.kb import Definition
+from schemas.identity import embedding_input, text_hash
+from schemas.kb import Definition, collection_name
 
 SAMPLE_S: Final = 60.0
 """What a person waits for; less than clients do."""
@@ -178,11 +180,46 @@ async def estimate(request: EstimateRequest, settings: Settings) -> Estimate:
         taken = await sample(request, settings)
     except ScopeError as exc:
         return Estimate(problem=str(exc))
-    return extrapolated(taken, request.definition, Prices(settings.prices), settings.content_processes)
+    stored, unwell = await _stored(request, taken, settings) if request.kb_id else (frozenset[str](), None)
+    found = extrapolated(taken, request.definition, Prices(settings.prices), settings.content_processes, stored)
+    return msgspec.structs.replace(found, not_looked_up=unwell)
 
 
-def extrapolated(taken: Sample, definition: Definition, prices: Prices, processes: int) -> Estimate:
-    """Pure."""
+async def _stored(request: EstimateRequest, taken: Sample, settings: Settings) -> tuple[frozenset[str], str | None]:
+    """Text hashes of the sample that the knowledge base holds under the model, or why that is not known."""
+    from headrace.vectors import Tenancy, VectorStore  # takes a second, and most estimates need none
+
+    assert request.kb_id
+    place = Tenancy(collection_name(request.definition.embedding), request.kb_id)
+    hashes = [each for visit in taken.contents() if visit.content for each, _ in _texts(visit.content)]
+    store = VectorStore(settings)
+    try:
+        return frozenset(await store.holds(place, hashes)), None
+    except DependencyUnwell as exc:
+        return frozenset(), f"{exc.dependency}: {exc.reason}"
+    finally:
+        await store.stop()
+
+
+def _texts(content: PageOutput) -> list[tuple[str, int]]:
+    """Of each chunk its text hash and its tokens."""
+    return [(text_hash(embedding_input(c.title, c.heading_path, c.text)), c.tokens) for c in content.chunks]
+
+
+def _new_tokens(contents: Sequence[PageOutput], stored: frozenset[str]) -> list[int]:
+    """By page: of texts that neither are stored nor stand on one before."""
+    seen, counts = set(stored), []
+    for content in contents:
+        texts = {hashed: tokens for hashed, tokens in _texts(content) if hashed not in seen}
+        seen |= texts.keys()
+        counts.append(sum(texts.values()))
+    return counts
+
+
+def extrapolated(
+    taken: Sample, definition: Definition, prices: Prices, processes: int, stored: frozenset[str] = frozenset()
+) -> Estimate:
+    """Pure. `stored`: text hashes that cost nothing."""
     contents = taken.contents()
     no_content = Counter(_why_none(visit) for visit in taken.visits if not (visit.content and visit.content.chunks))
     found = Estimate(
@@ -202,15 +239,20 @@ def extrapolated(taken: Sample, definition: Definition, prices: Prices, processe
         why = next(iter(no_content), f"nothing came within {SAMPLE_S:.0f} s")
         return msgspec.structs.replace(found, problem=f"no page with content was found: {why}")
     pages = _pages(taken, len(contents), definition.source.max_pages)
-    chunks = _times(pages, [len(visit.content.chunks) for visit in contents if visit.content], taken.whole)
-    tokens = _times(pages, [sum(c.tokens for c in v.content.chunks) for v in contents if v.content], taken.whole)
+    read = [visit.content for visit in contents if visit.content]
+    chunks = _times(pages, [len(content.chunks) for content in read], taken.whole)
+    of_each, new_of_each = [sum(c.tokens for c in content.chunks) for content in read], _new_tokens(read, stored)
+    reused_of_each = [every - new for every, new in zip(of_each, new_of_each, strict=True)]
+    tokens, new = _times(pages, of_each, taken.whole), _times(pages, new_of_each, taken.whole)
     return msgspec.structs.replace(
         found,
         pages=pages,
         chunks=chunks,
         tokens=tokens,
-        **cost_of(tokens, definition, prices),
-        **_time(pages, tokens, taken, definition, processes),
+        new_tokens=new,
+        reused_tokens=_times(pages, reused_of_each, taken.whole),
+        **cost_of(new, definition, prices),
+        **_time(pages, new, taken, definition, processes),
     )
 
 

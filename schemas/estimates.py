@@ -13,10 +13,12 @@ MAX_SAMPLE = 1_000
 
 
 class EstimateRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`definition`: with every default filled in. `sample`: pages that are read at most."""
+    """`definition`: with every default filled in. `sample`: pages that are read at most. `kb_id`: the knowledge base
+    whose stored texts are taken off; None where it has none."""
 
     definition: Definition
     sample: int = SAMPLE
+    kb_id: str | None = None
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,9 +33,10 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     sampled: URLs that were asked for; `with_content`: those that have some. known: URLs in scope that start URLs, links
     and sitemaps name; `of_sitemaps` of them. whole: the sample was all there is. left_out: URLs by kind of trap.
     no_content: why sampled URLs have none, and how many of them.
-    pages: with content. usd: null where the price of the model is not known. minutes: crawl and embedding go on
-    beside each other; bound_by: which of them takes longer. What a knowledge base holds already, and would not be
-    embedded again, is not taken off.
+    pages: with content. tokens: of all chunks; new_tokens: of texts that would be embedded; reused_tokens: of those
+    that are met again, or that the knowledge base holds under this model (not_looked_up: why that is not known).
+    usd: of new tokens; null where the price of the model is not known. minutes: crawl and embedding go on beside each
+    other; bound_by: which of them takes longer.
     """
 
     problem: str | None = None
@@ -48,6 +51,9 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     pages: Range | None = None
     chunks: Range | None = None
     tokens: Range | None = None
+    new_tokens: Range | None = None
+    reused_tokens: Range | None = None
+    not_looked_up: str | None = None
     usd: Range | None = None
     minutes: Range | None = None
     bound_by: Literal["crawl", "embedding"] | None = None

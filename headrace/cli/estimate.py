@@ -27,8 +27,8 @@ from schemas.kb import Definition, InvalidDefinition, parse_definition, resolve
 def estimate(app: App, /, urls: tuple[str, ...], name: str | None, sample: int, as_json: bool, **options: Any) -> None:
     """What `headrace ingest` would come to: pages, chunks, tokens, dollars, minutes. Nothing is stored or embedded.
 
-    A sample of the site's pages is read as a crawl would: by robots.txt, address rules, limits; within a minute. What a
-    knowledge base holds already is not taken off, so a refresh costs less. No service has to run, unless --kb is given.
+    A sample of the site's pages is read as a crawl would: by robots.txt, address rules, limits; within a minute. With
+    --kb, control does that, and what the knowledge base holds already costs nothing. Else no service has to run.
 
     \b
     Examples:
@@ -39,9 +39,11 @@ def estimate(app: App, /, urls: tuple[str, ...], name: str | None, sample: int, 
     """
     if bool(urls) == bool(name):
         raise click.UsageError("name a URL, or with --kb a knowledge base")
-    raw = definition_of(urls, **options) if urls else app.client.kb(name or "")["definition"]
-    request = EstimateRequest(definition=_resolved(app, raw), sample=sample)
-    answer = ask("producer.estimate", msgspec.to_builtins(request))
+    if name:
+        answer = app.client.estimate(name, sample)
+    else:
+        request = EstimateRequest(definition=_resolved(app, definition_of(urls, **options)), sample=sample)
+        answer = ask("producer.estimate", msgspec.to_builtins(request))
     if as_json:
         print_json(answer)
     elif not answer["problem"]:
@@ -62,6 +64,8 @@ def _show(app: App, answer: Json) -> None:
     table = Table("", "about", "between", box=None)
     for name in ("pages", "chunks", "tokens"):
         table.add_row(name, *cells(answer[name], lambda each: f"{each:,.0f}"))
+    if answer["reused_tokens"]["high"]:
+        table.add_row("  of them new", *cells(answer["new_tokens"], lambda each: f"{each:,.0f}"))
     table.add_row("dollars", *(cells(answer["usd"], dollars) if answer["usd"] else ("unknown", "")))
     table.add_row("time", *cells(answer["minutes"], lambda each: duration(60 * each)))
     app.out.print(table)
@@ -81,6 +85,10 @@ def _notes(answer: Json) -> list[str]:
     notes += [f"  {count:,} of them hold nothing to index: {why}" for why, count in answer["no_content"].items()]
     if answer["pages"]["high"] >= answer["max_pages"]:
         notes.append(f"More than --max-pages, {answer['max_pages']:,}, are never crawled.")
+    if answer["reused_tokens"]["high"]:
+        notes.append(f"About {answer['reused_tokens']['expected']:,.0f} tokens are of texts embedded once, or already.")
+    if answer["not_looked_up"]:
+        notes.append(f"What is stored already is not taken off: {answer['not_looked_up']}.")
     notes.append(price_note(answer))
     notes.append(f"Most of the time goes to the {answer['bound_by']}.")
     return notes

@@ -47,6 +47,10 @@ async def test_the_bill_is_the_servers_own_count(house: House) -> None:
     assert spent(again) == (0, 0.0, 0, 0) and house.openai.tokens.total() == paid, "nothing had changed"
     assert spent(again["kb"]) == spent(first)
 
+    estimate = await house.api.ok("POST", f"/kb/{kb}/start", house.definition() | {"dry_run": True})
+    assert (estimate["not_looked_up"], estimate["new_tokens"]["high"], estimate["usd"]["high"]) == (None, 0, 0)
+    assert estimate["reused_tokens"] == estimate["tokens"]
+
     for path in house.site.paths[:3]:  # 5 % of 60
         house.site.edit(path)
     await house.api.start(kb, house.definition())

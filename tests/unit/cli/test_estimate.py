@@ -4,8 +4,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
+from schemas.estimates import Estimate
 from tests.fakes.site import FakeSite
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.control_fake import FakeControl
@@ -41,13 +43,24 @@ async def test_all_of_it_as_json(run: Run, site: FakeSite) -> None:
     assert json.loads(result.stdout)["pages"] == {"low": 3, "expected": 3, "high": 3}
 
 
-async def test_a_knowledge_base_by_its_definition(run: Run, site: FakeSite, control: FakeControl) -> None:
-    control.answers["GET", "/api/ingestion/kb/docs"] = (
-        200,
-        {"definition": {"source": {"urls": [site.url], "allow_addresses": ["127.0.0.0/8"], "max_depth": 0}}},
-    )
-    result = await asyncio.to_thread(run, "estimate", "--kb", "docs", "--json")
-    assert json.loads(result.stdout)["pages"]["expected"] == 1
+def test_a_knowledge_base_is_estimated_by_control(run: Run, control: FakeControl) -> None:
+    def exactly(number: float) -> dict[str, float]:
+        return dict.fromkeys(("low", "expected", "high"), number)
+
+    answer = msgspec.to_builtins(Estimate(sampled=7, whole=True, model="text-embedding-3-small")) | {
+        "pages": exactly(7), "chunks": exactly(70), "tokens": exactly(7_000), "new_tokens": exactly(500),
+        "reused_tokens": exactly(6_500), "usd": exactly(1e-5), "minutes": exactly(0.1), "usd_per_mtok": 0.02,
+        "bound_by": "crawl", "max_pages": 10_000, "prices_as_of": "2026-05-01",
+    }  # fmt: skip
+    control.answers["POST", "/api/ingestion/kb/docs/start"] = 200, answer
+    result = run("estimate", "--kb", "docs", "--sample", "7")
+    assert control.requests("POST") == [("/api/ingestion/kb/docs/start", {"dry_run": True, "sample": 7})]
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert ["tokens", "7,000"] in rows and ["of", "them", "new", "500"] in rows and ["dollars", "$0.000010"] in rows
+    assert "About 6,500 tokens are of texts embedded once, or already." in result.stderr
+    control.answers["POST", "/api/ingestion/kb/docs/start"] = 200, answer | {"not_looked_up": "Weaviate: is away"}
+    assert "is not taken off: Weaviate: is away." in run("estimate", "--kb", "docs").stderr
+    assert json.loads(run("estimate", "--kb", "docs", "--json").stdout)["new_tokens"] == exactly(500)
 
 
 async def test_where_there_is_nothing_to_estimate_by(run: Run, site: FakeSite) -> None:

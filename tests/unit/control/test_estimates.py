@@ -13,7 +13,7 @@ from control.estimates import Estimates
 from control.http import application
 from control.problems import Unavailable
 from headrace.settings import Settings
-from schemas.estimates import EstimateRequest
+from schemas.estimates import Estimate, EstimateRequest
 from tests.fakes.site import FakeSite
 from tests.unit.control.memory_log import DEFINITION, MemoryLog
 from tests.unit.control.test_http import API
@@ -59,6 +59,23 @@ async def test_of_a_knowledge_base_that_is_defined(client: Any, log: MemoryLog, 
     assert len(log.transactions) == 1 and log.books.jobs("docs") == []
 
 
+async def test_what_a_knowledge_base_holds_is_asked_for_where_there_may_be_something(
+    client: Any, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[EstimateRequest] = []
+
+    async def of(_: Estimates, request: EstimateRequest) -> Estimate:
+        asked.append(request)
+        return Estimate()
+
+    monkeypatch.setattr(Estimates, "of", of)
+    new = {"source": {"urls": ["http://site/"]}, "dry_run": True}
+    assert (await client.post(f"{API}/kb/new/start", json=new)).status == 200
+    await log.published()
+    assert (await client.post(f"{API}/kb/docs/start", json={"dry_run": True, "sample": 5})).status == 200
+    assert [(each.kb_id, each.sample) for each in asked] == [(None, 30), ("docs", 5)]
+
+
 async def test_without_it_a_job_starts(client: Any, log: MemoryLog, site: FakeSite) -> None:
     answered = await client.post(f"{API}/kb/docs/start", json=definition(site, dry_run=False))
     assert answered.status == 202 and len(log.books.jobs("docs")) == 1
@@ -69,6 +86,9 @@ async def test_without_it_a_job_starts(client: Any, log: MemoryLog, site: FakeSi
     ("changed", "status", "words"),
     [
         ({"dry_run": "yes"}, 422, "dry_run is true or false"),
+        ({"dry_run": True, "sample": 0}, 422, "sample is a number of pages up to 1,000"),
+        ({"dry_run": True, "sample": True}, 422, "sample is a number of pages"),
+        ({"sample": 5}, 422, "goes with dry_run"),
         ({"dry_run": True, "chunking": {"max_tokens": 1}}, 422, "chunking.max_tokens"),
         ({"dry_run": True, "source": {"urls": ["http://127.0.0.1:1/"]}}, 422, "no page with content was found"),
     ],

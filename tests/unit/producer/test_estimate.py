@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.prices import AS_OF, Prices
 from headrace.settings import Settings
+from headrace.vectors import Tenancy, VectorStore
 from producer import estimate as module
 from producer.estimate import Sample, estimate, extrapolated
 from producer.frontier import Entry
@@ -63,6 +64,44 @@ async def test_a_small_site_is_read_whole_and_its_estimate_exact() -> None:
     assert got.tokens and got.tokens.expected == tokens
     assert got.usd and got.usd.expected == round(tokens * 0.02 / 1e6, 6)
     assert (got.model, got.usd_per_mtok, got.prices_as_of) == ("text-embedding-3-small", 0.02, AS_OF)
+
+
+async def test_texts_that_are_stored_or_met_again_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = {}
+    for name in ("one", "two"):
+        same, own = ("".join(f"<p>{each} {n}.</p>" for n in range(60)) for each in ("All about files", f"Of {name}"))
+        pages[f"/docs/{name}.html"] = f"<main><h1>Same</h1>{same}<h2>Own</h2>{own}</main>"
+    async with FakeSite(pages=4, min_kb=4, max_kb=8) as site:
+        pages["/docs/index.html"] = '<main><a href="one.html">1</a><a href="two.html">2</a></main>'
+        for path, page in pages.items():
+            site.put(path, page)
+        one, *others = [
+            process_page(PageInput(site.root + path, page.encode(), "text/html")) for path, page in pages.items()
+        ]
+        asked = EstimateRequest(definition=definition(site.root + "/docs/index.html"), kb_id="docs")
+        stored = {hashed for hashed, _ in module._texts(one)}
+
+        async def holds(_: VectorStore, place: Tenancy, hashes: list[str]) -> set[str]:
+            assert place == Tenancy("Headrace_openai_text_embedding_3_small_1536", "docs")
+            return stored & set(hashes)
+
+        monkeypatch.setattr(VectorStore, "holds", holds)
+        refresh = await estimate(asked, SETTINGS)
+        stored = set()
+        first = await estimate(asked, SETTINGS)
+        away = Settings.from_env({"WEAVIATE_URL": "http://127.0.0.1:9"})
+        monkeypatch.undo()
+        blind = await estimate(asked, away)
+    every = {hashed: tokens for page in (one, *others) for hashed, tokens in module._texts(page)}
+    new = sum(tokens for hashed, tokens in every.items() if hashed not in dict(module._texts(one)))
+    whole = sum(chunk.tokens for page in (one, *others) for chunk in page.chunks)
+    assert 0 < new < sum(every.values()) < whole
+    for got, expected in ((refresh, new), (first, sum(every.values())), (blind, sum(every.values()))):
+        assert got.tokens and got.tokens.expected == whole
+        assert got.new_tokens and got.new_tokens.low == got.new_tokens.high == expected
+        assert got.reused_tokens and got.reused_tokens.expected == whole - expected
+        assert got.usd and got.usd.expected == round(expected * 0.02 / 1e6, 6)
+    assert first.not_looked_up is None and str(blind.not_looked_up).startswith("Weaviate: can't be reached")
 
 
 async def test_a_larger_one_is_sampled_and_what_it_has_lies_between_the_bounds() -> None:
