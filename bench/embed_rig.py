@@ -73,7 +73,8 @@ class Job:
 class EmbedRig:
     """`add` jobs, `run` until some are done."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, dimensions: int | None = None) -> None:
+        self._dimensions = dimensions
         me: Any = self
         settings = Settings(openai_api_key=Secret("sk-bench"), openai_base_url=base_url)
         self._commands, self._kbs = Commands(), KnowledgeBases()
@@ -103,7 +104,7 @@ class EmbedRig:
 
     def command(self, partition: int) -> JobCommand:
         number = next(self._numbers)
-        command = command_of(str(number), partition)
+        command = command_of(str(number), partition, self._dimensions)
         self._commands.apply(_record(command, number, partition))
         return command
 
@@ -114,6 +115,9 @@ class EmbedRig:
         self._unread.setdefault(partition, deque()).extend(records)
         self._ends[partition] += len(records)
         self._read_on.set()
+
+    def forget(self, job: Job) -> None:
+        del self._jobs[job.command.job_id]
 
     async def feed(self) -> None:
         """Hands records over as Faust would: of all partitions in turn, but not of those held."""
@@ -163,8 +167,8 @@ class EmbedRig:
 
 
 @asynccontextmanager
-async def embed_rig(base_url: str) -> AsyncIterator[EmbedRig]:
-    rig = EmbedRig(base_url)
+async def embed_rig(base_url: str, dimensions: int | None = None) -> AsyncIterator[EmbedRig]:
+    rig = EmbedRig(base_url, dimensions)
     rig.window.start()
     rig.window.assigned(dict.fromkeys(range(8), 0))
     rig.window.gate.set()

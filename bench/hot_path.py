@@ -20,7 +20,7 @@ STEPS = {
     "look up in Weaviate": ("_reuse (", "lookup (", "_vectors_of ("),
     "pack and make calls": ("consumer/calls.py", "consumer/ledger.py", "consumer/stalls.py", "headrace/embedding/"),
     "hand vectors out": ("consumer/embed.py", "consumer/vector_cache.py"),
-    "write to Weaviate": ("insert (", "_index ("),
+    "write to Weaviate": ("insert (", "_index (", "_stored (consumer", "_properties (", "headrace/objects.py"),
     "tell": ("consumer/settle.py", "headrace/kafka/publisher.py", "consumer/reports.py"),
 }
 """Step to what names it in a frame: `function (file:line)`. The innermost frame that any names counts."""
