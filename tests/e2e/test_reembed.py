@@ -6,6 +6,8 @@ from typing import Any
 from tests.e2e.conftest import House
 from tests.support.waiting import until
 
+WINDOW = 2 * 32
+"""Texts that a slow consumer has under way at most."""
 LARGE = {"provider": "openai", "model": "text-embedding-3-large", "dimensions": 4}
 QUERY = "how is the cache configured?"
 
@@ -72,19 +74,34 @@ def paid(house: House) -> dict[str, int]:
     return {text: times for text, times in house.openai.texts.items() if text != QUERY}
 
 
+async def paused_for_nothing(house: House, kb: str) -> None:
+    """While it is paused, the old model is searched and no call is made; then it goes on."""
+    await house.api.ok("POST", f"/kb/{kb}/pause")
+    house.openai.let_go()
+    await house.api.until_status(kb, "paused")
+    calls = house.openai.calls
+    assert await searched(house, kb) == 1
+    assert house.openai.calls == calls + 1, "the search's own"
+    await house.api.ok("POST", f"/kb/{kb}/resume")
+
+
 async def test_each_text_is_paid_for_once_and_no_page_is_asked_for(house: House) -> None:
+    """The old model is searched until the new one has all; a pause costs nothing; a rollback leads back."""
     kb = house.kb()
+    house.slow_consumer()
     before = await indexed(house, kb)
     first = set(house.openai.texts)
     forget(house)
-    house.openai.latency_s = 0.3
     estimate = await house.api.ok("POST", f"/kb/{kb}/reembed", {"embedding": LARGE, "dry_run": True})
     assert (estimate["texts"], estimate["reused"], house.openai.calls) == (len(first), 0, 0)
+    house.openai.hold_model(LARGE["model"], beyond=WINDOW + 1)  # by the search's own query
+    assert await searched(house, kb) == 1
     accepted = await reembed(house, kb)
     assert accepted["generation"] == 2
     await house.api.until_metric(kb, "chunks_indexed", 1)
     assert await searched(house, kb) == 1
     assert await model(house, kb) != LARGE["model"]
+    await paused_for_nothing(house, kb)
     done = await house.api.until_status(kb, "completed")
     assert (done["reembeds"], done["base"], done["published_generation"]) == (1, None, 2)
     assert (await searched(house, kb), await searched(house, kb, 1)) == (2, 1)
@@ -126,13 +143,16 @@ async def test_each_text_is_paid_for_once_and_no_page_is_asked_for(house: House)
     assert 0 < len(paid(house)) < 20 and first.isdisjoint(paid(house)), "the page that was edited, and no other"
 
 
-async def test_a_cancel_leaves_the_old_model_untouched(house: House) -> None:
+async def test_a_cancel_leaves_the_old_model_untouched_and_a_vacuum_the_new(house: House) -> None:
     kb = house.kb()
     house.slow_consumer()
     before = await indexed(house, kb)
+    forget(house)
+    house.openai.hold_model(LARGE["model"], beyond=WINDOW)
     await reembed(house, kb)
     await house.api.until_metric(kb, "chunks_indexed", 1)
     await house.api.ok("POST", f"/kb/{kb}/cancel")
+    house.openai.let_go()
     await house.api.until_status(kb, "cancelled")
     assert await house.objects(kb, large(house)) == {}
     assert await house.objects(kb) == before
@@ -140,6 +160,20 @@ async def test_a_cancel_leaves_the_old_model_untouched(house: House) -> None:
     forget(house)
     done = await refresh(house, kb)
     assert (done["base"], paid(house), house.site.fetched.total()) == (1, {}, 0)
+
+    house.openai.latency_s = 0.05
+    await reembed(house, kb)
+    await house.api.until_status(kb, "completed")
+    await house.api.ok("POST", f"/kb/{kb}/vacuum", {"keep": 1})
+
+    async def vacuumed() -> bool:
+        return not await house.objects(kb)
+
+    await until(vacuumed, what="the old model's objects are gone")
+    assert len(await house.objects(kb, large(house))) == len(before)
+    assert await searched(house, kb) == 4
+    await house.api.ok("DELETE", f"/kb/{kb}")
+    assert await house.objects(kb, large(house)) == {}
 
 
 async def test_killed_in_the_middle_nothing_is_lost(house: House) -> None:
@@ -150,53 +184,16 @@ async def test_killed_in_the_middle_nothing_is_lost(house: House) -> None:
     forget(house)
     await reembed(house, kb)
     await house.api.until_metric(kb, "chunks_total", 1)
-    for name in ("producer", "consumer"):
-        await asyncio.to_thread(house.service(name).kill)
-    assert await house.objects(kb) == before
-    await house.start("producer", "consumer")
+    await asyncio.to_thread(house.service("producer").kill)
+    await house.start("producer")
     await house.api.until_metric(kb, "chunks_indexed", len(before) // 3)
     await asyncio.to_thread(house.service("consumer").kill)
+    assert await house.objects(kb) == before
     await house.start("consumer")
     await house.api.until_status(kb, "completed", within_s=90)
     assert house.site.requests.total() == 0
     assert len(await house.objects(kb, large(house))) == len(before)
     assert await house.hashes(kb) == await house.hashes(kb, large(house))
     assert set(paid(house)) == first
-    window = 2 * 2 * 32
-    assert sum(paid(house).values()) <= len(first) + window, "what was in flight at two kills"
+    assert sum(paid(house).values()) <= len(first) + WINDOW, "what was in flight at the kill"
     assert await searched(house, kb) == 2
-
-
-async def test_held_it_pays_for_nothing_and_goes_on_where_it_was(house: House) -> None:
-    kb = house.kb()
-    house.slow_consumer()
-    before = await indexed(house, kb)
-    forget(house)
-    await reembed(house, kb)
-    await house.api.until_metric(kb, "chunks_indexed", 1)
-    await house.api.ok("POST", f"/kb/{kb}/pause")
-    await house.api.until_status(kb, "paused")
-    calls = house.openai.calls
-    assert await searched(house, kb) == 1
-    assert house.openai.calls == calls + 1, "the search's own"
-    await house.api.ok("POST", f"/kb/{kb}/resume")
-    await house.api.until_status(kb, "completed")
-    assert max(paid(house).values()) == 1
-    assert len(await house.objects(kb, large(house))) == len(before)
-
-
-async def test_vacuum_and_deletion_find_both_models(house: House) -> None:
-    kb = house.kb()
-    before = await indexed(house, kb)
-    await reembed(house, kb)
-    await house.api.until_status(kb, "completed")
-    await house.api.ok("POST", f"/kb/{kb}/vacuum", {"keep": 1})
-
-    async def vacuumed() -> bool:
-        return not await house.objects(kb)
-
-    await until(vacuumed, what="the old model's objects are gone")
-    assert len(await house.objects(kb, large(house))) == len(before)
-    assert await searched(house, kb) == 2
-    await house.api.ok("DELETE", f"/kb/{kb}")
-    assert await house.objects(kb, large(house)) == {}

@@ -72,6 +72,7 @@ class OpenAIServer(LoopbackServer):
 
     calls: requests that arrived. texts, tokens: what was accepted and so paid for, by text. log: every request.
     fail_next / fail / fail_model: injected failures, for the next requests or until `heal()`.
+    hold_model: requests wait until `let_go()`.
     refused_marker: a request with a text that contains it is answered 400.
     allowance: what it grants a minute. max_inputs: a request of more texts is answered 422, as by small servers.
     """
@@ -95,6 +96,8 @@ class OpenAIServer(LoopbackServer):
         self._once: list[Failure] = []
         self._always: Failure | None = None
         self._of_model: dict[str, Failure] = {}
+        self._held_model, self._held_beyond = "", 0
+        self._released = asyncio.Event()
         self.reset()
 
     def reset(self) -> None:
@@ -114,6 +117,15 @@ class OpenAIServer(LoopbackServer):
     def fail_model(self, model: str, failure: Failure) -> None:
         """Requests for this model alone."""
         self._of_model[model] = failure
+
+    def hold_model(self, model: str, *, beyond: int) -> None:
+        """Requests for this model wait, once so many distinct texts were accepted of any."""
+        self._held_model, self._held_beyond = model, beyond
+        self._released.clear()
+
+    def let_go(self) -> None:
+        self._held_model = ""
+        self._released.set()
 
     def heal(self) -> None:
         self._once, self._always, self._of_model = [], None, {}
@@ -143,6 +155,8 @@ class OpenAIServer(LoopbackServer):
             _check_limits(inputs, counts)
             if len(inputs) > self.max_inputs:
                 raise ApiError(422, f"batch size {len(inputs)} > maximum allowed batch size {self.max_inputs}")
+            if body["model"] == self._held_model and len(self.texts) >= self._held_beyond:
+                await self._released.wait()
             self.allowance.check(tokens)
             headers = self.allowance.headers()
             response = await self._answer(body, inputs, counts)
