@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 TEXTS_AT_ONCE: Final = 500
 """Read from Weaviate in one go: some 2 MB. A page is never parted, so the last of its texts may be more."""
+TEXTS_AT_FIRST: Final = 64
+"""In the first portions, so that the consumer, which takes longest, begins at once."""
 PORTIONS_AT_ONCE: Final = 3
 """One is read, one counted, one on its way to the log: 10 MB."""
 BACK_OFF_S: Final = 5.0
@@ -79,12 +81,15 @@ class Reembedding(Epoch):
 
     async def run(self) -> Ending | None:
         """Steps 1 to 5."""
+        loop = asyncio.get_running_loop()
+        loaded = loop.run_in_executor(None, lambda: self._tools.store)  # its import takes most of a second
         publication = await self._begin()
         source = await self._source()
         if source is None:
             (manifest,) = await self._checkpoint.read(self._command.generation)
             return await self._ended(publication, manifest, f"{self._name} is not published: it has no texts to embed")
         await self._restore()
+        await loaded
         log.info("job %s: epoch %d, %d pages left", self._command.job_id, publication.epoch, len(self._left))
         reporter = asyncio.create_task(self._report_progress())
         try:
@@ -118,7 +123,6 @@ class Reembedding(Epoch):
 
     async def _copy_all(self, publication: Publication, source: GenerationState) -> Manifest | None:
         """Steps 3 and 4."""
-        await asyncio.to_thread(lambda: self._tools.store)  # its import takes a second, in which nothing else would run
         while True:
             await self._copy_left(publication, source)
             if self._halting:
@@ -295,12 +299,12 @@ def _gone(command: JobCommand, epoch: int, page: PageRecord) -> PageRecord:
 def _portions(pages: Iterator[PageRecord]) -> Iterator[list[PageRecord]]:
     """Whole pages, of so many texts together that they are read in one go; pages without text count as one."""
     some: list[PageRecord] = []
-    size = 0
+    size = given = 0
     for page in pages:
         some.append(page)
         size += max(1, len(page.chunks))
-        if size >= TEXTS_AT_ONCE:
+        if size >= (TEXTS_AT_FIRST if given < PORTIONS_AT_ONCE else TEXTS_AT_ONCE):
             yield some
-            some, size = [], 0
+            some, size, given = [], 0, given + 1
     if some:
         yield some

@@ -11,7 +11,15 @@ from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
 from headrace.vectors import StoredChunk, Tenancy
 from producer.metrics import Metrics
-from producer.reembed import EMBEDDED_ANEW, TEXTS_AT_ONCE, Reembedding, copied
+from producer.reembed import (
+    EMBEDDED_ANEW,
+    PORTIONS_AT_ONCE,
+    TEXTS_AT_FIRST,
+    TEXTS_AT_ONCE,
+    Reembedding,
+    _portions,
+    copied,
+)
 from producer.report import Reports
 from producer.tokens import cl100k, word_pieces
 from producer.tools import Tools
@@ -290,6 +298,16 @@ def test_a_portion_is_bounded() -> None:
     assert 0 < TEXTS_AT_ONCE <= 1_000, "what the store reads in one go"
 
 
+async def test_the_first_portions_are_small_and_no_page_is_parted_or_left_out(play: Anew) -> None:
+    (page, *_) = (page for page in play.log.manifest(1).records() if page.chunks)
+    pages = [msgspec.structs.replace(page, url=f"{page.url}/{number}", chunks=page.chunks * 10) for number in range(99)]
+    portions = list(_portions(iter(pages)))
+    assert [each for some in portions for each in some] == pages
+    texts = [sum(len(each.chunks) for each in some) for some in portions]
+    assert max(texts[:PORTIONS_AT_ONCE]) < 2 * TEXTS_AT_FIRST
+    assert all(TEXTS_AT_ONCE <= each < 2 * TEXTS_AT_ONCE for each in texts[PORTIONS_AT_ONCE:-1])
+
+
 async def test_equal_texts_of_a_page_keep_their_numbers(play: Anew, site: FakeSite) -> None:
     """Also where one of them is not stored."""
     text = "".join(f"<h2>Same</h2><p>{'The same words stand here again. ' * 30}</p>" for _ in range(4))
@@ -326,6 +344,7 @@ async def test_what_a_replaced_owner_wrote_behind_this_ones_beginning_is_publish
 
 async def test_portions_side_by_side_give_the_same(play: Anew, site: FakeSite, monkeypatch: Any) -> None:
     monkeypatch.setattr("producer.reembed.TEXTS_AT_ONCE", 1)
+    monkeypatch.setattr("producer.reembed.TEXTS_AT_FIRST", 1)
     for number in range(12):
         site.put(f"/docs/{number}", article(f"number {number}", f"/docs/{number + 1}"))
     site.put("/docs/b", article("bees", "/docs/0"))
@@ -339,6 +358,7 @@ async def test_portions_side_by_side_give_the_same(play: Anew, site: FakeSite, m
 
 async def test_a_fault_in_one_portion_ends_them_all(play: Anew, monkeypatch: Any) -> None:
     monkeypatch.setattr("producer.reembed.TEXTS_AT_ONCE", 1)
+    monkeypatch.setattr("producer.reembed.TEXTS_AT_FIRST", 1)
 
     async def broken(place: Tenancy, ids: Sequence[str]) -> dict[str, StoredChunk]:
         raise RuntimeError("a fault of ours")
