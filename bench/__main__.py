@@ -6,8 +6,8 @@ import sys
 
 ALL = (
     "extract", "chunking", "quality", "frontier", "crawl_speed", "crawl_large", "restart", "producer", "consumer",
-    "embedding", "fairness", "local_embedding", "weaviate_writing", "end_to_end", "bill", "reembed", "search",
-    "control", "rebuild", "vacuum", "takeover",
+    "embedding", "fairness", "local_embedding", "weaviate_writing", "end_to_end", "bill", "ledger", "reembed",
+    "search", "control", "rebuild", "vacuum", "takeover",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -34,9 +34,10 @@ from schemas.codec import encode, headers_for, now
 from schemas.commands import JobCommand
 from schemas.events import Event
 from schemas.facts import CallSettled
-from schemas.kb import Definition, Embedding, Source, resolve
+from schemas.kb import Budget, Definition, Embedding, Source, resolve
 
 MODEL = "text-embedding-3-small"
+UNBOUND = Budget()
 READ_AHEAD = 512
 """Records handed to the window at once, as Faust would."""
 
@@ -60,8 +61,8 @@ class _Read:
 class Job:
     """Chunks of one job on a partition; `done_at` each of them."""
 
-    def __init__(self, rig: "EmbedRig", partition: int, texts: list[str]) -> None:
-        self.command = rig.command(partition)
+    def __init__(self, rig: "EmbedRig", partition: int, texts: list[str], budget: Budget = UNBOUND) -> None:
+        self.command = rig.command(partition, budget)
         self.texts, self.done = texts, 0
         self.finished = asyncio.Event()
 
@@ -71,9 +72,15 @@ class Job:
 
 
 class EmbedRig:
-    """`add` jobs, `run` until some are done."""
+    """`add` jobs, `run` until some are done. `ledger(judge)` makes another one than that which is kept in memory."""
 
-    def __init__(self, base_url: str, dimensions: int | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        dimensions: int | None = None,
+        *,
+        ledger: Callable[[Judge], Ledger] | None = None,
+    ) -> None:
         self._dimensions = dimensions
         me: Any = self
         settings = Settings(openai_api_key=Secret("sk-bench"), openai_base_url=base_url)
@@ -81,8 +88,8 @@ class EmbedRig:
         judge = Judge(cast(Follower, me), self._commands, self._kbs)
         stalls = Stalls(cast(Reports, me))
         self.profiles = Profiles(lambda embedding: embedder_for(embedding, settings))
-        ledger = Ledger(cast(Reports, me), judge, Prices(), cast(Any, None))
-        self.calls = Calls(self.profiles, stalls, judge.may_embed, ledger)
+        kept = ledger(judge) if ledger else Ledger(cast(Reports, me), judge, Prices(), cast(Any, None))
+        self.calls = Calls(self.profiles, stalls, judge.may_embed, kept)
         cache = VectorCache(settings.embed_window * settings.embed_batch)
         shares = Shares(judge, settings.embed_batch)
         stage = EmbedStage(
@@ -102,9 +109,9 @@ class EmbedRig:
         self.stalls: list[str] = []
         self.texts, self.tokens = 0, 0
 
-    def command(self, partition: int) -> JobCommand:
+    def command(self, partition: int, budget: Budget) -> JobCommand:
         number = next(self._numbers)
-        command = command_of(str(number), partition, self._dimensions)
+        command = command_of(str(number), partition, self._dimensions, budget=budget)
         self._commands.apply(_record(command, number, partition))
         return command
 
@@ -167,8 +174,10 @@ class EmbedRig:
 
 
 @asynccontextmanager
-async def embed_rig(base_url: str, dimensions: int | None = None) -> AsyncIterator[EmbedRig]:
-    rig = EmbedRig(base_url, dimensions)
+async def embed_rig(
+    base_url: str, dimensions: int | None = None, *, ledger: Callable[[Judge], Ledger] | None = None
+) -> AsyncIterator[EmbedRig]:
+    rig = EmbedRig(base_url, dimensions, ledger=ledger)
     rig.window.start()
     rig.window.assigned(dict.fromkeys(range(8), 0))
     rig.window.gate.set()
@@ -205,9 +214,9 @@ def tokens_of(text: str) -> int:
     return max(1, len(text.encode()) // 4)
 
 
-def command_of(name: str, partition: int, dimensions: int | None = None) -> JobCommand:
+def command_of(name: str, partition: int, dimensions: int | None = None, *, budget: Budget = UNBOUND) -> JobCommand:
     embedding = Embedding(provider="openai", model=MODEL, dimensions=dimensions)
-    of = Definition(source=Source(urls=("https://bench.example/",)), embedding=embedding)
+    of = Definition(source=Source(urls=("https://bench.example/",)), embedding=embedding, budget=budget)
     return JobCommand(
         job_id=f"job-{name}", kb_id=f"kb-{name}", generation=1, partition=partition, desired="running", revision=1,
         definition=resolve(of, openai_available=True), issued_at=now(), issued_by="bench",
