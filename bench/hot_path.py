@@ -49,7 +49,8 @@ def shares(stacks: Iterable[str]) -> list[tuple[str, float]]:
     counts: Counter[str] = Counter()
     for stack in stacks:
         frames, _, count = stack.rpartition(" ")
-        counts[_step(frames)] += int(count)
+        if frames:  # else it was caught between two
+            counts[_step(frames)] += int(count)
     return [(step, count / counts.total()) for step, count in counts.most_common()]
 
 
