@@ -190,8 +190,8 @@ async def benchmark(shape: Shape, seconds: int) -> None:
         line("of the bare insert_many", 100 * ours.rate / bare, "%")
         tokens = int(shape.chunks * shape.tokens * 60 / (60 + seconds))
         await _limited(stack, shape, shape.chunks, "tokens", tokens)
-        full = OpenAIEmbedder.max_tokens // shape.tokens
-        await _limited(stack, shape, int(REQUESTS * full * (1 + seconds / 60)), "requests", REQUESTS)
+        in_a_call = OpenAIEmbedder.max_tokens // shape.tokens
+        await _limited(stack, shape, int(REQUESTS * in_a_call * (1 + seconds / 60)), "requests", REQUESTS)
 
 
 async def alone(shape: Shape) -> None:
@@ -231,12 +231,8 @@ async def _ours(stack: Stack, shape: Shape, url: str, *, closely: bool = False) 
             took_s, cpu_s = time.perf_counter() - began, _cpu_s(consumer.process) - cpu_s
         done = Run(shape.chunks, took_s, cpu_s, await counts(url))
         assert done.calls["texts"] == shape.chunks
-    line(
-        "consumer",
-        done.rate,
-        "chunks/s",
-        f"{done.chunks} chunks, {1e6 * done.cpu_s / done.chunks:.0f} us of processor each",
-    )
+    note = f"{done.chunks} chunks, {1e6 * done.cpu_s / done.chunks:.0f} us of processor each"
+    line("consumer", done.rate, "chunks/s", note)
     for step, share in hot_path.shares(samples):
         line(f"  {step}", 1e6 * share * done.cpu_s / done.chunks, "us/chunk")
     return done

@@ -42,11 +42,6 @@ class Loop:
         return self.chunks / self.seconds
 
 
-async def crawl(url: str, limit: int) -> "list[tuple[str, list[str]]]":
-    """(URL, chunks) of up to `limit` pages: fetch, readability-lxml, 512-token slices."""
-    return [page async for page in _pages(url, limit)]
-
-
 async def crawl_to_kafka(settings: Settings, url: str, limit: int) -> Loop:
     """Each chunk of each page published and flushed before the next page is fetched."""
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
@@ -59,15 +54,6 @@ async def crawl_to_kafka(settings: Settings, url: str, limit: int) -> Loop:
         await asyncio.to_thread(producer.flush)
         pages, chunks = pages + 1, chunks + len(texts)
     return Loop(pages, chunks, time.perf_counter() - started)
-
-
-async def index(settings: Settings, base_url: str, texts: list[str]) -> Loop:
-    """Ten texts embedded, then written, then the next ten."""
-    with _Sink(settings, base_url) as sink:
-        started = time.perf_counter()
-        for start in range(0, len(texts), BATCH):
-            sink.write(texts[start : start + BATCH])
-        return Loop(0, len(texts), time.perf_counter() - started)
 
 
 async def crawl_and_index(settings: Settings, base_url: str, url: str, limit: int) -> Loop:
