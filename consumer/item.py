@@ -42,7 +42,10 @@ JobRecord = CrawlBegin | Chunk | PageEnd | CrawlEnd | RepairEnd | Newer
 
 @dataclass(slots=True)
 class Item:
-    """`result` is None while the record is still to be indexed (a chunk) or to take effect (another record)."""
+    """`result` is None while the record is still to be indexed (a chunk) or to take effect (another record).
+
+    `waits`: it was read only to be set aside.
+    """
 
     raw: RawRecord
     event: JobRecord | None
@@ -53,6 +56,7 @@ class Item:
     stage: str = "decode"
     vector: Vectors | None = None
     reused: bool = False
+    waits: bool = False
 
     @property
     def place(self) -> Place:

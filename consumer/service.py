@@ -62,6 +62,8 @@ from schemas.topics import MAX_LETTER_BYTES
 log = logging.getLogger(__name__)
 
 
+MOST_SET_ASIDE = 2_048
+"""Records that are set aside together, nothing of which is embedded: their outcomes are one record of some 300 KB."""
 STREAM_STOP_S = 18.0
 """The drain, and a little for leaving the group."""
 LAST_REPORTS_S = 2.0
@@ -73,6 +75,7 @@ class Consumer:
 
     def __init__(self, settings: Settings, partitions: int) -> None:
         self._settings = settings
+        self._largest_batch = max(settings.embed_batch, min(4 * settings.embed_batch, MOST_SET_ASIDE))
         worker = worker_name("consumer")
         self._publisher = Publisher(
             settings.bootstrap_servers,
@@ -160,7 +163,7 @@ class Consumer:
         self.app: faust.App = make_app(settings)
         self.window = Window(
             width=settings.embed_window,
-            most_records=settings.embed_batch,
+            most_records=self._largest_batch,
             cut=self._batches,
             prepare=embed.prepare,
             settle=settle.settle,
@@ -224,12 +227,15 @@ class Consumer:
         for item in items:
             self._judge.note(item)
             self._shares.note(item)
+            command = self._judge.command_known(item.job_id)
+            item.waits = command is not None and self._shares.waits(item, command)
         return split(items, events, self.app.consumer_generation_id, self._batch_size)
 
     def _batch_size(self, item: Item) -> int:
-        """What is only to be set aside is so in large batches, however slow its embedding is."""
+        if item.waits:
+            return self._largest_batch
         command = self._judge.command_known(item.job_id) if isinstance(item.event, Chunk) else None
-        if command is None or self._shares.waits(item, command):
+        if command is None:
             return self._settings.embed_batch
         return min(self._settings.embed_batch, self._profiles.of(command.definition.embedding).max_texts)
 

@@ -41,19 +41,20 @@ class Shares:
         return gives
 
     def waits(self, item: Item, command: JobCommand) -> bool:
-        """Nothing of the record is to be embedded now."""
+        """The record is read only to be set aside, whatever comes meanwhile."""
+        if not isinstance(item.event, Chunk | PageEnd):
+            return False
         return not self._judge.may_embed(command.job_id) or (_may_wait(item) and self.gives_way(command))
 
     def set_aside(self, items: list[Item]) -> None:
-        """Parks what is still to be indexed or to take effect of items of one job, where that gives way.
+        """Parks what is still to be indexed or to take effect of items of one job, where it waits or that gives way.
 
         A copy was set aside before, and comes in its turn.
         """
         command = next((item.command for item in items if item.command is not None), None)
-        if command is None or not self.gives_way(command):
-            return
+        gives_way = command is not None and self.gives_way(command)
         for item in items:
-            if item.result is None and item.vector is None and _may_wait(item):
+            if item.result is None and item.vector is None and (item.waits or (gives_way and _may_wait(item))):
                 item.result = "parked"
 
     def _comes_between(self, job_id: str, partition: int) -> bool:

@@ -153,6 +153,8 @@ class Worker:
         for item in items:
             self.judge.note(item)
             self.shares.note(item)
+            command = self.judge.command_known(item.job_id)
+            item.waits = command is not None and self.shares.waits(item, command)
             await self.judge.judge(item)
         if not items:
             return

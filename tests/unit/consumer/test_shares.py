@@ -117,6 +117,18 @@ def test_of_a_job_that_gives_way_only_copies_are_to_be_embedded_and_of_one_pause
     assert waits == [True, desired == "paused"]
 
 
+async def test_what_was_read_to_be_set_aside_is_so_though_its_job_goes_on_meanwhile() -> None:
+    """It stands in a batch that is too large to be embedded."""
+    partition = Partition(command("paused"))
+    each = item(chunk())
+    each.waits = partition.shares.waits(each, LARGE)
+    partition.known.command("running")
+    await partition.judge.judge(each)
+    assert each.result is None
+    partition.shares.set_aside([each])
+    assert each.result == "parked"
+
+
 async def test_what_has_its_vector_is_paid_for_and_not_set_aside() -> None:
     partition = Partition(LARGE, SMALL)
     partition.read(100)
