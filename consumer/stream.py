@@ -6,13 +6,16 @@ Numbers were measured against Kafka 4.3.1 (docs/decisions/2026-11-24-faust-disci
 import asyncio
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from typing import Any
 
 import faust
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
+from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
+from mode.services import WaitResults
 
 from headrace.kafka.startup import GROUP_METADATA_MAX_AGE_MS
 from headrace.settings import Settings
@@ -28,7 +31,53 @@ NO_GENERATION = -1
 Handler = Callable[[list[Any]], Awaitable[None]]
 
 
+class Deliveries(Consumer):
+    """Faust makes four tasks for each record, to wait for its delivery or else for a stop, and cancels three of them.
+
+    Most are delivered without a wait, and need none: 1 us instead of 21.
+    """
+
+    async def wait_first(self, *coros: Any, **options: Any) -> Any:
+        if len(coros) != 2 or options or not isinstance(coros[0], Coroutine):
+            return await super().wait_first(*coros, **options)
+        delivery, other = coros
+        try:
+            waits_for = delivery.send(None)
+        except StopIteration as done:
+            other.close()
+            return WaitResults([delivery], [done.value], False)
+        except BaseException:
+            other.close()
+            raise
+        return await super().wait_first(_rest(delivery, waits_for), other)
+
+
+async def _rest(started: Coroutine[Any, Any, Any], waits_for: Any) -> Any:
+    """Of a coroutine that has come to its first wait."""
+    return await _waits(started, waits_for)
+
+
+@types.coroutine
+def _waits(started: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+    try:
+        while True:
+            try:
+                value = yield waits_for
+            except BaseException as exc:  # for the one who waits, a cancel too
+                waits_for = started.throw(exc)
+            else:
+                waits_for = started.send(value)
+    except StopIteration as done:
+        return done.value
+
+
 def make_app(settings: Settings) -> faust.App:
+    app = _app(settings)
+    app.transport.Consumer = Deliveries  # type: ignore[misc]
+    return app
+
+
+def _app(settings: Settings) -> faust.App:
     return faust.App(
         settings.consumer_group,
         broker=f"kafka://{settings.bootstrap_servers}",
