@@ -407,12 +407,12 @@ def _client(settings: Settings) -> weaviate.WeaviateAsyncClient:
 
 
 def _schema() -> list[Property]:
+    """Nothing filters on a word of a text or title: an index for that beside that of BM25 would only slow writing."""
     whole: dict[str, Any] = {
         "data_type": DataType.TEXT, "tokenization": Tokenization.FIELD, "index_searchable": False,
     }  # fmt: skip
     return [
-        Property(name="text", data_type=DataType.TEXT),
-        Property(name="title", data_type=DataType.TEXT),
+        *(Property(name=name, data_type=DataType.TEXT, index_filterable=False) for name in ("text", "title")),
         Property(name="heading_path", data_type=DataType.TEXT_ARRAY),
         *(Property(name=name, **whole) for name in ("url", "doc_hash", "text_hash", "job_id")),
         *(Property(name=name, data_type=DataType.INT, index_range_filters=True) for name in ("born", "retired")),
