@@ -50,7 +50,7 @@ async def _bill(built: Rig, site: FakeSite, openai: OpenAIServer) -> None:
     counted = await _job(built, openai, "first job", start, refresh)
     calls = openai.calls
     for service in built.services.values():
-        service.terminate()
+        await service.terminate()
     await built.start()
     line("restart", openai.calls - calls, "calls")
     counted += await _job(built, openai, "refresh, nothing changed", start, refresh)

@@ -43,7 +43,7 @@ async def test_pause_stops_both_and_resume_fetches_nothing_again(house: House) -
     await asyncio.sleep(2)  # nothing may happen: there is no condition to wait for
     assert (house.site.requests.total(), house.openai.calls) == (asked, calls)
     for name in ("consumer", "producer", "control"):
-        assert house.service(name).terminate() == 0
+        assert await house.service(name).terminate() == 0
     await house.start()
     again = await house.api.until_status(kb, "paused")
     assert again["crawl"]["pages_crawled"] == paused["crawl"]["pages_crawled"]
@@ -214,7 +214,7 @@ async def test_the_projection_is_disposable(house: House) -> None:
     await house.caught_up()
     before = await house.api.status(kb)
     for service in house.services.values():
-        assert service.terminate() == 0
+        assert await service.terminate() == 0
     projection = house.settings.data_dir / "projection.duckdb"
     projection.unlink()
     await house.start("control")

@@ -71,7 +71,7 @@ async def test_the_bill_is_the_servers_own_count(house: House) -> None:
     assert changed["tokens_embedded"] == more, "no job pays for a search"
 
     for service in house.services.values():
-        assert service.terminate() == 0
+        assert await service.terminate() == 0
     (house.settings.data_dir / "projection.duckdb").unlink()
     await house.start()
     assert (await house.api.status(kb))["cost"] == changed, "read anew from the log"
@@ -98,7 +98,7 @@ async def test_a_budget_pauses_the_job_before_the_call_that_would_pass_it(house:
     assert again["commanded_by"] == "budget" and house.openai.calls == calls, "the same budget, and not one call"
 
     for service in house.services.values():
-        assert service.terminate() == 0
+        assert await service.terminate() == 0
     await house.start()
     assert (await house.api.until_status(kb, "paused"))["revision"] == again["revision"]
     assert house.openai.calls == calls

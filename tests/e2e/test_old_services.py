@@ -80,7 +80,7 @@ async def test_old_services_pass_over_what_is_new_on_every_other_topic(
 
     await tomorrow()
     for service in house.services.values():
-        assert service.terminate() == 0
+        assert await service.terminate() == 0
     await house.start()
     await house.api.start(kb, house.definition())
     await tomorrow()

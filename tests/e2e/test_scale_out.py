@@ -1,6 +1,5 @@
 """Several producers and consumers: joining, leaving, killed, and stopped for longer than their session."""
 
-import asyncio
 import time
 
 import pytest
@@ -71,7 +70,7 @@ async def test_consumers_join_leave_and_are_killed(house: House) -> None:
     await until(shared, within_s=90, what="three workers have jobs")
     house.openai.latency_s = usual
     third.kill()
-    assert await asyncio.to_thread(second.terminate) == 0
+    assert await second.terminate() == 0
     for kb in kbs:
         done = await house.api.until_status(kb, "completed", within_s=90)
         assert done["metrics"]["chunks_processed"] == done["metrics"]["chunks_total"] == len(await house.objects(kb))

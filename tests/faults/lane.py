@@ -79,7 +79,7 @@ class Worker:
         if not self._service.alive:
             return 0
         self.thaw()
-        return await asyncio.to_thread(self._service.terminate, STOP_S)
+        return await self._service.terminate(STOP_S)
 
     def freeze(self) -> None:
         self._signal(signal.SIGSTOP)

@@ -104,7 +104,7 @@ async def test_a_job_that_is_paused_stays_so_over_a_restart(
     await job.some_pages(3)
     await job.command("paused")
     held = await job.reported("holding")
-    assert producer.terminate() == 0
+    assert await producer.terminate() == 0
     asked, told = site.requests.total(), len(await job.reports())
     start_producer()
 
@@ -159,7 +159,7 @@ async def test_a_published_generation_is_left_alone(
     job = await new_job(definition(site.url))
     await job.reported("finished")
     await publish_generation(job, publisher)
-    producer.terminate()
+    await producer.terminate()
     records, told = len(await job.stream()), len(await job.reports())
     start_producer()
     other = await new_job(definition(site.url), kb_id="other", partition=job.played.partition)

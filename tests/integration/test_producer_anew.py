@@ -118,7 +118,7 @@ async def test_what_a_wider_scope_kept_behind_a_limit_is_not_taken_for_visited(
     epoch = (await second.reported("finished")).epoch
     states = {url.removeprefix(site.root): page.state for url, page in (await second.pages()).items()}
     assert states == {"/docs/": "fetched", "/docs/a": "unchanged", "/docs/b": "kept"}
-    producer.terminate()
+    await producer.terminate()
     start_producer()
     await ended_above(second, epoch)
     end = await proven(second)
@@ -140,7 +140,7 @@ async def test_records_that_were_lost_are_crawled_again(
         await proven(job)
         assert {path for path in site.paths if site.fetched[path]} == set(lost)
         assert len(await job.pages()) == 25
-        producer.terminate()
+        await producer.terminate()
         start_producer()
         epoch = await ended_above(job, epoch)
 

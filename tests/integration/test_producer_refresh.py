@@ -61,11 +61,13 @@ Refreshed = Callable[..., Awaitable[Refresh]]
 def refreshed(new_job: NewJob, publisher: Publisher, site: FakeSite) -> Callable[..., Awaitable[Refresh]]:
     """Crawls, publishes, lets the site change, and refreshes."""
 
-    async def run(change: Callable[[], object], *, then: Definition | None = None, **published: Any) -> Refresh:
+    async def run(change: Callable[[], Any], *, then: Definition | None = None, **published: Any) -> Refresh:
         first = await new_job(definition(site.url))
         await first.reported("finished")
         await publish_generation(first, publisher, **published)
-        change()
+        changing = change()
+        if isinstance(changing, Awaitable):
+            await changing
         site.forget()
         second = await new_job(then or definition(site.url), generation=2, base=1)
         await until(second.ended, within_s=120, every_s=0.2, what="the refresh ends")  # hosts are left alone after 503
@@ -207,9 +209,9 @@ async def test_a_site_whose_rules_can_not_be_read_retires_nothing(
     site.put("/docs/a", page_of("a", "b"))
     site.put("/docs/b", page_of("b"))
 
-    def fail() -> None:
+    async def fail() -> None:
         site.behave("/robots.txt", status(503))
-        producer.terminate()
+        await producer.terminate()
         producer.start()  # it doesn't know the rules of before
 
     got = await refreshed(fail)

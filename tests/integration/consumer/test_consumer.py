@@ -56,7 +56,7 @@ async def test_pause_parks_and_resume_takes_up(
     await job.end()
     assert (await finished(settings, other)).outcome == "completed"
     assert not [text for text in openai.texts - before if "later" in text]
-    assert consumer.terminate() == 0
+    assert await consumer.terminate() == 0
     consumer.start()
     await reported(settings, job, "holding", paused)
     await job.command("running")

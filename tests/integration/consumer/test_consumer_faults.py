@@ -275,7 +275,7 @@ async def black_hole() -> AsyncIterator[BlackHole]:
 
 async def stops(service: Service) -> float:
     started = time.monotonic()
-    code = await asyncio.to_thread(service.terminate, STOP_S + 10)
+    code = await service.terminate(STOP_S + 10)
     assert code == 0, service.said()[-3000:]
     return time.monotonic() - started
 

@@ -67,7 +67,7 @@ async def first_generation(settings: Settings, job: PlayedJob, consumer: Service
     await bill.item("four batches under way, with the same texts each")
 
     await job.page("http://site/2", texts("c", 4 * batch))
-    assert consumer.terminate() == 0
+    assert await consumer.terminate() == 0
     consumer.start()
     await bill.item("a restart amid new texts")
 
@@ -110,11 +110,10 @@ async def test_what_each_text_costs(
     assert await ended(settings, other) == "completed"
     await bill.item("another knowledge base, which has copies of its own")
 
-    restart = bill.paid.pop("a restart amid new texts")
-    assert 4 * batch <= restart <= 4 * batch + settings.embed_window * batch, "again at most what was under way"
     assert bill.paid == {
         "50 chunks, 30 texts, of which 20 stand on two pages": 30,
         "four batches under way, with the same texts each": batch,
+        "a restart amid new texts": 4 * batch,
         "60 chunks while it is paused": 0,
         "they are copied to the log's end as it resumes: 10 of their texts are new": 10,
         "a page of which one text is refused": 1,

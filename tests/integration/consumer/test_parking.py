@@ -83,7 +83,7 @@ class Played:
 
     async def rebalance(self, job: PlayedJob) -> None:
         if self.second.alive:
-            assert await asyncio.to_thread(self.second.terminate) in (0, -signal.SIGTERM)  # it may not be up yet
+            assert await self.second.terminate() in (0, -signal.SIGTERM)  # it may not be up yet
         else:
             self.second.start()
 
@@ -159,7 +159,7 @@ async def test_unread_records_that_are_gone_are_told_and_crawled_anew(
     await over.end()
     await finished(settings, over)
     await caught_up(settings)
-    assert consumer.terminate() == 0
+    assert await consumer.terminate() == 0
     await job.page("http://site/2", ["never read"])
     await job.end()
     await delete_records(settings, 1, -1)
@@ -170,7 +170,7 @@ async def test_unread_records_that_are_gone_are_told_and_crawled_anew(
     await crawl_anew(job, {"http://site/2": ["never read"]})
     assert (await finished(settings, job)).outcome == "completed"
     assert await ids(store, job) == everything(job)
-    assert consumer.terminate() == 0
+    assert await consumer.terminate() == 0
     consumer.start()
     await caught_up(settings)
     assert len(await losses(settings)) == 1, "told once, for the log's start is committed"
@@ -184,7 +184,7 @@ async def test_a_group_whose_offsets_are_gone_reads_nothing_until_a_person_decid
     await job.begin()
     await job.page("http://site/1", ["read", "before"])
     await caught_up(settings)
-    assert consumer.terminate() == 0
+    assert await consumer.terminate() == 0
     await delete_group(settings)
     await job.page("http://site/2", ["read after"])
     await job.end()
@@ -195,7 +195,7 @@ async def test_a_group_whose_offsets_are_gone_reads_nothing_until_a_person_decid
 
     stall = await until(stalled, what="a stall over the offsets")
     assert stall.job_id == job.job_id and "--reset-offsets --to-earliest" in stall.reason
-    assert consumer.terminate() == 0
+    assert await consumer.terminate() == 0
     assert "read after" not in " ".join(openai.texts)
     await do_as_told(settings, stall.reason)
     consumer.start()
@@ -213,7 +213,7 @@ async def test_offsets_beyond_the_logs_end_are_for_a_person_to_decide_on(
     await job.command("running")
     await job.begin()
     await caught_up(settings)
-    assert consumer.terminate() == 0
+    assert await consumer.terminate() == 0
     beyond = TopicPartition(settings.topic("chunks"), job.partition, 1_000)
     request = ConsumerGroupTopicPartitions(settings.consumer_group, [beyond])
     admin = admin_client(settings.bootstrap_servers)
@@ -232,7 +232,7 @@ async def test_offsets_beyond_the_logs_end_are_for_a_person_to_decide_on(
 
     stall = await until(stalled, what="a stall over the offsets")
     assert "beyond the end" in stall.reason
-    assert consumer.terminate() == 0
+    assert await consumer.terminate() == 0
     await do_as_told(settings, stall.reason)
     consumer.start()
     assert (await finished(settings, job)).outcome == "completed"

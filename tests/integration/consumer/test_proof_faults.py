@@ -128,7 +128,7 @@ class TestLost:
     ) -> None:
         job = PlayedJob(settings, publisher, kb)
         await self.lose(settings, job, store)
-        assert consumer.terminate() == 0
+        assert await consumer.terminate() == 0
         await job.end()
         key = identity.page_key(kb, 1, "http://site/0")
         await (await publisher.tombstone("pages", key, partition=identity.partition_for(kb, 3)))
