@@ -8,6 +8,7 @@ from aiohttp import web
 
 from control import answers, handlers, letter_handlers, requests
 from control.engine import Engine
+from control.search_answer import SearchAnswer
 from control.search_request import SearchRequest
 from schemas.estimates import Estimate, ReembedEstimate
 from schemas.kb import Definition
@@ -100,7 +101,7 @@ ROUTES: tuple[Route, ...] = (
                  "to": "a generation; default: the one that waits for a review, else the newest published one",
                  "change": "only added, changed, removed or unchanged pages; default: all but the last",
                  "after": "only URLs behind this one", **_LIMIT}, problems=(404, 409, 410, 422)),
-    Route("POST", f"{PREFIX}/kb/{{kb}}/search", handlers.search, "Search", answers.SearchAnswer,
+    Route("POST", f"{PREFIX}/kb/{{kb}}/search", handlers.search, "Search", SearchAnswer,
           body=SearchRequest, body_required=True, problems=(400, 404, 410, 422)),
     *(
         route

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from control.answers import Duplicate, Hit
+from control.search_answer import Duplicate, Hit
 from control.words import words
 
 RUN = 3

@@ -11,6 +11,7 @@ from control.desk import check_idempotency_key
 from control.engine import Engine
 from control.problems import Invalid, NotFound
 from control.rules import Action
+from control.search_answer import SearchAnswer
 from control.search_request import SearchRequest, check
 from control.standing import standing
 from control.status import OVER
@@ -242,7 +243,7 @@ async def kb_events(engine: Engine, request: web.Request) -> answers.EventList:
     return answers.EventList(events=found, next_after=found[-1].offset if len(found) == limit else None)
 
 
-async def search(engine: Engine, request: web.Request) -> answers.SearchAnswer:
+async def search(engine: Engine, request: web.Request) -> SearchAnswer:
     kb_id, asked = requests.kb_id(request), await requests.of_type(request, SearchRequest)
     check(asked)
     return await engine.searcher.search(engine.desk.known(kb_id).kb_id, asked)

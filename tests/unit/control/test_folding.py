@@ -2,8 +2,8 @@
 
 import pytest
 
-from control.answers import Hit
 from control.folding import fold
+from control.search_answer import Hit
 
 LONG = " ".join(f"word{number}" for number in range(80))
 
