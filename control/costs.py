@@ -60,32 +60,35 @@ def of_job(cursor: DuckDBPyConnection, job_id: str) -> Spent:
 
 
 def of_kb(cursor: DuckDBPyConnection, kb_id: str) -> KbSpent:
-    """One sum for each day, each job, and for all. What is of no job is of searches."""
-    query = f"""
-        SELECT CASE WHEN grouping(day) = 0 THEN 'day' WHEN grouping(job_id) = 0 THEN 'job' ELSE 'whole' END,
-            coalesce(day, job_id), {_SUMS}
-        FROM spent WHERE kb_id = $kb
-        GROUP BY GROUPING SETS ((day), (job_id), ()) ORDER BY day DESC, job_id DESC"""
-    sums = {row[:2]: _spent(row[2:]) for row in cursor.execute(query, {"kb": kb_id}).fetchall()}
+    """What is of no job is of searches."""
+    whole, days, jobs = _by_day_and(cursor, "job_id", "WHERE kb_id = $kb", {"kb": kb_id})
+    searches = jobs.pop(None, Spent())
     return KbSpent(
-        whole=sums.get(("whole", None), Spent()),
-        days={name: spent for (kind, name), spent in sums.items() if kind == "day"},
-        jobs={name: spent for (kind, name), spent in sums.items() if kind == "job" and name is not None},
-        searches=sums.get(("job", None), Spent()),
+        whole=whole,
+        days=days,
+        jobs={name: jobs[name] for name in sorted(filter(None, jobs), reverse=True)},
+        searches=searches,
     )
 
 
 def of_all(cursor: DuckDBPyConnection) -> AllSpent:
+    whole, days, kbs = _by_day_and(cursor, "kb_id")
+    return AllSpent(whole=whole, days=days, kbs={name: kbs[name] for name in sorted(filter(None, kbs))})
+
+
+def _by_day_and(
+    cursor: DuckDBPyConnection, part: str, where: str = "", parameters: dict[str, str] | None = None
+) -> tuple[Spent, dict[str, Spent], dict[str | None, Spent]]:
+    """For all, for each day, the newest first, and for each value of the column `part`."""
     query = f"""
-        SELECT CASE WHEN grouping(day) = 0 THEN 'day' WHEN grouping(kb_id) = 0 THEN 'kb' ELSE 'whole' END,
-            coalesce(day, kb_id), {_SUMS}
-        FROM spent GROUP BY GROUPING SETS ((day), (kb_id), ()) ORDER BY day DESC, kb_id"""
-    sums = {row[:2]: _spent(row[2:]) for row in cursor.execute(query).fetchall()}
-    return AllSpent(
-        whole=sums.get(("whole", None), Spent()),
-        days={name: spent for (kind, name), spent in sums.items() if kind == "day"},
-        kbs={name: spent for (kind, name), spent in sums.items() if kind == "kb"},
-    )
+        SELECT grouping(day, {part}), coalesce(day, {part}), {_SUMS} FROM spent {where}
+        GROUP BY GROUPING SETS ((day), ({part}), ()) ORDER BY day DESC"""
+    of_day, of_part, of_whole = 1, 2, 3  # bits: which of the two a sum is not by
+    sums: dict[int, dict[str | None, Spent]] = {of_day: {}, of_part: {}, of_whole: {}}
+    for kind, name, *row in cursor.execute(query, parameters or {}).fetchall():
+        sums[kind][name] = _spent(tuple(row))
+    days = {name: spent for name, spent in sums[of_day].items() if name is not None}
+    return sums[of_whole].get(None, Spent()), days, sums[of_part]
 
 
 def _spent(row: tuple[int | None, ...]) -> Spent:
