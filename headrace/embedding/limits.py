@@ -17,7 +17,9 @@ MINUTE_S: Final = 60.0
 RESERVE: Final = 0.02
 """Share of a minute's allowance left unspent: what others use of it, and what is counted otherwise, shows late."""
 LEARNT: Final = 0.2
-"""Share of what one answer shows that the estimate of the next takes over."""
+"""Share of what answers show that the estimate of the next takes over."""
+SURE: Final = 0.1
+"""Answers that tell within such a share how the server counts are believed, and not asked again."""
 MOST_COUNTED: Final = 3.0
 """Times what we count: more is not the server's way of counting, but somebody else's use of the account."""
 APART_S: Final = 0.004
@@ -101,24 +103,30 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 @dataclass(frozen=True)
-class _Mark:
-    """When a call was started, and what had been taken in all by then, its own share too."""
+class _Look:
+    """What was left as the server looked, at some time from `started` to `answered`; what was taken by then, in our
+    count, is from `least` to `most`."""
 
-    at: float
-    taken: float
+    started: float
+    answered: float
+    left: float
+    least: float
+    most: float
 
 
 class Bucket:
     """One stated limit. What was taken flows in again evenly; or, where the server counts by windows, at once.
 
-    An answer tells the level at the time its call was started: what was taken later is subtracted from it. What the
-    server counts for what we count as 1 is learnt from one answer to the next: some estimate tokens by letters.
+    An answer tells the level at some time since its call was started: what is under way then is subtracted from it.
+    What the server counts for what we count as 1 is learnt from answers: some estimate tokens by letters.
     """
 
     def __init__(self) -> None:
         self.per_minute: float | None = None
-        self._level, self._at, self._taken, self._counts = 0.0, 0.0, 0.0, 1.0
-        self._anchor, self._anchor_left = _Mark(-math.inf, 0.0), 0.0
+        self._level, self._at, self._counts = 0.0, 0.0, 1.0
+        self._taken, self._under_way = 0.0, 0.0
+        self._newest = -math.inf
+        self._base: _Look | None = None
         self._window_ends: float | None = None
         self._windows = 0
 
@@ -138,34 +146,59 @@ class Bucket:
             return 0.0
         return lacking * MINUTE_S / self.per_minute if self._window_ends is None else self._window_ends - now
 
-    def take(self, now: float, amount: float) -> _Mark:
+    def take(self, now: float, amount: float) -> None:
+        """For a call that starts; it ends by `answered` or `given_back`, and `told` where headers came."""
         if self.per_minute is not None:
             self._level, self._at = self.level(now) - amount * self._counts, now
             if self._window_ends is not None and now >= self._window_ends:
                 self._window_ends = now + MINUTE_S
         self._taken += amount
-        return _Mark(now, self._taken)
+        self._under_way += amount
+
+    def answered(self, amount: float) -> None:
+        self._under_way -= amount
+
+    def given_back(self, amount: float) -> None:
+        """The call was refused, or it is not known what the server counted for it."""
+        self._under_way -= amount
+        self._taken -= amount
+        self._base = None
 
     def told(
-        self, now: float, mark: _Mark, per_minute: float | None, left: float | None, whole_s: float | None
+        self, now: float, started: float, per_minute: float | None, left: float | None, whole_s: float | None
     ) -> None:
-        """What the answer to the call that `mark` is of says."""
-        if not per_minute or left is None or mark.at < self._anchor.at:
+        """What the answer at `now` says, once its own call is no longer under way."""
+        if not per_minute or left is None or started < self._newest:
             return
-        self.per_minute = per_minute
+        self._newest = started
+        if per_minute != self.per_minute:
+            self.per_minute, self._base = per_minute, None
         self._window_ends = now + whole_s if whole_s is not None and self._by_windows(left, whole_s) else None
-        flow = 0.0 if self._window_ends is not None else per_minute / MINUTE_S
-        if flow:
-            self._learn(mark, left, flow)
-        self._anchor, self._anchor_left = mark, left
+        if self._window_ends is None:
+            self._learn(_Look(started, now, left, self._taken - self._under_way, self._taken))
         # What flowed in since is left out: nobody knows when, between start and answer, the server looked.
-        self._level, self._at = min(per_minute, left - (self._taken - mark.taken) * self._counts), now
+        self._level, self._at = min(per_minute, left - self._under_way * self._counts), now
 
-    def _learn(self, mark: _Mark, left: float, flow: float) -> None:
-        taken = mark.taken - self._anchor.taken
-        counted = self._anchor_left - left + (mark.at - self._anchor.at) * flow
-        if taken > 0 and 0 < counted < math.inf:
-            self._counts += LEARNT * (min(MOST_COUNTED, max(1 / MOST_COUNTED, counted / taken)) - self._counts)
+    def _learn(self, look: _Look) -> None:
+        """Between two looks, the server counted so much at least and at most for what was taken in between.
+
+        The further apart they are, the less it matters when it looked. An estimate that fits is not touched.
+        """
+        assert self.per_minute
+        base, self._base = self._base, self._base or look
+        if base is None or look.least <= base.most:
+            return
+        flow, used = self.per_minute / MINUTE_S, base.left - look.left
+        least = used + min(flow * max(0.0, look.started - base.answered), self.per_minute - base.left)
+        most = used + flow * (look.answered - base.started)
+        if most <= 0:
+            self._base = look
+            return
+        least, most = least / (look.most - base.least), most / (look.least - base.most)
+        shown = (least + most) / 2 if self._counts < least else min(self._counts, most)
+        self._counts += LEARNT * (min(MOST_COUNTED, max(1 / MOST_COUNTED, shown)) - self._counts)
+        if most < (1 + SURE) * least:
+            self._base = look
 
     def _by_windows(self, left: float, whole_s: float) -> bool:
         """What flows in evenly is whole again in proportion to what is missing; a window ends when it ends.
@@ -310,8 +343,6 @@ class Ticket:
 
     started: float
     amount: float
-    requests: _Mark
-    tokens: _Mark
 
 
 class Limiter:
@@ -346,20 +377,22 @@ class Limiter:
         self.in_flight += 1
         self._started_at = now
         self.pace.take(now, tokens)
-        return Ticket(now, tokens, self.requests.take(now, 1), self.tokens.take(now, tokens))
+        self.requests.take(now, 1)
+        self.tokens.take(now, tokens)
+        return Ticket(now, tokens)
 
     def answered(self, ticket: Ticket, now: float, rates: Rates) -> None:
+        full = self.in_flight >= self.concurrency.limit
+        self._ended(ticket, counted=True)
         self._told(ticket, now, rates)
         self._refusals = 0
         self.pace.answered(now, ticket.amount)
-        full = self.in_flight >= self.concurrency.limit
         self.concurrency.answered(ticket.started, now, ticket.amount, full=full)
-        self.in_flight -= 1
 
     def refused(self, ticket: Ticket, now: float, rates: Rates) -> None:
         """429: nothing starts for as long as was asked for; then one call alone, until one is answered."""
+        self._ended(ticket, counted=False)
         self._told(ticket, now, rates)
-        self.in_flight -= 1
         if ticket.started >= self._refused_at:
             self._refused_at, self._refusals = now, self._refusals + 1
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(10, self._refusals - 1))
@@ -374,12 +407,12 @@ class Limiter:
     def failed(self, ticket: Ticket, now: float) -> None:
         """No answer in time, or an error of the server's: it may be overloaded."""
         self._any_answer = True
-        self.in_flight -= 1
+        self._ended(ticket, counted=False)
         self.concurrency.overloaded(ticket.started, now)
 
     def dropped(self, ticket: Ticket) -> None:
         """It was not made after all, or what became of it tells nothing of the limits."""
-        self.in_flight -= 1
+        self._ended(ticket, counted=False)
 
     @property
     def _silent(self) -> bool:
@@ -404,7 +437,13 @@ class Limiter:
         limit = self.tokens.per_minute
         return math.inf if limit is None else limit / MINUTE_S
 
+    def _ended(self, ticket: Ticket, *, counted: bool) -> None:
+        """`counted`: by the server, to our knowledge."""
+        self.in_flight -= 1
+        for bucket, amount in ((self.requests, 1.0), (self.tokens, ticket.amount)):
+            bucket.answered(amount) if counted else bucket.given_back(amount)
+
     def _told(self, ticket: Ticket, now: float, rates: Rates) -> None:
         self._any_answer = True
-        self.requests.told(now, ticket.requests, rates.requests, rates.requests_left, rates.requests_whole_s)
-        self.tokens.told(now, ticket.tokens, rates.tokens, rates.tokens_left, rates.tokens_whole_s)
+        self.requests.told(now, ticket.started, rates.requests, rates.requests_left, rates.requests_whole_s)
+        self.tokens.told(now, ticket.started, rates.tokens, rates.tokens_left, rates.tokens_whole_s)

@@ -88,14 +88,17 @@ async def test_a_budget_pauses_the_job_before_the_call_that_would_pass_it(house:
     kb, budget = house.kb(), 30_000
     await house.api.start(kb, house.definition(budget={"max_tokens": budget}))
     paused = await house.api.until_status(kb, "paused")
-    calls = house.openai.calls
     assert 0 < house.openai.tokens.total() <= budget
     assert paused["commanded_by"] == "budget" and "raise budget.max_tokens and resume" in paused["reason"]
     assert paused["cost"]["tokens_embedded"] == house.openai.tokens.total()
 
     await house.api.ok("POST", f"/kb/{kb}/resume")
     again = await until(lambda: _paused_again(house, kb, paused["revision"] + 2), within_s=30)
-    assert again["commanded_by"] == "budget" and house.openai.calls == calls, "the same budget, and not one call"
+    assert again["commanded_by"] == "budget"
+    assert house.openai.tokens.total() <= budget, (
+        "the same budget: a smaller call may still fit, and not one token more"
+    )
+    calls = house.openai.calls
 
     for service in house.services.values():
         assert await service.terminate() == 0

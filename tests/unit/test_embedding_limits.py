@@ -2,13 +2,14 @@
 
 import heapq
 import math
+import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
-from headrace.embedding.limits import Limiter, Rates, rates_of
+from headrace.embedding.limits import Limiter, Rates, Ticket, rates_of
 
 
 @pytest.mark.parametrize(
@@ -113,30 +114,46 @@ class Run:
         return sum(tokens for at, tokens in self.answered if since_s <= at < until_s) * 60 / (until_s - since_s)
 
 
-def play(server: Server, seconds: float, *, tokens: float = 40_000, largest: float = 285_000) -> Run:
-    """A client that always has more to embed."""
+def play(
+    server: Server, seconds: float, *, tokens: float = 40_000, largest: float = 285_000, slowness_s: float = 0.0
+) -> Run:
+    """A client that always has more to embed; a call is on its way to the server for up to `slowness_s`."""
     limiter, run, now = Limiter(), Run(), 0.0
-    under_way: list[tuple[float, int, bool, object, Rates]] = []
+    drawn = random.Random(1)
+    on_the_way: list[tuple[float, int, Ticket]] = []
+    under_way: list[tuple[float, int, bool, Ticket, Rates]] = []
     while now < seconds:
         size = largest if limiter.scarce_requests(now) else min(tokens, limiter.second_of_tokens())
         wait_s = limiter.wait_s(now, size)
         if wait_s <= 1e-9:
-            ticket = limiter.start(now, size)
             run.calls += 1
-            taken, ends, rates = server.call(now, size)
-            heapq.heappush(under_way, (ends, run.calls, taken, ticket, rates))
-            continue
-        now = min(now + wait_s, under_way[0][0] if under_way else math.inf)
+            ticket = limiter.start(now, size)
+            heapq.heappush(on_the_way, (now + drawn.uniform(0, slowness_s), run.calls, ticket))
+        else:
+            now = min([now + wait_s, *(each[0][0] for each in (on_the_way, under_way) if each)])
+        while on_the_way and on_the_way[0][0] <= now:
+            arrives, number, ticket = heapq.heappop(on_the_way)
+            taken, ends, rates = server.call(arrives, ticket.amount)
+            heapq.heappush(under_way, (ends, number, taken, ticket, rates))
         while under_way and under_way[0][0] <= now:
             _, _, taken, ticket, rates = heapq.heappop(under_way)
             if taken:
-                limiter.answered(ticket, now, rates)  # type: ignore[arg-type]
-                run.answered.append((now, ticket.amount))  # type: ignore[attr-defined]
+                limiter.answered(ticket, now, rates)
+                run.answered.append((now, ticket.amount))
             else:
-                limiter.refused(ticket, now, rates)  # type: ignore[arg-type]
+                limiter.refused(ticket, now, rates)
                 run.refused += 1
             run.limits.append(limiter.concurrency.limit)
     return run
+
+
+@pytest.mark.parametrize("limit", [6_000, 60_000, 1_000_000])
+@pytest.mark.parametrize("slowness_s", [0.3, 1])
+def test_no_call_is_refused_where_calls_are_long_on_their_way(limit: int, slowness_s: float) -> None:
+    """When the server looked is not known, so its answer tells neither what flowed in nor how it counts."""
+    run = play(Server(tokens=limit), 600, tokens=limit / 10, slowness_s=slowness_s)
+    assert run.per_minute(120, 600) > 0.9 * limit
+    assert run.refused == 0
 
 
 @pytest.mark.parametrize("charge", [1.0, 0.7, 1.4])
