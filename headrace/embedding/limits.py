@@ -147,7 +147,7 @@ class Bucket:
         return lacking * MINUTE_S / self.per_minute if self._window_ends is None else self._window_ends - now
 
     def take(self, now: float, amount: float) -> None:
-        """For a call that starts; it ends by `answered` or `given_back`, and `told` where headers came."""
+        """For a call that starts; `ended` follows, and `told` where headers came."""
         if self.per_minute is not None:
             self._level, self._at = self.level(now) - amount * self._counts, now
             if self._window_ends is not None and now >= self._window_ends:
@@ -155,19 +155,19 @@ class Bucket:
         self._taken += amount
         self._under_way += amount
 
-    def answered(self, amount: float) -> None:
+    def ended(self, amount: float, *, counted: bool | None) -> None:
+        """Whether the server counted the call; None where nobody knows."""
         self._under_way -= amount
-
-    def given_back(self, amount: float) -> None:
-        """The call was refused, or it is not known what the server counted for it."""
-        self._under_way -= amount
-        self._taken -= amount
-        self._base = None
+        if not counted:
+            self._taken -= amount
+        if counted is None:
+            self._base = None
 
     def told(
-        self, now: float, started: float, per_minute: float | None, left: float | None, whole_s: float | None
-    ) -> None:
-        """What the answer at `now` says, once its own call is no longer under way."""
+        self, now: float, started: float, per_minute: float | None, left: float | None, whole_s: float | None,
+        *, refused: bool,
+    ) -> None:  # fmt: skip
+        """What the answer at `now` says, once its own call has ended."""
         if not per_minute or left is None or started < self._newest:
             return
         self._newest = started
@@ -176,8 +176,10 @@ class Bucket:
         self._window_ends = now + whole_s if whole_s is not None and self._by_windows(left, whole_s) else None
         if self._window_ends is None:
             self._learn(_Look(started, now, left, self._taken - self._under_way, self._taken))
-        # What flowed in since is left out: nobody knows when, between start and answer, the server looked.
-        self._level, self._at = min(per_minute, left - self._under_way * self._counts), now
+        # What flowed in since is left out: nobody knows when, between start and answer, the server looked. A refusal
+        # comes at once, so what is still under way was counted before; and the call that follows it goes alone.
+        not_counted = 0.0 if refused else self._under_way * self._counts
+        self._level, self._at = min(per_minute, left - not_counted), now
 
     def _learn(self, look: _Look) -> None:
         """Between two looks, the server counted so much at least and at most for what was taken in between.
@@ -384,7 +386,7 @@ class Limiter:
     def answered(self, ticket: Ticket, now: float, rates: Rates) -> None:
         full = self.in_flight >= self.concurrency.limit
         self._ended(ticket, counted=True)
-        self._told(ticket, now, rates)
+        self._told(ticket, now, rates, refused=False)
         self._refusals = 0
         self.pace.answered(now, ticket.amount)
         self.concurrency.answered(ticket.started, now, ticket.amount, full=full)
@@ -392,7 +394,7 @@ class Limiter:
     def refused(self, ticket: Ticket, now: float, rates: Rates) -> None:
         """429: nothing starts for as long as was asked for; then one call alone, until one is answered."""
         self._ended(ticket, counted=False)
-        self._told(ticket, now, rates)
+        self._told(ticket, now, rates, refused=True)
         if ticket.started >= self._refused_at:
             self._refused_at, self._refusals = now, self._refusals + 1
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(10, self._refusals - 1))
@@ -407,12 +409,12 @@ class Limiter:
     def failed(self, ticket: Ticket, now: float) -> None:
         """No answer in time, or an error of the server's: it may be overloaded."""
         self._any_answer = True
-        self._ended(ticket, counted=False)
+        self._ended(ticket, counted=None)
         self.concurrency.overloaded(ticket.started, now)
 
     def dropped(self, ticket: Ticket) -> None:
         """It was not made after all, or what became of it tells nothing of the limits."""
-        self._ended(ticket, counted=False)
+        self._ended(ticket, counted=None)
 
     @property
     def _silent(self) -> bool:
@@ -437,13 +439,12 @@ class Limiter:
         limit = self.tokens.per_minute
         return math.inf if limit is None else limit / MINUTE_S
 
-    def _ended(self, ticket: Ticket, *, counted: bool) -> None:
-        """`counted`: by the server, to our knowledge."""
+    def _ended(self, ticket: Ticket, *, counted: bool | None) -> None:
         self.in_flight -= 1
-        for bucket, amount in ((self.requests, 1.0), (self.tokens, ticket.amount)):
-            bucket.answered(amount) if counted else bucket.given_back(amount)
+        self.requests.ended(1, counted=counted)
+        self.tokens.ended(ticket.amount, counted=counted)
 
-    def _told(self, ticket: Ticket, now: float, rates: Rates) -> None:
-        self._any_answer = True
-        self.requests.told(now, ticket.started, rates.requests, rates.requests_left, rates.requests_whole_s)
-        self.tokens.told(now, ticket.started, rates.tokens, rates.tokens_left, rates.tokens_whole_s)
+    def _told(self, ticket: Ticket, now: float, rates: Rates, *, refused: bool) -> None:
+        self._any_answer, at = True, ticket.started
+        self.requests.told(now, at, rates.requests, rates.requests_left, rates.requests_whole_s, refused=refused)
+        self.tokens.told(now, at, rates.tokens, rates.tokens_left, rates.tokens_whole_s, refused=refused)

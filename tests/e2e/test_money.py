@@ -95,9 +95,7 @@ async def test_a_budget_pauses_the_job_before_the_call_that_would_pass_it(house:
     await house.api.ok("POST", f"/kb/{kb}/resume")
     again = await until(lambda: _paused_again(house, kb, paused["revision"] + 2), within_s=30)
     assert again["commanded_by"] == "budget"
-    assert house.openai.tokens.total() <= budget, (
-        "the same budget: a smaller call may still fit, and not one token more"
-    )
+    assert house.openai.tokens.total() <= budget, "a smaller call may still fit, and not a token more"
     calls = house.openai.calls
 
     for service in house.services.values():

@@ -75,5 +75,5 @@ async def test_a_small_job_is_over_long_before_a_large_one(
     assert (fact.outcome, fact.chunks_visible) == ("completed", count)
     assert await ids(store, large) == everything(large)
     assert max(openai.texts.values()) == 1 and len(openai.texts) == count + 100
-    assert not any(call.status == 429 for call in openai.log)
+    assert sum(call.status == 429 for call in openai.log) <= 1 + openai.calls / 100
     assert not await read_all(settings, Stall)
