@@ -15,14 +15,14 @@ from schemas.kb import Definition
 
 PREFIX = "/api/ingestion"
 
-Handler = Callable[[Engine, web.Request], Awaitable[msgspec.Struct]]
+Handler = Callable[[Engine, web.Request], Awaitable[msgspec.Struct | web.StreamResponse]]
 
 
 @dataclass(frozen=True)
 class Route:
     """`query` is parameter name to meaning; `problems` are the statuses that the call itself answers with.
 
-    `others`: answers of other types, by their status.
+    `others`: answers of other types, by their status. `streams`: the answer is a stream of such, as server-sent events.
     """
 
     method: str
@@ -37,6 +37,7 @@ class Route:
     problems: tuple[int, ...] = ()
     idempotent_by_key: bool = False
     others: Mapping[int, type[msgspec.Struct]] = field(default_factory=dict)
+    streams: bool = False
 
     def status_of(self, answer: msgspec.Struct) -> int:
         return next((status for status, kind in self.others.items() if isinstance(answer, kind)), self.status)
@@ -133,6 +134,11 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{PREFIX}/dead-letters/retry", letter_handlers.retry_dead_letters,
           "Copy dead letters to the end of the log, to be indexed after all", answers.RetryAnswer, 202,
           body=requests.Retry, body_required=True, problems=(400, 404, 422)),
+    Route("GET", f"{PREFIX}/events", handlers.events,
+          "Watch each change: `kb` (as GET /kb/{kb}), `status` (as its status), `deleted`; `reset` where what was sent "
+          "before is void", answers.StatusAnswer, streams=True,
+          query={"kb": "only this knowledge base; may be given several times",
+                 "last_event_id": "as the header Last-Event-ID: only what changed since"}, problems=(422,)),
     Route("GET", "/healthz", handlers.healthz, "Whether the process lives", answers.Health),
     Route("GET", "/readyz", handlers.readyz, "Whether requests are answered", answers.Ready),
 )  # fmt: skip

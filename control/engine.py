@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException, TopicCollection
 
+from control import answers
 from control.ailments import Ailments
 from control.bill import Bill
 from control.books import Books
@@ -20,6 +21,7 @@ from control.questions import refused_places, started_jobs
 from control.retry import Retrier
 from control.search import Searcher
 from control.snapshots import Snapshots
+from control.watch import Gone, Hub
 from control.writer import Fenced, Writer
 from headrace.embedding.endpoints import endpoints
 from headrace.kafka.admin import admin_client
@@ -30,6 +32,7 @@ from headrace.service import worker_name
 from headrace.settings import Settings
 from headrace.vectors import VectorStore
 from schemas.events import Place
+from schemas.kb import KbDefined
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +63,13 @@ class Engine:
             on_change=self._kb_changed,
             on_refused=self._chores.set,
         )
-        self.snapshots = Snapshots(self._books, self.projection, self._ailments)
+        self.hub = Hub()
+        self.snapshots = Snapshots(
+            self._books,
+            self.projection,
+            self._ailments,
+            on_change=lambda answer: self.hub.tell("status", answer.kb_id, answer),
+        )
         self.store = VectorStore(settings)
         self.estimates = Estimates()
         self._source = worker_name("control")
@@ -147,6 +156,8 @@ class Engine:
         self._pausing = asyncio.create_task(self._budgets.run(), name="budgets")
         self._billing = self._bill.start(partitions)
         self.unready = None
+        for kb in self._books.kbs.all():
+            self._tell_of(kb.kb_id)
         log.info("ready")
 
     async def failure(self) -> None:
@@ -241,8 +252,29 @@ class Engine:
 
     def _kb_changed(self, kb_id: str) -> None:
         self.snapshots.touch_kb(kb_id)
+        if self.unready is None:
+            self._tell_of(kb_id)
         if self._books.switching(kb_id):
             self._chores.set()
+
+    def kb_answer(self, kb: KbDefined) -> answers.KbAnswer:
+        published = self.books.kbs.published(kb.kb_id)
+        newest = next(iter(self.books.jobs(kb.kb_id)), None)
+        return answers.KbAnswer(
+            kb_id=kb.kb_id,
+            definition=kb.definition,
+            last_generation=kb.last_generation,
+            published_generation=published.generation if published else None,
+            active_job_id=newest.job_id if newest and self.snapshots.active(newest.job_id) else None,
+            updated_at=kb.updated_at,
+        )
+
+    def _tell_of(self, kb_id: str) -> None:
+        kb = self._books.kbs.get(kb_id)
+        if kb is not None and kb.deleted:
+            self.hub.tell("deleted", kb_id, Gone(kb_id))
+        elif kb is not None:
+            self.hub.tell("kb", kb_id, self.kb_answer(kb))
 
     async def _do_chores(self, desk: Desk, reported: set[Place]) -> None:
         """What no request asks for."""

@@ -1,5 +1,7 @@
 """One function per endpoint: from a request to an answer. Errors are Problems."""
 
+import asyncio
+from contextlib import aclosing
 from typing import Any, get_args
 
 from aiohttp import web
@@ -9,7 +11,7 @@ from control import answers, costs, pages, picture, questions, requests
 from control import changes as compared
 from control.desk import check_idempotency_key
 from control.engine import Engine
-from control.problems import Invalid, NotFound
+from control.problems import Invalid, NotFound, Unavailable
 from control.rules import Action
 from control.search_answer import SearchAnswer
 from control.search_request import SearchRequest, check
@@ -18,13 +20,14 @@ from control.status import OVER
 from headrace.vectors import Tenancy
 from schemas.commands import JobCommand
 from schemas.estimates import Estimate, EstimateRequest, ReembedEstimate
-from schemas.kb import KbDefined
 from schemas.pages import PageState
 
 BY = "http"
 WAIT_S = 30
 """Longest wait of `?after=`: below what proxies allow a request."""
 PAGE_LIMIT = 1_000
+MOST_WATCHERS = 1_000
+TAKES_WITHIN_S = 30.0
 
 
 async def put_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
@@ -32,17 +35,17 @@ async def put_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
     if definition is None:
         raise Invalid('the body must hold the definition, at least {"source": {"urls": ["https://…"]}}')
     kb_id, reason = requests.kb_id(request), request.query.get("reason")
-    return _kb(engine, await engine.desk.define(kb_id, definition, by=BY, reason=reason))
+    return engine.kb_answer(await engine.desk.define(kb_id, definition, by=BY, reason=reason))
 
 
 async def get_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
     kb_id = requests.kb_id(request)
-    return _kb(engine, engine.desk.known(kb_id))
+    return engine.kb_answer(engine.desk.known(kb_id))
 
 
 async def list_kbs(engine: Engine, request: web.Request) -> answers.KbList:
     known = sorted(engine.books.kbs.all(), key=lambda kb: kb.kb_id)
-    return answers.KbList(kbs=[_kb(engine, kb) for kb in known if not kb.deleted])
+    return answers.KbList(kbs=[engine.kb_answer(kb) for kb in known if not kb.deleted])
 
 
 async def delete_kb(engine: Engine, request: web.Request) -> answers.Deleted:
@@ -305,6 +308,26 @@ async def _in_review(engine: Engine, kb_id: str) -> int | None:
     return None
 
 
+async def events(engine: Engine, request: web.Request) -> web.StreamResponse:
+    """Ends when either side goes, or who watches takes nothing for `TAKES_WITHIN_S`."""
+    engine.check_ready()
+    if engine.hub.watchers >= MOST_WATCHERS:
+        raise Unavailable(f"{MOST_WATCHERS:,} watch already", code="too-many-watchers", retry_after_s=10)
+    kbs = frozenset(requests.kb_id_of(given) for given in request.query.getall("kb", [])) or None
+    last_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    await response.prepare(request)
+    async with aclosing(engine.hub.watch(last_id, kbs)) as frames:
+        try:
+            async for some in frames:
+                async with asyncio.timeout(TAKES_WITHIN_S):
+                    await response.write(some)
+        except (TimeoutError, ConnectionError):
+            if request.transport is not None:
+                request.transport.abort()
+    return response
+
+
 async def healthz(engine: Engine, request: web.Request) -> answers.Health:
     return answers.Health(status="ok")
 
@@ -339,19 +362,6 @@ def _kept(engine: Engine, command: JobCommand) -> str | None:
     if known is None or not engine.desk.keeps(command, known.definition):
         return None
     return "embedding and chunking of the definition have changed; this job keeps its own, the next job takes the new"
-
-
-def _kb(engine: Engine, kb: KbDefined) -> answers.KbAnswer:
-    published = engine.books.kbs.published(kb.kb_id)
-    newest = next(iter(engine.books.jobs(kb.kb_id)), None)
-    return answers.KbAnswer(
-        kb_id=kb.kb_id,
-        definition=kb.definition,
-        last_generation=kb.last_generation,
-        published_generation=published.generation if published else None,
-        active_job_id=newest.job_id if newest and engine.snapshots.active(newest.job_id) else None,
-        updated_at=kb.updated_at,
-    )
 
 
 def _known_ever(engine: Engine, kb_id: str) -> None:

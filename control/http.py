@@ -52,6 +52,7 @@ async def listen(engine: Engine) -> web.AppRunner:
 def application(engine: Engine) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_answering(engine.settings.http_host)])
     app[ENGINE] = engine
+    app.on_shutdown.append(_end_streams)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _serving(engine, route))
     app.router.add_get("/openapi.json", _openapi)
@@ -59,9 +60,15 @@ def application(engine: Engine) -> web.Application:
     return app
 
 
+async def _end_streams(app: web.Application) -> None:
+    app[ENGINE].hub.close()
+
+
 def _serving(engine: Engine, route: Route) -> Next:
     async def serve(request: web.Request) -> web.StreamResponse:
         answer = await route.handler(engine, request)
+        if isinstance(answer, web.StreamResponse):
+            return answer
         return web.Response(
             body=_ENCODER.encode(answer), status=route.status_of(answer), content_type="application/json"
         )

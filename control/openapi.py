@@ -41,8 +41,9 @@ def document() -> bytes:
 
 
 def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
+    form = "text/event-stream" if route.streams else "application/json"
     answered = {
-        str(status): _content("application/json", refs[kind], HTTPStatus(status).phrase)
+        str(status): _content(form, {"type": "string"} if route.streams else refs[kind], HTTPStatus(status).phrase)
         for status, kind in sorted({route.status: route.answer, **route.others}.items())
     }
     for status in sorted({*route.problems, *_ALWAYS}):

@@ -110,8 +110,12 @@ def pair(text: str, name: str, says: str) -> tuple[int, int]:
 
 
 def kb_id(request: web.Request) -> str:
+    return kb_id_of(request.match_info["kb"])
+
+
+def kb_id_of(given: str) -> str:
     try:
-        return check_kb_id(request.match_info["kb"])
+        return check_kb_id(given)
     except InvalidDefinition as exc:
         raise Invalid(str(exc), code="invalid-kb-id") from exc
 

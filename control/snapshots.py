@@ -52,8 +52,16 @@ class _Entry:
 class Snapshots:
     """`start`, `of`, `wait_for`, `stop`. `touch` and its like mark what changed; all from the event loop."""
 
-    def __init__(self, books: Books, projection: Projection, ailments: Ailments) -> None:
+    def __init__(
+        self,
+        books: Books,
+        projection: Projection,
+        ailments: Ailments,
+        on_change: Callable[[answers.StatusAnswer], None] = lambda answer: None,
+    ) -> None:
+        """`on_change(answer)` is called from the event loop with each new status of a knowledge base's newest job."""
         self._books, self._projection, self._ailments = books, projection, ailments
+        self._on_change = on_change
         self._offsets: OffsetWatch | None = None
         self._entries: dict[str, _Entry] = {}
         self._failing: set[str] = set()
@@ -189,8 +197,10 @@ class Snapshots:
             ended = time.monotonic()
             pause_s = (ended - began) * (1 / SHARE - 1)
             entry.not_before = ended + (max(pause_s, RETRY_S) if entry.dirty else pause_s)
-        if entry.answer == before:
+        if entry.answer == before or entry.answer is None:
             return
+        if self._newest(command):
+            self._on_change(entry.answer)
         async with self._changed:
             self._changed.notify_all()
 
@@ -211,8 +221,7 @@ class Snapshots:
     async def _answer(self, command: JobCommand, pace: deque[tuple[float, int]]) -> answers.StatusAnswer:
         offsets = self._of(command)
         committed = offsets.committed if offsets else None
-
-        newest = any(each.job_id == command.job_id for each in self._books.jobs(command.kb_id)[:1])
+        newest = self._newest(command)
 
         def ask(cursor: DuckDBPyConnection) -> tuple[questions.Told, questions.Tally, Costs]:
             told = questions.told(cursor, command.job_id)
@@ -242,6 +251,9 @@ class Snapshots:
         rate = pace_of(pace, tally.processed)
         generation = published.generation if published else None
         return build(command, facts, told, tally, offsets, spent, rate, generation, ailments)
+
+    def _newest(self, command: JobCommand) -> bool:
+        return any(each.job_id == command.job_id for each in self._books.jobs(command.kb_id)[:1])
 
     def _count(self) -> None:
         counts: dict[str, int] = {}
