@@ -327,6 +327,21 @@ class PageSummary(Answer, frozen=True, kw_only=True):
     reasons: list[ReasonCount]
 
 
+class Moment(Answer, frozen=True, kw_only=True):
+    """What had happened by `at_s` (seconds since 1970): pages read, chunks found on them, chunks dealt with."""
+
+    at_s: float
+    pages: int
+    chunks_found: int
+    chunks_processed: int
+
+
+class History(Answer, frozen=True, kw_only=True):
+    """In the order of time; moments at which nothing had changed are left out."""
+
+    moments: list[Moment]
+
+
 class EventAnswer(Answer, frozen=True, kw_only=True):
     partition: int
     offset: int

@@ -11,6 +11,7 @@ from control import answers, costs, pages, picture, questions, requests
 from control import changes as compared
 from control.desk import check_idempotency_key
 from control.engine import Engine
+from control.history import history
 from control.problems import Invalid, NotFound, Unavailable
 from control.rules import Action
 from control.search_answer import SearchAnswer
@@ -213,6 +214,13 @@ async def job_events(engine: Engine, request: web.Request) -> answers.EventList:
     )
     found = [answers.EventAnswer(**row) for row in rows]
     return answers.EventList(events=found, next_after=found[-1].offset if len(found) == limit else None)
+
+
+async def job_history(engine: Engine, request: web.Request) -> answers.History:
+    command = _command(engine, request)
+    points = requests.number(request, "points", low=2, high=PAGE_LIMIT) or 120
+    rows = await engine.projection.read(lambda cursor: history(cursor, command.job_id, points))
+    return answers.History(moments=[answers.Moment(**row) for row in rows])
 
 
 async def job_hosts(engine: Engine, request: web.Request) -> answers.HostList:
