@@ -12,6 +12,7 @@ from control.search_answer import SearchAnswer
 from control.search_request import SearchRequest
 from schemas.estimates import Estimate, ReembedEstimate
 from schemas.kb import Definition
+from schemas.previews import Preview
 
 PREFIX = "/api/ingestion"
 
@@ -137,6 +138,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{PREFIX}/dead-letters/retry", letter_handlers.retry_dead_letters,
           "Copy dead letters to the end of the log, to be indexed after all", answers.RetryAnswer, 202,
           body=requests.Retry, body_required=True, problems=(400, 404, 422)),
+    Route("POST", f"{PREFIX}/preview", handlers.preview,
+          "What a crawl would make of a definition's first start URL: its text and chunks. Nothing is stored", Preview,
+          body=Definition, body_required=True, problems=(400, 422)),
     Route("GET", f"{PREFIX}/events", handlers.events,
           "Watch each change: `kb` (as GET /kb/{kb}), `status` (as its status), `deleted`; `reset` where what was sent "
           "before is void", answers.StatusAnswer, streams=True,

@@ -60,13 +60,16 @@ class Desk:
 
     def wanted(self, kb_id: str, definition: Definition | None) -> Definition:
         """What a start would go by, with every default filled in; None: the knowledge base's own."""
-        asked = definition if definition is not None else self.known(kb_id).definition
-        resolved = rules.resolved(asked, openai_available=self._openai_available)
+        resolved = self.resolved(definition if definition is not None else self.known(kb_id).definition)
         rules.check_budget(resolved, self._prices)
         return resolved
 
+    def resolved(self, definition: Definition) -> Definition:
+        """With every default filled in; raises Invalid."""
+        return rules.resolved(definition, openai_available=self._openai_available)
+
     async def define(self, kb_id: str, definition: Definition, *, by: str, reason: str | None = None) -> KbDefined:
-        resolved = rules.resolved(definition, openai_available=self._openai_available)
+        resolved = self.resolved(definition)
         rules.check_budget(resolved, self._prices)
         rules.check_endpoint(resolved, self._endpoints)
         async with self._decision():

@@ -1,4 +1,4 @@
-"""Estimates before a start: the producer's programs, run beside control, as the command line runs them."""
+"""Estimates before a start, and previews: programs of the producer, run beside control as by the command line."""
 
 import asyncio
 import logging
@@ -8,11 +8,13 @@ import msgspec
 
 from control.problems import Invalid, Unavailable
 from schemas.estimates import Estimate, EstimateRequest, ReembedEstimate, ReembedRequest
+from schemas.previews import Preview, PreviewRequest
 
 log = logging.getLogger(__name__)
 
 PROGRAM = "producer.estimate"
 OF_REEMBEDDING = "producer.estimate_reembed"
+PREVIEW = "producer.preview"
 AT_ONCE = 2
 """Each has processes of its own to read pages with; others wait for their turn."""
 TIMEOUT_S = 150.0
@@ -41,6 +43,11 @@ class Estimates:
         if estimate.problem is not None:
             raise Unavailable(estimate.problem, code="no-estimate")
         return estimate
+
+    async def preview(self, request: PreviewRequest) -> Preview:
+        async with self._room:
+            answer = await self._asked(PREVIEW, msgspec.json.encode(request))
+        return msgspec.json.decode(answer, type=Preview)
 
     async def _asked(self, program: str, request: bytes) -> bytes:
         pipe = asyncio.subprocess.PIPE

@@ -22,6 +22,7 @@ from headrace.vectors import Tenancy
 from schemas.commands import JobCommand
 from schemas.estimates import Estimate, EstimateRequest, ReembedEstimate
 from schemas.pages import PageState
+from schemas.previews import Preview, of_definition
 
 BY = "http"
 WAIT_S = 30
@@ -81,6 +82,14 @@ async def start(engine: Engine, request: web.Request) -> answers.Accepted | Esti
     return answers.Accepted(
         kb_id=kb_id, job_id=command.job_id, generation=command.generation, desired="running", revision=1
     )
+
+
+async def preview(engine: Engine, request: web.Request) -> Preview:
+    """Of the first start URL, by the definition that a start would go by."""
+    asked = await requests.definition(request)
+    if asked is None:
+        raise Invalid('the body must hold a definition, at least {"source": {"urls": ["https://…"]}}')
+    return await engine.estimates.preview(of_definition(engine.desk.resolved(asked)))
 
 
 async def reembed(engine: Engine, request: web.Request) -> answers.Accepted | ReembedEstimate:

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from control import problems
+from control import assets, problems
 from control.api import ROUTES, Route
 from control.engine import Engine
 from control.metrics import READY, REGISTRY, REQUESTS
@@ -55,6 +55,8 @@ def application(engine: Engine) -> web.Application:
     app.on_shutdown.append(_end_streams)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _serving(engine, route))
+    app.router.add_get("/", assets.index)
+    app.router.add_get(f"{assets.PREFIX}/{{name}}", assets.asset)
     app.router.add_get("/openapi.json", _openapi)
     app.router.add_get("/metrics", _metrics)
     return app

@@ -1,13 +1,13 @@
 """What a crawl would make of one page, published nowhere. Neither Kafka nor Weaviate is needed.
 
-`python -m producer.preview` takes a Request on stdin and gives a Preview on stdout, both JSON.
+`python -m producer.preview` takes a PreviewRequest on stdin and gives a Preview on stdout, both JSON.
 """
 
 import asyncio
 import mimetypes
 import sys
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -19,66 +19,13 @@ from producer.hosts import Hosts
 from producer.robots import RobotsCache
 from producer.urls import UrlError, canonical
 from producer.work import ContentPool, PageInput, PageOutput
-from schemas.kb import Definition, Source, Strategy, tokenizer_of
+from schemas.kb import Definition, Source, tokenizer_of
+from schemas.previews import ChunkShown, Preview, PreviewRequest
 
 HOST_OF_FILES: Final = "https://localhost/"
-Problem = Literal["url", "file", "robots", "fetch", "status", "redirects", "content"]
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """`file`: read instead of what stands at `url`, which then is where its links count from. `model`: whose tokens."""
-
-    url: str | None = None
-    file: str | None = None
-    max_tokens: int
-    overlap_tokens: int
-    strategy: Strategy = "structure"
-    model: str | None = None
-    allow_addresses: tuple[str, ...] = ()
-    respect_robots: bool = True
-
-
-class ChunkShown(msgspec.Struct, frozen=True, kw_only=True):
-    """`repeated`: so many characters at its beginning stand before; `closing`: so many at its end close code that is
-    cut."""
-
-    text: str
-    tokens: int
-    heading_path: tuple[str, ...]
-    repeated: int
-    closing: int
-
-
-class Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """`problem` and `reason`: why there is no content, and which kind of reason that is. `skipped`: why a crawl would
-    leave the page out although it has content. `redirects`: URLs that led to `url`. Times are milliseconds."""
-
-    url: str
-    redirects: tuple[str, ...] = ()
-    problem: Problem | None = None
-    reason: str | None = None
-    skipped: str | None = None
-    robots: str | None = None
-    crawl_delay_s: float | None = None
-    status: int | None = None
-    content_type: str | None = None
-    bytes: int = 0
-    fetch_ms: int = 0
-    extract_ms: int = 0
-    chunk_ms: int = 0
-    title: str = ""
-    language: str | None = None
-    canonical_url: str | None = None
-    description: str | None = None
-    published_on: str | None = None
-    method: str = ""
-    nofollow: bool = False
-    text: str = ""
-    links: tuple[str, ...] = ()
-    chunks: tuple[ChunkShown, ...] = ()
-
-
-def preview(request: Request, settings: Settings) -> Preview:
+def preview(request: PreviewRequest, settings: Settings) -> Preview:
     """Never raises for what the site does, or the page holds: it is read as in a crawl, in a process of its own."""
     try:
         url = canonical(request.url or HOST_OF_FILES + Path(request.file or "").name)
@@ -101,7 +48,7 @@ def _of_file(url: str, path: Path) -> tuple[Preview, FetchResult | None]:
     return got, FetchResult(url, 200, body, len(body), 0.0, content_type)
 
 
-async def _fetched(url: str, request: Request, settings: Settings) -> tuple[Preview, FetchResult | None]:
+async def _fetched(url: str, request: PreviewRequest, settings: Settings) -> tuple[Preview, FetchResult | None]:
     """What is known before the page is read; and the answer, where it is to be."""
     crawl = Definition(source=Source(urls=(url,))).crawl
     share = Hosts().share(crawl.concurrency_per_host, crawl.delay_s)
@@ -146,7 +93,7 @@ def _answered(got: Preview, result: FetchResult) -> tuple[Preview, FetchResult |
     return msgspec.structs.replace(got, problem="status", reason=f"status {result.status}"), None
 
 
-async def _read(url: str, result: FetchResult, request: Request) -> PageOutput:
+async def _read(url: str, result: FetchResult, request: PreviewRequest) -> PageOutput:
     pool = ContentPool(1)
     await pool.start()
     try:
@@ -212,5 +159,5 @@ def _why_skipped(url: str, canonical_url: str | None, content: PageOutput) -> st
 
 
 if __name__ == "__main__":
-    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
+    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=PreviewRequest)
     sys.stdout.buffer.write(msgspec.json.encode(preview(asked, Settings.from_env())))

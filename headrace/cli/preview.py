@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+import msgspec
 from rich.markup import escape
 from rich.text import Text
 
@@ -13,6 +14,7 @@ from headrace.cli.beside import ask
 from headrace.cli.root import FAILED, USAGE, App, Failure, pass_app, print_json
 from headrace.client import Json
 from schemas.kb import InvalidDefinition, Strategy, parse_definition, resolve
+from schemas.previews import of_definition
 
 _FORBIDDEN = re.compile(r"([0-9a-fA-F.:]+) is forbidden: ")
 
@@ -51,7 +53,7 @@ def preview(app: App, /, page: str, url: str | None, links: bool, as_json: bool,
     if not is_file and "://" not in page:
         raise click.UsageError(f"{page!r} is neither a file nor a URL; write a URL like https://example.org/docs/")
     where = check_url(url or page) if url or not is_file else None
-    answer = ask("producer.preview", {"url": where, "file": page if is_file else None, **_asked(app, where, **options)})
+    answer = ask("producer.preview", {**_asked(app, where, **options), "url": where, "file": page if is_file else None})
     if as_json:
         print_json(answer)
     elif not answer["problem"]:
@@ -74,13 +76,8 @@ def _asked(
         definition = resolve(parse_definition(raw), openai_available=app.settings.openai_available)
     except InvalidDefinition as exc:
         raise click.UsageError(str(exc)) from exc
-    return {
-        "max_tokens": definition.chunking.max_tokens,
-        "overlap_tokens": min(definition.chunking.overlap_tokens, (definition.chunking.max_tokens or 0) // 2),
-        "strategy": definition.chunking.strategy,
-        "model": definition.embedding.model,
-        "allow_addresses": list(definition.source.allow_addresses),
-    }
+    asked: Json = msgspec.to_builtins(of_definition(definition))
+    return asked
 
 
 def _failure(answer: Json) -> Failure:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from headrace.settings import Settings
-from producer.preview import Preview, Request, preview
+from producer.preview import preview
 from producer.work import PageInput, process_page
+from schemas.previews import Preview, PreviewRequest
 from tests.fakes.pdf import unpacking_to
 from tests.fakes.site import FakeSite
 from tests.fakes.site_behaviours import redirect, status
@@ -32,7 +33,7 @@ async def site() -> AsyncIterator[FakeSite]:
 
 async def shown(url: str, **options: Any) -> Preview:
     given = {"max_tokens": 128, "overlap_tokens": 10, "allow_addresses": HERE} | options
-    return await asyncio.to_thread(preview, Request(url=url, **given), Settings.from_env({}))
+    return await asyncio.to_thread(preview, PreviewRequest(url=url, **given), Settings.from_env({}))
 
 
 async def test_a_page_with_all_that_is_known_of_it(site: FakeSite) -> None:
@@ -123,5 +124,7 @@ async def test_a_page_that_breaks_its_reader_is_no_harm(site: FakeSite) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    missing = preview(Request(file=str(tmp_path / "none"), max_tokens=64, overlap_tokens=0), Settings.from_env({}))
+    missing = preview(
+        PreviewRequest(file=str(tmp_path / "none"), max_tokens=64, overlap_tokens=0), Settings.from_env({})
+    )
     assert (missing.problem, "No such file" in str(missing.reason)) == ("file", True)

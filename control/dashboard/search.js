@@ -1,7 +1,7 @@
 /** A search box, and hits with their sources. */
 
-import {h, fill, number, problem} from "/page/dom.js";
-import {post} from "/page/api.js";
+import {h, fill, number, problem} from "/dashboard/dom.js";
+import {post} from "/dashboard/api.js";
 
 export function search(kbId) {
   const text = h("input", {id: "query", type: "search", required: true, autocomplete: "off"});

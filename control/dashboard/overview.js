@@ -1,7 +1,7 @@
 /** All knowledge bases, with what their newest job does. */
 
-import {h, fill, badge, number, dollars, table, time} from "/page/dom.js";
-import {known} from "/page/api.js";
+import {h, fill, badge, number, dollars, table, time} from "/dashboard/dom.js";
+import {known} from "/dashboard/api.js";
 
 export function overview() {
   const list = h("div");

@@ -1,10 +1,10 @@
 /** Which view is shown, and what it is told. */
 
-import {h, fill} from "/page/dom.js";
-import {known} from "/page/api.js";
-import {overview} from "/page/overview.js";
-import {kb} from "/page/kb.js";
-import {fresh} from "/page/new.js";
+import {h, fill} from "/dashboard/dom.js";
+import {known} from "/dashboard/api.js";
+import {overview} from "/dashboard/overview.js";
+import {kb} from "/dashboard/kb.js";
+import {fresh} from "/dashboard/new.js";
 
 const main = document.getElementById("main");
 let view = null;
@@ -40,6 +40,11 @@ theme.addEventListener("click", () => {
   const next = THEMES[(THEMES.indexOf(localStorage.getItem("theme") ?? "system") + 1) % THEMES.length];
   localStorage.setItem("theme", next);
   dress(next);
+});
+
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
 });
 
 dress(localStorage.getItem("theme") ?? "system");

@@ -1,9 +1,9 @@
 /** One knowledge base: its job as it goes, and what it has come to. */
 
-import {h, fill, append, badge, bar, bytes, confirmed, dollars, duration, number, problem, say, table, tiles, time, words} from "/page/dom.js";
-import {get, known, post, call, query} from "/page/api.js";
-import {curves} from "/page/curves.js";
-import {search} from "/page/search.js";
+import {h, fill, append, badge, bar, bytes, confirmed, dollars, duration, number, problem, say, table, tiles, time, words} from "/dashboard/dom.js";
+import {get, known, post, call, query} from "/dashboard/api.js";
+import {curves} from "/dashboard/curves.js";
+import {search} from "/dashboard/search.js";
 
 const OVER = new Set(["completed", "completed_with_errors", "failed", "cancelled"]);
 const TABS = {

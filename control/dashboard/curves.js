@@ -1,6 +1,6 @@
 /** Crawl against index over time, as an SVG with words for who doesn't see it. */
 
-import {h, fill, number, duration} from "/page/dom.js";
+import {h, fill, number, duration} from "/dashboard/dom.js";
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [720, 220, 60, 22, 8];
 

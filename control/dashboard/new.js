@@ -1,7 +1,7 @@
 /** The form that makes a knowledge base: what a page's chunks would be, what all would come to, then the start. */
 
-import {h, fill, bytes, dollars, duration, number, problem, tiles} from "/page/dom.js";
-import {call, post} from "/page/api.js";
+import {h, fill, bytes, dollars, duration, number, problem, tiles} from "/dashboard/dom.js";
+import {call, post} from "/dashboard/api.js";
 
 export function fresh() {
   const field = (name, label, hint, attributes) => [
