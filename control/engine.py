@@ -68,7 +68,8 @@ class Engine:
             self._books,
             self.projection,
             self._ailments,
-            on_change=lambda answer: self.hub.tell("status", answer.kb_id, answer),
+            on_change=self._status_changed,
+            watched=lambda: self.hub.watchers > 0,
         )
         self.store = VectorStore(settings)
         self.estimates = Estimates()
@@ -268,6 +269,11 @@ class Engine:
             active_job_id=newest.job_id if newest and self.snapshots.active(newest.job_id) else None,
             updated_at=kb.updated_at,
         )
+
+    def _status_changed(self, answer: answers.StatusAnswer) -> None:
+        self.hub.tell("status", answer.kb_id, answer)
+        if self.unready is None:
+            self._tell_of(answer.kb_id)
 
     def _tell_of(self, kb_id: str) -> None:
         kb = self._books.kbs.get(kb_id)

@@ -57,11 +57,16 @@ class Snapshots:
         books: Books,
         projection: Projection,
         ailments: Ailments,
-        on_change: Callable[[answers.StatusAnswer], None] = lambda answer: None,
+        *,
+        on_change: Callable[[answers.StatusAnswer], None],
+        watched: Callable[[], bool],
     ) -> None:
-        """`on_change(answer)` is called from the event loop with each new status of a knowledge base's newest job."""
+        """`on_change(answer)` is called from the event loop with each new status of a knowledge base's newest job.
+
+        `watched()`: whether somebody wants those without asking for them.
+        """
         self._books, self._projection, self._ailments = books, projection, ailments
-        self._on_change = on_change
+        self._on_change, self._watched = on_change, watched
         self._offsets: OffsetWatch | None = None
         self._entries: dict[str, _Entry] = {}
         self._failing: set[str] = set()
@@ -172,13 +177,13 @@ class Snapshots:
                 self._count()
 
     def _live(self, entry: _Entry) -> bool:
-        """Jobs that are over wait until somebody asks; so does a fact of a job whose command isn't read yet."""
+        """A job that is over waits until somebody asks or watches; so does a fact whose job has no command read yet."""
         command = self._books.commands.get(entry.job_id)
         if command is None:
             return False
         if entry.answer is None:
-            return self._books.jobs(command.kb_id)[0] is command
-        return entry.answer.status not in OVER or self._interesting(entry.job_id)
+            return self._newest(command)
+        return self._interesting(entry.job_id) or (self._watched() and self._newest(command))
 
     async def _make(self, entry: _Entry) -> None:
         """Where it can't be made now, the old answer stays and says so; raises DependencyUnwell where there is none."""
