@@ -27,20 +27,29 @@ class Sum:
 
 @dataclass
 class Account:
-    """`open`: calls by id at their upper bound, which are under way or of which no end was ever told."""
+    """`open`: calls by id at their upper bound, which are under way or of which no end was ever told.
+
+    pico_usd_per_token: what a call counts at that was made while nobody knew the price.
+    """
 
     settled: Sum = Sum()
     open: dict[str, Sum] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
+    pico_usd_per_token: int | None = None
 
     def apply(self, event: Event) -> None:
         """In the order of the log, or any other."""
         if isinstance(event, CallSettled) and event.call_id not in self._known:
             self._known.add(event.call_id)
             self.open.pop(event.call_id, None)
-            self.settled = self.settled.plus(Sum(event.tokens, event.pico_usd))
+            self.settled = self.settled.plus(self._sum(event.tokens, event.pico_usd))
         elif isinstance(event, CallReserved) and event.call_id not in self._known:
-            self.open[event.call_id] = Sum(event.max_tokens, event.max_pico_usd)
+            self.open[event.call_id] = self._sum(event.max_tokens, event.max_pico_usd)
+
+    def _sum(self, tokens: int, pico_usd: int | None) -> Sum:
+        if pico_usd is None and self.pico_usd_per_token is not None:
+            pico_usd = tokens * self.pico_usd_per_token
+        return Sum(tokens, pico_usd)
 
     def spent(self, without: Iterable[str] = ()) -> Sum:
         """All that is settled, and what is open, save these calls."""
@@ -64,7 +73,10 @@ def passes(budget: Budget, account: Account, following: Sum, without: Iterable[s
     if budget.max_usd is None:
         return None
     if after.pico_usd is None:
-        return "budget: it is in dollars, and the model's price is not known; set HEADRACE_PRICES and resume"
+        return (
+            "budget: it is in dollars, and the price of the model is not known; set HEADRACE_PRICES, restart control "
+            "and the consumer, and resume; or give budget.max_tokens instead"
+        )
     if after.pico_usd > pico_usd_of(budget.max_usd):
         return (
             f"budget: ${_dollars(spent)} of ${budget.max_usd:g} are spent{of_them}, and the next call may cost "

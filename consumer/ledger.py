@@ -171,10 +171,14 @@ class Ledger:
         job = self._jobs.get(job_id)
         return job if job and job.term == self._term() else None
 
+    def _wanted(self, job_id: str) -> bool:
+        command = self._judge.command_known(job_id)
+        return self._known(job_id) is not None and command is not None and not self._judge.ended(command)
+
     async def _job(self, command: JobCommand) -> _Job:
         job = self._known(command.job_id)
         if job is None:
-            self._jobs = {job_id: each for job_id, each in self._jobs.items() if self._known(job_id)}
+            self._jobs = {job_id: each for job_id, each in self._jobs.items() if self._wanted(job_id)}
             job = self._jobs[command.job_id] = _Job(self._term(), asyncio.ensure_future(self._history(command)))
         await asyncio.shield(job.account)
         return job

@@ -8,6 +8,7 @@ from consumer.account import Account
 from headrace.kafka.follower import end_offset, offset_since, stream_span
 from headrace.kafka.publisher import Publisher
 from headrace.kafka.records import RawRecord
+from headrace.prices import Prices
 from headrace.settings import Settings
 from schemas.codec import UndecodableRecord, decode
 from schemas.commands import JobCommand
@@ -30,11 +31,12 @@ class Spent:
     """Called with a job's command: its account, of all that stands on the log now."""
 
     def __init__(self, settings: Settings, publisher: Publisher) -> None:
+        self._prices = Prices(settings.prices)
         self._servers, self._prefix, self._publisher = settings.bootstrap_servers, settings.topic_prefix, publisher
 
     async def __call__(self, command: JobCommand) -> Account:
         await self._publisher.drain()  # what this worker settled itself, before the job had a budget
-        account, read = Account(), 0
+        account, read = Account(pico_usd_per_token=self._prices.pico_usd(command.definition.embedding, 1)), 0
         async for raw in self._records(command):
             read += 1
             if read % BREATH == 0:

@@ -60,9 +60,20 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def _key(text: str) -> Secret:
+    return Secret(_header(text))
+
+
+def _header(text: str) -> str:
+    """What goes into one, as it is; the message doesn't hold it."""
+    if not text.isascii() or not text.isprintable():
+        raise ValueError("it holds letters that no key has: a line break, or a quotation mark that is not ASCII")
+    return text
+
+
 def _server(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError("write a URL that begins with http:// or https://")
     if "@" in parts.netloc:
         raise ValueError("no credentials in a URL: keys have variables of their own")
@@ -86,7 +97,7 @@ def _servers(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def _keys(text: str) -> tuple[tuple[str, Secret], ...]:
-    return tuple((name, Secret(key)) for name, key in _named(text, "name=key"))
+    return tuple((name, _key(key)) for name, key in _named(text, "name=key"))
 
 
 @dataclass(frozen=True)
@@ -99,23 +110,25 @@ class Settings:
     weaviate_url: str | None = _setting(
         "WEAVIATE_URL",
         None,
-        str,
+        _server,
         "Weaviate that is there already, e.g. http://127.0.0.1:8080; the embedded one stays off",
     )
     weaviate_grpc_port: int = _setting(
         "HEADRACE_WEAVIATE_GRPC_PORT", 50051, int, "gRPC port of Weaviate, embedded or at WEAVIATE_URL's host"
     )
-    weaviate_api_key: Secret | None = _setting("WEAVIATE_API_KEY", None, Secret, "key of that Weaviate")
+    weaviate_api_key: Secret | None = _setting("WEAVIATE_API_KEY", None, _key, "key of that Weaviate")
     openai_api_key: Secret | None = _setting(
-        "OPENAI_API_KEY", None, Secret, "with it, OpenAI embeds unless a knowledge base says otherwise"
+        "OPENAI_API_KEY", None, _key, "with it, OpenAI embeds unless a knowledge base says otherwise"
     )
-    openai_base_url: str | None = _setting("OPENAI_BASE_URL", None, str, "a server that speaks OpenAI's API")
-    openai_organization: str | None = _setting("OPENAI_ORG_ID", None, str, "organisation that OpenAI's calls count for")
-    openai_project: str | None = _setting("OPENAI_PROJECT_ID", None, str, "project that OpenAI's calls count for")
+    openai_base_url: str | None = _setting("OPENAI_BASE_URL", None, _server, "a server that speaks OpenAI's API")
+    openai_organization: str | None = _setting(
+        "OPENAI_ORG_ID", None, _header, "organisation that OpenAI's calls count for"
+    )
+    openai_project: str | None = _setting("OPENAI_PROJECT_ID", None, _header, "project that OpenAI's calls count for")
     azure_openai_endpoint: str | None = _setting(
         "AZURE_OPENAI_ENDPOINT", None, _server, "Azure resource of OpenAI's models; embedding.model names a deployment"
     )
-    azure_openai_api_key: Secret | None = _setting("AZURE_OPENAI_API_KEY", None, Secret, "key of that resource")
+    azure_openai_api_key: Secret | None = _setting("AZURE_OPENAI_API_KEY", None, _key, "key of that resource")
     openai_api_version: str = _setting("OPENAI_API_VERSION", "2024-10-21", str, "version of Azure's API")
     embedding_endpoints: tuple[tuple[str, str], ...] = _setting(
         "HEADRACE_EMBEDDING_ENDPOINTS", (), _servers,
@@ -185,10 +198,11 @@ class Settings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":
-        """Raises InvalidSetting. A variable that is set but empty counts as not set."""
+        """Raises InvalidSetting. A variable that is set but empty counts as not set; space around a value, such as
+        the line break at the end of a key's file, is none of it."""
         values: dict[str, Any] = {}
         for each in fields(cls):
-            text = env.get(each.metadata["env"], "")
+            text = env.get(each.metadata["env"], "").strip()
             if text:
                 try:
                     values[each.name] = each.metadata["parse"](text)

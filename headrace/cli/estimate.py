@@ -55,7 +55,7 @@ def estimate(app: App, /, urls: tuple[str, ...], name: str | None, sample: int, 
 def _resolved(app: App, raw: Json) -> Definition:
     """As control fills defaults in. Raises UsageError."""
     try:
-        return resolve(parse_definition(raw), openai_available=app.settings.openai_api_key is not None)
+        return resolve(parse_definition(raw), openai_available=app.settings.openai_available)
     except InvalidDefinition as exc:
         raise click.UsageError(str(exc)) from exc
 

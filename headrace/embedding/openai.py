@@ -78,10 +78,6 @@ class OpenAIEmbedder:
             raise unwell(exc, endpoint.key_setting) from exc
         except AttributeError as exc:  # anyio asks a socket that was reset at once for its peer
             raise DependencyUnwell("OpenAI", "the connection was reset") from exc
-        except UnicodeEncodeError as exc:
-            raise DependencyUnwell(
-                "OpenAI", f"{endpoint.key_setting} has letters that no key has", lasting=True
-            ) from exc
         answer = _decoded(response.content)
         tokens = answer.usage.prompt_tokens if answer.usage else 0
         if not asks_dimensions and self._model not in OPENAI_MODELS and _size(answer) > self._dimensions:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import Producer
 
@@ -56,9 +57,10 @@ async def test_a_job_that_does_not_tell_when_it_began_is_looked_for_from_the_log
     settings: Settings, publisher: Publisher
 ) -> None:
     by_hand = command(job_id="by-hand")
-    await publisher.publish(settled(by_hand, "a", 7), partition=PARTITION)
+    of_no_price = msgspec.structs.replace(settled(by_hand, "a", 7), pico_usd=None)
+    await publisher.publish(of_no_price, partition=PARTITION)
     assert begun_ms("by-hand") is None
-    assert (await Spent(settings, publisher)(by_hand)).spent().tokens == 7
+    assert (await Spent(settings, publisher)(by_hand)).spent() == Sum(7, 7 * 20_000), "at the price of today"
 
 
 async def test_what_stood_there_before_the_job_began_is_not_read(settings: Settings, publisher: Publisher) -> None:

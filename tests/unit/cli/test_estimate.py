@@ -30,6 +30,14 @@ async def test_a_site_that_is_read_whole(run: Run, site: FakeSite) -> None:
     assert "text-embedding-3-small costs $0.02 per million tokens, as of 20" in result.stderr
 
 
+async def test_the_model_is_the_one_that_a_start_would_take(
+    run: Run, site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://a.example")
+    result = await asyncio.to_thread(run, "estimate", site.url, *HERE, "--sample", "1")
+    assert "text-embedding-3-small costs $0.02" in result.stderr
+
+
 async def test_a_sample_of_one_has_bounds(run: Run, site: FakeSite) -> None:
     result = await asyncio.to_thread(run, "estimate", site.url, *HERE, "--sample", "1", "--max-pages", "50")
     assert result.exit_code == 0, result.stderr

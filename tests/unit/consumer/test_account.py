@@ -80,6 +80,15 @@ def test_what_is_not_settled_is_told() -> None:
     assert passes(Budget(max_tokens=120), account(settled("a", 70), reserved("b", 50)), Sum(1), without=["b"]) is None
 
 
+def test_calls_of_an_unknown_price_count_at_the_one_that_is_known_by_now() -> None:
+    """Set while the job was paused: the budget that it is resumed with could never be kept to otherwise."""
+    made = Account(pico_usd_per_token=3)
+    for event in (settled("a", 10, None), settled("b", 10, 50), reserved("c", 5, None)):
+        made.apply(event)
+    assert made.spent() == Sum(25, 30 + 50 + 15)
+    assert passes(Budget(max_usd=1), made, Sum(1, 3)) is None
+
+
 @given(st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=5))
 def test_no_text_has_more_tokens_than_its_bound(texts: list[str]) -> None:
     exactly = sum(map(count_tokens, texts))

@@ -176,12 +176,26 @@ async def test_a_server_that_repeats_a_key_does_not_make_it_known(
         ("HEADRACE_EMBEDDING_ENDPOINTS", "a=http://user:pass-4711@a", "no credentials in a URL"),
         ("AZURE_OPENAI_ENDPOINT", "my-resource", "begins with http"),
         ("HEADRACE_EMBEDDING_KEYS", "pass-4711", "write name=key"),
+        ("HEADRACE_EMBEDDING_KEYS", "tei=pass-4711\x00", "letters that no key"),
+        ("OPENAI_BASE_URL", "localhost:11434/v1", "begins with http"),
+        ("OPENAI_BASE_URL", "http://127.0.0.1:99999/v1", "out of range"),
+        ("OPENAI_BASE_URL", "http://user:pass-4711@a/v1", "no credentials in a URL"),
+        ("WEAVIATE_URL", "weaviate.example:8080", "begins with http"),
+        ("OPENAI_API_KEY", "pass-4711\r\nX-Other: 1", "letters that no key"),
+        ("OPENAI_API_KEY", "“pass-4711”", "letters that no key"),
+        ("OPENAI_ORG_ID", "é", "letters that no key"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_and_show_no_key(variable: str, value: str, says: str) -> None:
     with pytest.raises(InvalidSetting, match=says) as caught:
         Settings.from_env({variable: value})
     assert variable in str(caught.value) and "pass-4711" not in str(caught.value)
+
+
+async def test_the_line_break_at_the_end_of_a_keys_file_is_none_of_the_key(server: Server) -> None:
+    await embedded({"OPENAI_API_KEY": " sk-o\n", "OPENAI_BASE_URL": f"{server.url}/v1\n"}, endpoint=None)
+    assert server.requests[0][1]["Authorization"] == "Bearer sk-o"
+    assert Settings.from_env({"OPENAI_API_KEY": "\n"}).openai_api_key is None
 
 
 def test_keys_do_not_show() -> None:

@@ -185,6 +185,18 @@ async def test_what_another_owner_ends_while_this_one_works_is_looked_up_before_
     assert log.billed == 16 and not log.of(BudgetReached) and second.histories == 2
 
 
+async def test_the_accounts_of_jobs_that_are_over_are_not_kept() -> None:
+    """An owner may work for months, and an account knows each call of its job."""
+    log = Log(Budget(max_tokens=1_000))
+    owner = Owner(log)
+    await owner.call()
+    log.known.tell(generation("published"))
+    following = command(job_id="next", generation=2, definition=log.command.definition)
+    log.known.tell(following)
+    await owner.ledger.call(following, [TEXT], owner._make)
+    assert set(owner.ledger._jobs) == {"next"}
+
+
 async def test_an_owner_of_another_term_makes_no_call_once_its_reservation_is_told() -> None:
     log = Log(Budget())
     owner = Owner(log)

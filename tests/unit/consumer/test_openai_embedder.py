@@ -32,8 +32,8 @@ async def server() -> AsyncIterator[OpenAIServer]:
         yield running
 
 
-def made(url: str, key: str | None = KEY, embedding: Embedding = SMALL) -> OpenAIEmbedder:
-    return OpenAIEmbedder(embedding, Settings(openai_api_key=Secret(key) if key else None, openai_base_url=url))
+def made(url: str, key: str = KEY, embedding: Embedding = SMALL) -> OpenAIEmbedder:
+    return OpenAIEmbedder(embedding, Settings(openai_api_key=Secret(key), openai_base_url=url))
 
 
 @pytest.fixture
@@ -199,15 +199,6 @@ async def test_a_refused_connection_heals(server: OpenAIServer) -> None:
         await embedder.embed(["a"])
     await server.start()
     assert len((await embedder.embed(["a"])).vectors) == 1
-    await embedder.stop()
-
-
-@pytest.mark.parametrize("key", [None, "sk-schlüssel", "sk-new\nline", " "])
-async def test_a_key_that_is_none_says_so_and_shows_nothing(server: OpenAIServer, key: str | None) -> None:
-    embedder = made(server.url, key)
-    with pytest.raises(DependencyUnwell) as caught:
-        await embedder.embed(["a"])
-    assert not key or key.strip() == "" or key not in str(caught.value)
     await embedder.stop()
 
 
