@@ -5,6 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from control.status import Phase, Status
+from headrace.tokens import Role
 from schemas.commands import Desired
 from schemas.kb import Budget, Definition
 
@@ -35,6 +36,19 @@ class Accepted(Answer, frozen=True, kw_only=True):
     desired: Desired
     revision: int
     note: str | None = None
+
+
+class WhoAmI(Answer, frozen=True, kw_only=True):
+    """`token` None: no token is asked for. `kbs`: ids and patterns; empty: all knowledge bases."""
+
+    token: str | None
+    role: Role
+    kbs: list[str]
+    expires_at: str | None = None
+
+
+class LoggedOut(Answer, frozen=True, kw_only=True):
+    logged_out: bool = True
 
 
 class Metrics(Answer, frozen=True, kw_only=True):

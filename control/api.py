@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 from aiohttp import web
 
-from control import answers, handlers, letter_handlers, requests
+from control import access_handlers, answers, handlers, letter_handlers, requests
 from control.engine import Engine
 from control.search_answer import SearchAnswer
 from control.search_request import SearchRequest
@@ -146,6 +146,10 @@ ROUTES: tuple[Route, ...] = (
           "before is void", answers.StatusAnswer, streams=True,
           query={"kb": "only this knowledge base; may be given several times",
                  "last_event_id": "as the header Last-Event-ID: only what changed since"}, problems=(422,)),
+    Route("GET", f"{PREFIX}/whoami", access_handlers.whoami, "Whose token it is, and what it may do", answers.WhoAmI),
+    Route("POST", f"{PREFIX}/login", access_handlers.login,
+          "Log a browser in: the token in the header becomes a cookie", answers.WhoAmI),
+    Route("POST", f"{PREFIX}/logout", access_handlers.logout, "End the login of the cookie", answers.LoggedOut),
     Route("GET", "/healthz", handlers.healthz, "Whether the process lives", answers.Health),
     Route("GET", "/readyz", handlers.readyz, "Whether requests are answered", answers.Ready),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 told of the questions of searches."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from duckdb import DuckDBPyConnection
 
@@ -71,13 +72,15 @@ def of_kb(cursor: DuckDBPyConnection, kb_id: str) -> KbSpent:
     )
 
 
-def of_all(cursor: DuckDBPyConnection) -> AllSpent:
-    whole, days, kbs = _by_day_and(cursor, "kb_id")
+def of_all(cursor: DuckDBPyConnection, only: list[str] | None = None) -> AllSpent:
+    """`only`: of these knowledge bases."""
+    where = "WHERE $kbs IS NULL OR list_contains($kbs::VARCHAR[], kb_id)"
+    whole, days, kbs = _by_day_and(cursor, "kb_id", where, {"kbs": only})
     return AllSpent(whole=whole, days=days, kbs={name: kbs[name] for name in sorted(filter(None, kbs))})
 
 
 def _by_day_and(
-    cursor: DuckDBPyConnection, part: str, where: str = "", parameters: dict[str, str] | None = None
+    cursor: DuckDBPyConnection, part: str, where: str = "", parameters: dict[str, Any] | None = None
 ) -> tuple[Spent, dict[str, Spent], dict[str | None, Spent]]:
     """For all, for each day, the newest first, and for each value of the column `part`."""
     query = f"""

@@ -9,6 +9,7 @@ from duckdb import DuckDBPyConnection
 
 from control import answers, costs, pages, picture, questions, requests
 from control import changes as compared
+from control.access import GATE, Watched, caller_of
 from control.desk import check_idempotency_key
 from control.engine import Engine
 from control.history import history
@@ -24,7 +25,6 @@ from schemas.estimates import Estimate, EstimateRequest, ReembedEstimate
 from schemas.pages import PageState
 from schemas.previews import Preview, of_definition
 
-BY = "http"
 WAIT_S = 30
 """Longest wait of `?after=`: below what proxies allow a request."""
 PAGE_LIMIT = 1_000
@@ -37,7 +37,7 @@ async def put_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
     if definition is None:
         raise Invalid('the body must hold the definition, at least {"source": {"urls": ["https://…"]}}')
     kb_id, reason = requests.kb_id(request), request.query.get("reason")
-    return engine.kb_answer(await engine.desk.define(kb_id, definition, by=BY, reason=reason))
+    return engine.kb_answer(await engine.desk.define(kb_id, definition, by=caller_of(request).actor, reason=reason))
 
 
 async def get_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
@@ -47,7 +47,8 @@ async def get_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
 
 async def list_kbs(engine: Engine, request: web.Request) -> answers.KbList:
     known = sorted(engine.books.kbs.all(), key=lambda kb: kb.kb_id)
-    return answers.KbList(kbs=[engine.kb_answer(kb) for kb in known if not kb.deleted])
+    caller = caller_of(request)
+    return answers.KbList(kbs=[engine.kb_answer(kb) for kb in known if not kb.deleted and caller.sees(kb.kb_id)])
 
 
 async def delete_kb(engine: Engine, request: web.Request) -> answers.Deleted:
@@ -66,7 +67,7 @@ async def delete_kb(engine: Engine, request: web.Request) -> answers.Deleted:
             await engine.store.drop_tenant(place)
 
     reason = request.query.get("reason")
-    await engine.desk.delete(kb_id, by=BY, reason=reason, first=weaviate_is_there, drop=drop)
+    await engine.desk.delete(kb_id, by=caller_of(request).actor, reason=reason, first=weaviate_is_there, drop=drop)
     return answers.Deleted(kb_id=kb_id, deleted=True)
 
 
@@ -74,11 +75,13 @@ async def start(engine: Engine, request: web.Request) -> answers.Accepted | Esti
     kb_id = requests.kb_id(request)
     key = check_idempotency_key(request.headers.get("Idempotency-Key"))
     definition, sample = await requests.start(request)
+    if definition is not None:
+        caller_of(request).require("admin", "a start that brings a definition")
     if sample:
         wanted, holds_any = engine.desk.wanted(kb_id, definition), bool(engine.books.kbs.generations(kb_id))
         asked = EstimateRequest(definition=wanted, sample=sample, kb_id=kb_id if holds_any else None)
         return await engine.estimates.of(asked)
-    command = await engine.desk.start(kb_id, definition, by=BY, reason=None, idempotency_key=key)
+    command = await engine.desk.start(kb_id, definition, by=caller_of(request).actor, reason=None, idempotency_key=key)
     return answers.Accepted(
         kb_id=kb_id, job_id=command.job_id, generation=command.generation, desired="running", revision=1
     )
@@ -98,7 +101,11 @@ async def reembed(engine: Engine, request: web.Request) -> answers.Accepted | Re
     asked = await requests.reembed(request)
     if asked.dry_run:
         return await engine.estimates.of_reembedding(engine.desk.would_reembed(kb_id, asked.embedding))
-    return _accepted(await engine.desk.reembed(kb_id, asked.embedding, by=BY, reason=asked.reason, idempotency_key=key))
+    return _accepted(
+        await engine.desk.reembed(
+            kb_id, asked.embedding, by=caller_of(request).actor, reason=asked.reason, idempotency_key=key
+        )
+    )
 
 
 async def pause(engine: Engine, request: web.Request) -> answers.Accepted:
@@ -116,13 +123,13 @@ async def cancel(engine: Engine, request: web.Request) -> answers.Accepted:
 async def approve(engine: Engine, request: web.Request) -> answers.Accepted:
     kb_id = requests.kb_id(request)
     asked = await requests.of_type(request, requests.Approval)
-    return _accepted(await engine.desk.approve(kb_id, asked.digest, by=BY, reason=asked.reason))
+    return _accepted(await engine.desk.approve(kb_id, asked.digest, by=caller_of(request).actor, reason=asked.reason))
 
 
 async def rollback(engine: Engine, request: web.Request) -> answers.Accepted:
     kb_id = requests.kb_id(request)
     asked = await requests.of_type(request, requests.Rollback)
-    command = await engine.desk.rollback(kb_id, asked.generation, by=BY, reason=asked.reason)
+    command = await engine.desk.rollback(kb_id, asked.generation, by=caller_of(request).actor, reason=asked.reason)
     return _accepted(command)
 
 
@@ -131,7 +138,9 @@ async def vacuum(engine: Engine, request: web.Request) -> answers.VacuumAnswer:
     asked = await requests.of_type(request, requests.Vacuum)
     if asked.keep is not None and asked.below is not None:
         raise Invalid("give keep or below, not both", code="invalid-body")
-    kb = await engine.desk.vacuum(kb_id, keep=asked.keep or 1, below=asked.below, by=BY, reason=asked.reason)
+    kb = await engine.desk.vacuum(
+        kb_id, keep=asked.keep or 1, below=asked.below, by=caller_of(request).actor, reason=asked.reason
+    )
     return answers.VacuumAnswer(kb_id=kb_id, vacuumed_below=kb.vacuumed_below)
 
 
@@ -153,7 +162,9 @@ async def status(engine: Engine, request: web.Request) -> answers.StatusAnswer:
 
 
 async def whole_cost(engine: Engine, request: web.Request) -> answers.WholeCost:
-    spent = await engine.projection.read(costs.of_all)
+    caller = caller_of(request)
+    seen = [kb.kb_id for kb in engine.books.kbs.all() if caller.sees(kb.kb_id)] if caller.kbs else None
+    spent = await engine.projection.read(lambda cursor: costs.of_all(cursor, seen))
     return answers.WholeCost(
         **picture.spending(spent.whole),
         days=picture.day_costs(spent.days),
@@ -326,17 +337,19 @@ async def _in_review(engine: Engine, kb_id: str) -> int | None:
 
 
 async def events(engine: Engine, request: web.Request) -> web.StreamResponse:
-    """Ends when either side goes, or who watches takes nothing for `TAKES_WITHIN_S`."""
+    """Ends when either side goes, the token does, or who watches takes nothing for `TAKES_WITHIN_S`."""
     engine.check_ready()
     if engine.hub.watchers >= MOST_WATCHERS:
         raise Unavailable(f"{MOST_WATCHERS:,} watch already", code="too-many-watchers", retry_after_s=10)
-    kbs = frozenset(requests.kb_id_of(given) for given in request.query.getall("kb", [])) or None
+    watched = Watched(caller_of(request), frozenset(map(requests.kb_id_of, request.query.getall("kb", []))))
     last_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     await response.prepare(request)
-    async with aclosing(engine.hub.watch(last_id, kbs)) as frames:
+    async with aclosing(engine.hub.watch(last_id, watched)) as frames:
         try:
             async for some in frames:
+                if not request.app[GATE].stands(watched.caller):
+                    break
                 async with asyncio.timeout(TAKES_WITHIN_S):
                     await response.write(some)
         except (TimeoutError, ConnectionError):
@@ -357,7 +370,8 @@ async def readyz(engine: Engine, request: web.Request) -> answers.Ready:
 async def _change(engine: Engine, request: web.Request, action: Action) -> answers.Accepted:
     kb_id = requests.kb_id(request)
     reason = (await requests.of_type(request, requests.Change)).reason
-    by = "shutdown" if reason == "shutdown" else BY
+    caller = caller_of(request)
+    by = "shutdown" if reason == "shutdown" and caller.is_stack else caller.actor
     command = await engine.desk.change(kb_id, action, by=by, reason=reason)
     return _accepted(command, note=_kept(engine, command) if action == "resume" else None)
 

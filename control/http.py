@@ -10,15 +10,18 @@ from aiohttp.typedefs import Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from control import assets, problems
+from control.access import GATE, Gate, guarding
 from control.api import ROUTES, Route
 from control.engine import Engine
 from control.metrics import READY, REGISTRY, REQUESTS
 from control.openapi import document
 from control.problems import Problem
 from control.requests import MAX_BODY_BYTES, check_sender, is_loopback
+from control.roles import need_of
 from control.writer import Fenced
 from headrace.errors import DependencyUnwell
 from headrace.settings import InvalidSetting, Settings
+from headrace.tokens import InvalidTokens, read_tokens
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +29,25 @@ _ENCODER = msgspec.json.Encoder()
 STOP_S = 2.0
 """What requests under way are given at a stop; `?after=` waits are cut off."""
 
+_MAKE_ONE = "make a token first: headrace token create NAME --role admin"
+
 ENGINE = web.AppKey("engine", Engine)
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def check_host(settings: Settings) -> None:
-    """Raises InvalidSetting where strangers could reach an API without tokens."""
-    if not is_loopback(settings.http_host) and not settings.http_trusted_network:
+    """Raises InvalidSetting where strangers could reach an API without tokens, or the tokens can't be read."""
+    if settings.tokens_file is not None and not settings.tokens_file.exists():
+        raise InvalidSetting(f"HEADRACE_TOKENS_FILE names {settings.tokens_file}, which is not there; {_MAKE_ONE}")
+    try:
+        tokens = read_tokens(settings.tokens)
+    except InvalidTokens as exc:
+        raise InvalidSetting(str(exc)) from exc
+    if not tokens and not is_loopback(settings.http_host) and not settings.http_trusted_network:
         raise InvalidSetting(
-            f"HEADRACE_HTTP_HOST is {settings.http_host}, beyond loopback, and this API asks nobody for a password: "
-            "use 127.0.0.1, or set HEADRACE_HTTP_TRUSTED_NETWORK=true where something else keeps strangers out"
+            f"HEADRACE_HTTP_HOST is {settings.http_host}, beyond loopback, and there are no API tokens to ask for: "
+            f"{_MAKE_ONE}; or use 127.0.0.1; or set HEADRACE_HTTP_TRUSTED_NETWORK=true where something else keeps "
+            "strangers out"
         )
 
 
@@ -50,8 +62,9 @@ async def listen(engine: Engine) -> web.AppRunner:
 
 
 def application(engine: Engine) -> web.Application:
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_answering(engine.settings.http_host)])
-    app[ENGINE] = engine
+    gate = Gate(engine)
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_answering(gate), guarding(gate)])
+    app[ENGINE], app[GATE] = engine, gate
     app.on_shutdown.append(_end_streams)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _serving(engine, route))
@@ -59,6 +72,8 @@ def application(engine: Engine) -> web.Application:
     app.router.add_get(f"{assets.PREFIX}/{{name}}", assets.asset)
     app.router.add_get("/openapi.json", _openapi)
     app.router.add_get("/metrics", _metrics)
+    for each in app.router.routes():
+        need_of(each.method, each.resource.canonical if each.resource else "")
     return app
 
 
@@ -78,12 +93,12 @@ def _serving(engine: Engine, route: Route) -> Next:
     return serve
 
 
-def _answering(listens_on: str) -> Middleware:
+def _answering(gate: Gate) -> Middleware:
     @web.middleware
     async def answering(request: web.Request, handler: Next) -> web.StreamResponse:
         began = time.monotonic()
         try:
-            check_sender(request, listens_on=listens_on)
+            check_sender(request, open_on=None if gate.tokens.required() else gate.listens_on)
             response = await handler(request)
         except Exception as exc:  # whatever it is, the client gets a problem; a fault of ours is logged with its trace
             response = _problem(request, _as_problem(exc, request))
@@ -124,6 +139,8 @@ def _of_http(exc: web.HTTPException, request: web.Request) -> Problem:
 
 def _problem(request: web.Request, problem: Problem) -> web.Response:
     headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="headrace"'
     body = _ENCODER.encode(problem.details(request.path))
     return web.Response(body=body, status=problem.status, content_type=problems.CONTENT_TYPE, headers=headers)
 

@@ -9,16 +9,16 @@ import msgspec
 from aiohttp import web
 
 from control import answers, requests
+from control.access import Caller, caller_of
 from control.engine import Engine
 from control.letters import Letter, Wanted, letters
 from control.problems import Invalid, NotFound
-from control.retry import NotRetried
+from control.retry import NotRetried, unknown_letter
 from headrace.kafka.records import RawRecord
 from schemas.dead_letters import PREFIX
 from schemas.events import Place
 
 LIMIT = 1_000
-BY = "http"
 
 
 async def dead_letters(engine: Engine, request: web.Request) -> answers.DeadLetterList:
@@ -26,7 +26,7 @@ async def dead_letters(engine: Engine, request: web.Request) -> answers.DeadLett
     limit = requests.number(request, "limit", low=1, high=LIMIT) or 100
     given = request.query.get("after")
     after = None if given is None else requests.place(given, "after")
-    jobs = _jobs(engine, request.query.get("kb"), request.query.get("job"))
+    jobs = _jobs(engine, caller_of(request), request.query.get("kb"), request.query.get("job"))
     wanted = Wanted(jobs=jobs, state=state, reason=request.query.get("reason"))  # type: ignore[arg-type]
     found = await engine.projection.read(lambda cursor: letters(cursor, wanted, after=after, limit=limit))
     last = found[-1].place if len(found) == limit else None
@@ -38,6 +38,7 @@ async def dead_letters(engine: Engine, request: web.Request) -> answers.DeadLett
 
 async def dead_letter(engine: Engine, request: web.Request) -> answers.DeadLetterRecord:
     where = requests.place(f"{request.match_info['partition']}/{request.match_info['offset']}", "the path's end")
+    await _check_seen(engine, caller_of(request), where)
     return _record(await engine.retrier.original(where))
 
 
@@ -48,9 +49,9 @@ async def retry_dead_letters(engine: Engine, request: web.Request) -> answers.Re
         raise Invalid(
             "say which dead letters: kb_id, job_id, reason or places, or else all: true", code="invalid-selection"
         )
-    jobs = _jobs(engine, asked.kb_id, asked.job_id)
+    jobs = _jobs(engine, caller_of(request), asked.kb_id, asked.job_id)
     wanted = Wanted(jobs=jobs, reason=asked.reason, places=asked.places, untold=asked.places is None)
-    done = await engine.retrier.retry(wanted, by=BY)
+    done = await engine.retrier.retry(wanted, by=caller_of(request).actor)
     return answers.RetryAnswer(
         retried=len(done.facts),
         passed_over=len(done.passed_over),
@@ -59,16 +60,30 @@ async def retry_dead_letters(engine: Engine, request: web.Request) -> answers.Re
     )
 
 
-def _jobs(engine: Engine, kb_id: str | None, job_id: str | None) -> list[str] | None:
-    """The jobs that are asked for, None for all. Raises NotFound for a name that nothing bears."""
+async def _check_seen(engine: Engine, caller: Caller, where: Place) -> None:
+    """Raises NotFound where the letter is of no job within the caller's scope."""
+    if not caller.kbs:
+        return
+    wanted = Wanted(jobs=_jobs(engine, caller, None, None), places=[where])
+    if not await engine.projection.read(lambda cursor: letters(cursor, wanted)):
+        raise unknown_letter(where)
+
+
+def _jobs(engine: Engine, caller: Caller, kb_id: str | None, job_id: str | None) -> list[str] | None:
+    """The jobs that are asked for, None for all. Raises NotFound for a name that nothing bears, or a job out of scope,
+    and Forbidden for a knowledge base out of scope.
+    """
     books = engine.books
+    if kb_id is not None:
+        caller.require_kb(kb_id)
     if job_id is not None:
         command = books.commands.get(job_id)
-        if command is None or kb_id not in (None, command.kb_id):
+        if command is None or kb_id not in (None, command.kb_id) or not caller.sees(command.kb_id):
             raise NotFound(f"there is no job {job_id!r}", code="unknown-job")
         return [job_id]
     if kb_id is None:
-        return None
+        seen = [kb.kb_id for kb in books.kbs.all() if caller.sees(kb.kb_id)]
+        return [command.job_id for each in seen for command in books.jobs(each)] if caller.kbs else None
     if books.kbs.get(kb_id) is None:
         engine.desk.known(kb_id)
     return [command.job_id for command in books.jobs(kb_id)]

@@ -10,6 +10,8 @@ import msgspec
 import headrace
 from control.api import ROUTES, Route
 from control.problems import CONTENT_TYPE, ProblemDetails
+from control.roles import need_of
+from control.sessions import COOKIE
 
 _REF = "#/components/schemas/{name}"
 _IN_PATH = {
@@ -18,6 +20,14 @@ _IN_PATH = {
 }  # fmt: skip
 _ALWAYS = (403, 500, 503)
 """Problems that any call may answer with."""
+_BOUNDS = {
+    "path": ", and a scope with the knowledge base", "answer": "; what is out of the token's scope is left out",
+    "whole": ", and a scope of all knowledge bases", "none": "",
+}  # fmt: skip
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "an API token, made by `headrace token create`"},
+    "login": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "what POST /login gives to a browser"},
+}
 
 
 @cache
@@ -35,7 +45,7 @@ def document() -> bytes:
             "openapi": "3.1.0",
             "info": {"title": "Headrace", "version": headrace.__version__, "description": headrace.__doc__ or ""},
             "paths": paths,
-            "components": {"schemas": components},
+            "components": {"schemas": components, "securitySchemes": _SECURITY},
         }
     )
 
@@ -46,11 +56,16 @@ def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
         str(status): _content(form, {"type": "string"} if route.streams else refs[kind], HTTPStatus(status).phrase)
         for status, kind in sorted({route.status: route.answer, **route.others}.items())
     }
-    for status in sorted({*route.problems, *_ALWAYS}):
+    need = need_of(route.method, route.path)
+    for status in sorted(
+        {*route.problems, *_ALWAYS, *((401,) if need.role else ()), *((429,) if need.counted else ())}
+    ):
         answered[str(status)] = _content(CONTENT_TYPE, refs[ProblemDetails], HTTPStatus(status).phrase)
     operation: dict[str, Any] = {
         "operationId": _operation_id(route),
         "summary": route.summary,
+        "description": f"Takes the role `{need.role}`{_BOUNDS[need.bound]}." if need.role else "Asks for no token.",
+        "security": [{}, {"bearer": []}, {"login": []}] if need.role else [],
         "parameters": _parameters(route),
         "responses": answered,
     }

@@ -2,12 +2,14 @@
 
 Problem
 ├── BadRequest      400  the request can't be read
-├── Forbidden       403  a browser was sent here by another site
+├── Unauthorized    401  no token that is taken
+├── Forbidden       403  the token's role or scope is too narrow, or a browser was sent here by another site
 ├── NotFound        404
 ├── Conflict        409  it makes no sense now; the detail says why
 ├── Gone            410  it was there, and was vacuumed
 ├── Unsupported     415  the body is not application/json
 ├── Invalid         422  it is read, and something in it can't be used
+├── TooMany         429  more requests than the caller may make
 └── Unavailable     503  a service this needs is away; trying again helps
 """
 
@@ -53,6 +55,10 @@ class BadRequest(Problem):
     status, title = 400, "Bad request"
 
 
+class Unauthorized(Problem):
+    status, title = 401, "Unauthorized"
+
+
 class Forbidden(Problem):
     status, title = 403, "Forbidden"
 
@@ -75,6 +81,10 @@ class Unsupported(Problem):
 
 class Invalid(Problem):
     status, title = 422, "Invalid request"
+
+
+class TooMany(Problem):
+    status, title = 429, "Too many requests"
 
 
 class Unavailable(Problem):

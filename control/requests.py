@@ -25,7 +25,7 @@ from schemas.kb import (
 )
 
 MAX_BODY_BYTES = 1024 * 1024
-_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -204,16 +204,17 @@ def choice(request: web.Request, name: str, values: tuple[str, ...]) -> str | No
     return text
 
 
-def check_sender(request: web.Request, *, listens_on: str) -> None:
+def check_sender(request: web.Request, *, open_on: str | None) -> None:
     """Refuses what a foreign page makes a browser send: by its Host (DNS rebinding) or by its Origin.
 
-    On loopback only loopback names are ours. Elsewhere the name is not known, so only the Origin is compared with it.
+    `open_on`: the address where everybody is served; on loopback only loopback names are ours. Where tokens are asked
+    for, or the name is not known, only the Origin is compared with it: a browser shows a login to the name it is of.
     """
     host = request.headers.get("Host", "")
-    if is_loopback(listens_on) and not is_loopback(_hostname(host)):
+    if open_on is not None and is_loopback(open_on) and not is_loopback(_hostname(host)):
         raise Forbidden(f"the Host header names {host!r}, and this listens on loopback only", code="foreign-host")
     origin = request.headers.get("Origin")
-    if request.method in _READS or origin is None:
+    if request.method in READS or origin is None:
         return
     if urlsplit(origin).netloc != host:
         raise Forbidden(f"a page of {origin!r} may not write here", code="foreign-origin")

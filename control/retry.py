@@ -90,7 +90,7 @@ class Retrier:
                     found.append(raw)
         if found:
             return found[0]
-        raise NotFound(f"there is no dead letter {place.partition}/{place.offset}", code="unknown-dead-letter")
+        raise unknown_letter(place)
 
     async def retry(self, wanted: Wanted, *, by: str) -> Retried:
         """Copies each wanted letter that waits. Raises Unavailable while Kafka is away: some may be copied then."""
@@ -210,6 +210,10 @@ async def _patience() -> AsyncIterator[None]:
             yield
     except TimeoutError as exc:
         raise Unavailable("Kafka is away; what was copied already is harmless: try again") from exc
+
+
+def unknown_letter(place: Place) -> NotFound:
+    return NotFound(f"there is no dead letter {place.partition}/{place.offset}", code="unknown-dead-letter")
 
 
 def _had(letter: Letter) -> NotRetried:

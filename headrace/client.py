@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
+from headrace.settings import Secret
+
 Json = dict[str, Any]
 
 API = "/api/ingestion"
@@ -53,11 +55,11 @@ class ControlProblem(ControlError):
 class ControlClient:
     """One method per call of the API that the command line uses; each raises ControlError."""
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
-        """Raises InvalidAddress."""
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, *, token: Secret | None = None) -> None:
+        """`token`: an API token, where control asks for one. Raises InvalidAddress."""
         parts = _parsed(url if "://" in url else f"http://{url}")
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-        self._parts, self._timeout_s = parts, timeout_s
+        self._parts, self._timeout_s, self._token = parts, timeout_s, token
 
     def define(self, kb: str, definition: Json, reason: str | None = None) -> Json:
         return self._object("PUT", f"{API}/kb/{quote(kb)}{_because(reason)}", definition)
@@ -200,6 +202,8 @@ class ControlClient:
     ) -> Any:
         """The decoded JSON of a 2xx answer; None where it has no body."""
         sent = dict(headers or {}) | {"Accept": "application/json"}
+        if self._token is not None:
+            sent["Authorization"] = f"Bearer {self._token.reveal()}"
         payload = None
         if body is not None:
             payload = json.dumps(body).encode()

@@ -96,6 +96,13 @@ def _servers(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, _server(url)) for name, url in _named(text, "name=URL"))
 
 
+def _digest(text: str) -> tuple[tuple[str, str], ...]:
+    token_id, _, sha256 = text.partition("=")
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise ValueError("write id=sha256, or leave it to `headrace up`")
+    return ((token_id, sha256),)
+
+
 def _keys(text: str) -> tuple[tuple[str, Secret], ...]:
     return tuple((name, _key(key)) for name, key in _named(text, "name=key"))
 
@@ -155,6 +162,17 @@ class Settings:
         "HEADRACE_HTTP_TRUSTED_NETWORK", False, _flag,
         "listen beyond loopback without API tokens: only where something else keeps strangers out",
     )  # fmt: skip
+    http_rate: int = _setting(
+        "HEADRACE_HTTP_RATE", 100, int, "requests a second that each API token may make, twice as many at once; 0: any"
+    )
+    tokens_file: Path | None = _setting(
+        "HEADRACE_TOKENS_FILE", None, _path,
+        "API tokens that control asks for, edited by `headrace token`; tokens.json in the data directory without it",
+    )  # fmt: skip
+    token: Secret | None = _setting("HEADRACE_TOKEN", None, Secret, "API token that the command line shows to control")
+    stack_token: tuple[tuple[str, str], ...] = _setting(
+        "HEADRACE_STACK_TOKEN", (), _digest, "set by `headrace up` for control: by what it knows who stops it"
+    )
     consumer_health_port: int | None = _setting(
         "HEADRACE_CONSUMER_HEALTH_PORT",
         None,
@@ -232,6 +250,10 @@ class Settings:
     @property
     def weaviate(self) -> str:
         return self.weaviate_url or f"http://127.0.0.1:{self.weaviate_port}"
+
+    @property
+    def tokens(self) -> Path:
+        return self.tokens_file or self.data_dir / "tokens.json"
 
     @property
     def spill_dir(self) -> Path:

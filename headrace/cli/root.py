@@ -39,6 +39,7 @@ COMMANDS = {
     "dead-letters": "headrace.cli.dead_letters:dead_letters",
     "kb": "headrace.cli.kb:kb",
     "kafka": "headrace.cli.kafka:kafka",
+    "token": "headrace.cli.token:token",
     "doctor": "headrace.cli.doctor:doctor",
     "settings": "headrace.cli.about:settings",
     "version": "headrace.cli.about:version",
@@ -82,7 +83,7 @@ class App:
 
     @property
     def client(self) -> ControlClient:
-        return ControlClient(self.url)
+        return ControlClient(self.url, token=self.settings.token)
 
     @cached_property
     def out(self) -> Console:
@@ -142,6 +143,8 @@ def _with_advice(problem: ControlProblem) -> str:
     advice = {
         "unknown-kb": " `headrace kb list` shows what there is; `headrace ingest URL --kb NAME` makes one.",
         "job-active": " See `headrace status`, or stop it with `headrace cancel KB`.",
+        "token-missing": " Show it by HEADRACE_TOKEN.",
+        "token-refused": " See HEADRACE_TOKEN, and `headrace token list` on control's machine.",
         "no-job": " Begin one with `headrace ingest --kb NAME`.",
     }
     return f"{problem}.{advice.get(problem.code, '')}" if not str(problem).endswith(".") else str(problem)

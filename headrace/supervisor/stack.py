@@ -18,12 +18,13 @@ from headrace.embedded import EmbeddedSettings, Reporter, ServerStack, fetch_min
 from headrace.embedded.data_dir import DataDirLock
 from headrace.embedded.errors import EmbeddedError
 from headrace.kafka.admin import ensure_topics
-from headrace.settings import Settings
+from headrace.settings import Secret, Settings
 from headrace.supervisor.pausing import pause_running
 from headrace.supervisor.reachable import any_listens, url_listens
 from headrace.supervisor.services import SERVICES, STOP_ORDER, ServiceProcess
 from headrace.supervisor.state import Phase, StackState, log_dir, run_dir, write_state
 from headrace.supervisor.watched import Watched
+from headrace.tokens import digest_of, new_secret, written
 
 READY_S = 90.0
 """From the services' start to control's /readyz, on a busy machine; a few seconds on an idle one."""
@@ -43,7 +44,9 @@ class Stack:
     def __init__(self, settings: Settings, reporter: Reporter) -> None:
         self.settings, self._reporter = settings, reporter
         self.servers = ServerStack(embedded_settings(settings), reporter)
-        self.client = ControlClient(control_url(settings))
+        token_id, secret = new_secret()
+        self.client = ControlClient(control_url(settings), token=Secret(written(token_id, secret)))
+        self._known_by = f"{token_id}={digest_of(secret).hex()}"
         self._lock = DataDirLock(run_dir(settings.data_dir))
         self._services: dict[str, ServiceProcess] = {}
         self._watched: list[Watched] = []
@@ -159,7 +162,7 @@ class Stack:
             self.say(f"! Weaviate does not answer at {self.servers.weaviate_url}: jobs will wait for it")
 
     def _start_services(self) -> None:
-        environment = self.servers.environment()
+        environment = self.servers.environment() | {"HEADRACE_STACK_TOKEN": self._known_by}
         for name in SERVICES:
             service = ServiceProcess(name, self.settings.data_dir, environment)
             self._services[name] = service
