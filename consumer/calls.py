@@ -60,7 +60,8 @@ class Text:
 class Call:
     """One request: texts of one job, of one batch or of several. `ticket`: it may go, until it is used up.
 
-    `half_of`: the call that was refused as a whole; `halves` of this one that were taken.
+    `half_of`: the call that was refused as a whole; `halves` of this one that were taken. `asked_s`: since when the
+    server has owed an answer; None while the call waits for its turn, or for Kafka.
     """
 
     command: JobCommand
@@ -70,6 +71,7 @@ class Call:
     half_of: "Call | None" = None
     halves: int = 0
     began_s: float = field(default_factory=time.monotonic)
+    asked_s: float | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -225,7 +227,9 @@ class _Line:
             if wait_s > 0:
                 self._come_back(wait_s)
                 return
-            job.served, job.served_at = job.served + tokens, now
+            job.served_at = now
+            if count:  # what goes again, whole or by halves, was counted when it went first
+                job.served += tokens
             self._start(job, count, self._limiter.start(now, tokens))
 
     def _next(self, job: _Job, now: float) -> tuple[int, int]:
@@ -297,7 +301,7 @@ class _Line:
             return
         if not self._may_embed(call.command.job_id):
             return  # it was paused, and its patience not at an end
-        jobs = list(self._jobs.values())
+        jobs = [job for job in self._jobs.values() if job.waits]
         for job in jobs:
             _give_up_all(job, gave_up)
         await self._stalls.tell([job.command for job in jobs], cause)
@@ -306,7 +310,9 @@ class _Line:
         def patient(cause: DependencyUnwell, waited_s: float) -> bool:
             return self._may_embed(call.command.job_id) and not cause.lasting and waited_s < PATIENCE_S
 
-        return await self._stalls.retry(attempt, [call.command], patient, server=call.embedder.server)
+        return await self._stalls.retry(
+            attempt, [call.command], patient, server=call.embedder.server, asked_s=lambda: call.asked_s
+        )
 
     async def _attempt(self, call: Call) -> Embedded:
         """The call's answer. What a 429 asks for is waited for in the line, unless it is long."""
@@ -363,10 +369,18 @@ class _Line:
         if not self._may_embed(job_id):
             raise _not_running()
         texts = [(each.text.text, each.text.tokens) for each in call.waiting]
+
+        async def make() -> Embedded:
+            call.asked_s = time.monotonic()
+            try:
+                return await call.embedder.embed(call.texts)
+            finally:
+                call.asked_s = None
+
         return await self._ledger.call(
             call.command,
             texts,
-            lambda: call.embedder.embed(call.texts),
+            make,
             may=lambda: self._may_embed(job_id),
             requests=call.embedder.most_requests,
         )

@@ -40,6 +40,7 @@ class Stalls:
         """`term()` changes when another may own what calls are made for (`Window.term`)."""
         self._reports, self._term = reports, term
         self._told: dict[tuple[str, str], tuple[str, str]] = {}
+        self._telling = asyncio.Lock()
 
     async def retry(
         self,
@@ -48,20 +49,22 @@ class Stalls:
         keep_trying: Callable[[DependencyUnwell, float], bool] = lambda cause, waited_s: True,
         *,
         server: str = "",
+        asked_s: Callable[[], float | None] | None = None,
     ) -> T:
         """The call's result, however long its dependency takes to get well.
 
         `keep_trying(cause, waited_s)` is asked after each failure; `waited_s` will have passed by the next try. Raises
         GaveUp; the stall then stays told. So it does once the term is another: what was to be written then may be out
         of date.
-        `server`: the dependency, where a call of it that takes longer than `SLOW_S` is a stall too.
+        `server`: the dependency, where a call of it that takes longer than `SLOW_S` is a stall too; where it is not
+        asked all the while, `asked_s()` is the monotonic time since when it is, or None.
         """
         wait, term = _Wait(list(commands), time.monotonic()), self._term()
         while True:
             if self._term() != term:
                 raise GaveUp(DependencyUnwell("job", "another worker has it"), time.monotonic() - wait.began_s)
             try:
-                result = await (self._watched(call, wait, server) if server else call())
+                result = await (self._watched(call, wait, server, asked_s) if server else call())
             except DependencyUnwell as exc:
                 await self._failed(wait, exc, keep_trying)
             except GaveUp:
@@ -74,24 +77,33 @@ class Stalls:
                 return result
 
     async def over(self, commands: Iterable[JobCommand], dependency: str) -> None:
-        """The dependency works again for these jobs."""
+        """The dependency works again for these jobs. What is just being told of them stands on the log before."""
         for command in commands:
             told = self._told.pop((command.job_id, dependency), None)
             if told:
                 reason, since = told
                 log.info("job %s goes on: %s is well again", command.job_id, dependency)
-                await self._reports.stall(command, dependency=dependency, reason=reason, since=since, ended=True)
+                async with self._telling:
+                    await self._reports.stall(command, dependency=dependency, reason=reason, since=since, ended=True)
 
     def forget(self, job_id: str) -> None:
         """Its owner is about to report on the job, which ends what was told: what lasts is told again, behind that."""
         for key in [key for key in self._told if key[0] == job_id]:
             del self._told[key]
 
-    async def _watched(self, call: Callable[[], Awaitable[T]], wait: "_Wait", server: str) -> T:
-        """The call's result; where it takes long, that is told meanwhile."""
-        answer = asyncio.ensure_future(call())
+    async def _watched(
+        self, call: Callable[[], Awaitable[T]], wait: "_Wait", server: str, asked_s: Callable[[], float | None] | None
+    ) -> T:
+        """The call's result; where the server takes long over it, that is told meanwhile."""
+        answer, began_s = asyncio.ensure_future(call()), time.monotonic()
+
+        def left_s() -> float:
+            since = began_s if asked_s is None else asked_s()
+            return SLOW_S if since is None else since + SLOW_S - time.monotonic()
+
         try:
-            await asyncio.wait({answer}, timeout=SLOW_S)
+            while not answer.done() and (timeout := left_s()) > 0:
+                await asyncio.wait({answer}, timeout=timeout)
             if not answer.done():
                 wait.unwell = server
                 untold = [job for job in wait.jobs if (job.job_id, server) not in self._told]
@@ -118,12 +130,16 @@ class Stalls:
 
     async def tell(self, commands: Iterable[JobCommand], exc: DependencyUnwell) -> None:
         """Once for each reason, until it is over or forgotten."""
+        untold = []
         for command in commands:
             key = (command.job_id, exc.dependency)
             reason, since = self._told.get(key, ("", now()))
             if reason != exc.reason:
                 self._told[key] = (exc.reason, since)
+                untold.append((command, since))
                 log.warning("job %s waits: %s", command.job_id, exc)
+        async with self._telling:
+            for command, since in untold:
                 await self._reports.stall(
                     command, dependency=exc.dependency, reason=exc.reason, since=since, ended=False
                 )

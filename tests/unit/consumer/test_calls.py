@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from consumer import calls as module
+from consumer import stalls as stalls_module
 from consumer.calls import Calls, Profiles, Text
 from consumer.ledger import Ledger
 from consumer.reports import Reports
 from consumer.stalls import GaveUp, Stalls
-from headrace.embedding.base import Embedded
+from headrace.embedding.base import Embedded, RateLimited
 from headrace.embedding.limits import Rates
 from headrace.embedding.openai import OpenAIEmbedder
+from headrace.errors import DependencyUnwell
 from headrace.prices import Prices
 from headrace.settings import Secret, Settings
 from schemas.commands import JobCommand
@@ -150,6 +152,71 @@ async def test_jobs_that_always_wait_are_served_alike_by_tokens(rig: Rig) -> Non
     await asyncio.gather(*asking)
     order = [call[0] for call in rig.embedder.calls[:13]]
     assert all(order[at : at + 4].count("large") == 1 for at in range(1, 9)), order
+
+
+async def test_a_turn_that_ended_in_a_refusal_is_counted_once(rig: Rig) -> None:
+    """Else a job waits for two calls of each other one, for each that is refused for the rate."""
+    embedder = rig.embedder
+    embedder.parallel, refusals, embed = 1, [RateLimited("OpenAI", "429", Rates(retry_after_s=0))], embedder.embed
+
+    async def refused_once(texts: Sequence[str]) -> Embedded:
+        answer = await embed(texts)
+        if refusals:
+            raise refusals.pop()
+        return cast(Embedded, answer)
+
+    embedder.embed = refused_once
+    embedder.go_on.clear()
+    asking = [rig.start(*"abcdefgh"), rig.start(*"stuvwxyz", of=SMALL)]
+    await turns()
+    embedder.go_on.set()
+    await asyncio.gather(*asking)
+    assert ["".join(call) for call in embedder.calls] == ["abcd", "stuv", "abcd", "efgh", "wxyz"]
+
+
+async def test_a_call_that_waits_for_its_turn_is_no_answer_that_is_owed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stalls_module, "SLOW_S", 0.01)
+    embedder, embed = rig.embedder, rig.embedder.embed
+    refusals = [RateLimited("OpenAI", "429", Rates(retry_after_s=0.1))]
+
+    async def refused_once(texts: Sequence[str]) -> Embedded:
+        if refusals:
+            raise refusals.pop()
+        return cast(Embedded, await embed(texts))
+
+    embedder.embed = refused_once
+    await rig.embed("a")
+    assert not rig.told.stalls
+
+
+async def test_who_waits_for_nothing_is_not_told_that_the_server_is_away(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its only call is answered a moment later, and nobody would end what was told of it."""
+    monkeypatch.setattr(module, "PATIENCE_S", 0.0)
+    embedder, down = rig.embedder, asyncio.Event()
+    embed = embedder.embed
+
+    async def down_for_some(texts: Sequence[str]) -> Embedded:
+        if texts[0] == "a":
+            await down.wait()
+            raise DependencyUnwell("OpenAI", "answers 503")
+        return cast(Embedded, await embed(texts))
+
+    embedder.embed = down_for_some
+    embedder.rates = Rates(requests=1_000, requests_left=1_000)
+    await rig.embed("first")  # from now on several go at once
+    embedder.go_on.clear()
+    failing, under_way = rig.start("a"), rig.start("x", of=SMALL)
+    await turns()
+    down.set()
+    with pytest.raises(GaveUp):
+        await failing
+    embedder.go_on.set()
+    assert (await under_way)[0].vector is not None
+    assert {job for job, _, _ in rig.told.stalls} <= {"big"}
 
 
 async def test_a_pause_gives_up_what_waits_and_no_call_is_made(rig: Rig) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -22,6 +23,8 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
         self.pauses: list[float] = []
+
+    Lock = asyncio.Lock
 
     def monotonic(self) -> float:
         return self.now
@@ -161,6 +164,24 @@ async def test_an_answer_that_takes_long_is_told_while_it_is_awaited(
 
     assert await stalls.retry(slow, JOBS, server="OpenAI") == "well"
     assert [ended for _, ended in told.facts] == [False, True] and "no answer" in told.facts[0][0]
+
+
+async def test_what_is_over_before_it_could_be_told_is_told_and_ended() -> None:
+    """A server that is well again just as several jobs lose patience, while Kafka takes its time."""
+    facts, kafka, one, other = [], asyncio.Event(), command(), command(job_id="other")
+
+    async def stall(command: Any, *, ended: bool, **_: Any) -> None:
+        await kafka.wait()
+        facts.append((command.job_id, ended))
+
+    stalls = Stalls(cast(Reports, SimpleNamespace(stall=stall)))
+    telling = asyncio.create_task(stalls.tell([one, other], unwell()))
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(stalls.over([other], "OpenAI"))
+    await asyncio.sleep(0)
+    kafka.set()
+    await asyncio.gather(telling, ending)
+    assert facts == [("job", False), ("other", False), ("other", True)]
 
 
 async def test_a_quick_answer_ends_no_stall_that_another_call_told(told: Told) -> None:
