@@ -69,7 +69,7 @@ async def test_pause_holds_and_resume_fetches_no_recorded_page_again(
     job = await new_job(definition(site.url, per_host=2))
     await job.some_pages(4)
     await job.command("paused")
-    held = await job.reported("holding", within_s=5)
+    held = await job.reported("holding")
     asked, recorded = site.requests.total(), await job.pages()
     records = len(await job.stream())
     assert 4 <= held.counts.pages_crawled == len(recorded) < 25
@@ -149,7 +149,7 @@ async def test_cancel_stops_and_answers(producer: Service, site: FakeSite, new_j
     job = await new_job(definition(site.url, per_host=2))
     await job.some_pages(3)
     await job.command("cancelled")
-    await job.reported("holding", within_s=5)
+    await job.reported("holding")
     assert not [e for _, e in await job.stream() if isinstance(e, CrawlEnd)]
 
 
@@ -298,7 +298,7 @@ async def test_two_knowledge_bases_go_side_by_side(producer: Service, site: Fake
         assert (await proven(other)).pages == 10
         assert await stuck.pages() == {}
         await stuck.command("paused")
-        await stuck.reported("holding", within_s=5)
+        await stuck.reported("holding")
 
 
 async def test_two_producers_share_the_jobs_and_one_takes_over_from_the_other(

@@ -357,7 +357,7 @@ async def test_who_waits_behind_a_server_that_asks_for_an_hour_is_told_too(wired
     """Its texts would hold up what stands behind them, and nobody would say why."""
     server.fail(errors.rate_limited(3_600))
     asking = [wired.start("a"), wired.start("b"), wired.start("x", of=SMALL)]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         gave_up = await asyncio.gather(*asking, return_exceptions=True)
     assert [type(each) for each in gave_up] == [GaveUp] * 3
     assert {job for job, _, _ in wired.told.stalls} == {"big", "small"}
@@ -373,7 +373,8 @@ async def test_a_pause_of_one_job_gives_up_no_other(wired: Rig, server: OpenAISe
     other = wired.start("x", of=SMALL)
     with pytest.raises(GaveUp):
         await one
-    assert (await other)[0].vector is not None and not wired.told.stalls
+    assert (await other)[0].vector is not None
+    assert "small" not in {job for job, _, _ in wired.told.stalls}
 
 
 async def until_called(server: OpenAIServer) -> None:

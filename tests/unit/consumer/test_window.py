@@ -327,7 +327,7 @@ async def test_the_drain_is_bounded_and_nothing_is_settled_after_it(rig: Rig, mo
     hold = asyncio.Event()
     rig.prepare = lambda batch: hold.wait()
     await rig.submit(rig.events(0, 0))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await rig.window.drain()
     hold.set()
     await turns()
@@ -361,7 +361,7 @@ async def test_a_fault_crashes_and_acks_nothing_behind_it(rig: Rig, stage: str) 
     for offset in range(3):
         await rig.submit(rig.events(0, offset))
     await turns()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await rig.window.drain()
     assert [type(exc) for exc in rig.crashes] == [ZeroDivisionError]
     assert [offset for _, _, offset in rig.acks] == [0]
@@ -391,7 +391,7 @@ async def test_a_cancel_that_nobody_asked_for_is_a_fault_and_no_stop(rig: Rig, s
     await rig.submit(rig.events(0, 0))
     await turns()
     assert [type(crash) for crash in rig.crashes] == [StrayCancel]
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         await rig.window.drain()
 
 

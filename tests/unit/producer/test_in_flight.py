@@ -12,6 +12,7 @@ from schemas.chunks import Chunk
 from schemas.events import Event, Place
 from schemas.pages import PageRecord
 from tests.fakes.site import FakeSite
+from tests.support.waiting import until
 from tests.unit.producer.crawl_play import MemoryLog, Play, article
 
 PAGES = 3 * PAGES_IN_FLIGHT
@@ -48,20 +49,18 @@ async def test_while_kafka_is_away_a_crawl_asks_for_so_many_pages_and_no_more(
 ) -> None:
     play = Play(monkeypatch, site.url, log=(log := FarLog()))
     crawling = asyncio.create_task(play.crawl())
-    assert await _settled(site) == PAGES_IN_FLIGHT
+    await until(lambda: _asked_for(site))
+    await asyncio.sleep(0.5)  # more would come in this time
+    assert await _asked_for(site) == PAGES_IN_FLIGHT
     log.back.set()
     await crawling
     assert len(play.pages) == PAGES + 1
 
 
-async def _settled(site: FakeSite) -> int:
-    """Pages asked for beside the first, once no more are."""
-    before, now = -1, 0
-    while now == 0 or now != before:
-        before = now
-        await asyncio.sleep(0.5)
-        now = sum(site.requests[f"/docs/{number}"] for number in range(PAGES))
-    return now
+async def _asked_for(site: FakeSite) -> int:
+    """Pages beside the first; 0 while they are fewer than are allowed."""
+    asked = sum(site.requests[f"/docs/{number}"] for number in range(PAGES))
+    return asked if asked >= PAGES_IN_FLIGHT else 0
 
 
 async def test_no_more_pages_than_memory_has_room_for_are_read_at_once(

@@ -27,7 +27,7 @@ async def test_a_publisher_that_can_not_go_on() -> None:
     jobs = Jobs(settings, Tools(settings, publisher, cast(Any, None), Reports(publisher, "me"), Metrics(), 6))
     jobs.start()
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(KafkaException, match="out of order"):
                 await jobs.failed
     finally:

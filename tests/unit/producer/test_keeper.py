@@ -43,7 +43,7 @@ class Log:
         return Place(partition, len(self.told) - 1)
 
     async def until(self, kind: type[Event]) -> Event:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not (found := [event for event in self.told if isinstance(event, kind)]):
                 self.came.clear()
                 await self.came.wait()
@@ -103,7 +103,7 @@ async def test_a_job_of_an_older_extraction_goes_on(commands: Commands, log: Log
 async def test_a_client_that_can_not_go_on_ends_the_keeper(commands: Commands, log: Log) -> None:
     """As poll() raises it: its own fatal() says no."""
     log.fails_with = KafkaException(KafkaError(KafkaError._FATAL, "out of order sequence number"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with pytest.raises(KafkaException, match="out of order"):
             await keeper_of(command(), commands, log).run()
 
@@ -113,7 +113,7 @@ async def test_a_full_disk_is_waited_out(commands: Commands, log: Log, monkeypat
     log.fails_with = SpillError("/data/spill can't be written or read: No space left on device")
     keeper = keeper_of(command(), commands, log)
     running = asyncio.create_task(keeper.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len([event for event in log.told if isinstance(event, Stall)]) <= MAX_FAULTS:
             log.came.clear()
             await log.came.wait()

@@ -6,7 +6,7 @@ import contextlib
 import gzip
 import time
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from encodings.aliases import aliases
 
 import pytest
@@ -351,11 +351,22 @@ def answers_after(seconds: float, text: str = "") -> Behaviour:
     return answer
 
 
-async def recorded(play: Play, pages: int, within_s: float) -> None:
+def answers_once(condition: Callable[[], object], text: str) -> Behaviour:
+    async def met() -> object:
+        return condition()
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        await until(met, every_s=0.01)
+        return web.Response(text=text)
+
+    return answer
+
+
+async def recorded(play: Play, pages: int) -> None:
     async def are() -> bool:
         return len(play.log.manifest(play.generation).pages) >= pages
 
-    await until(are, within_s=within_s)
+    await until(are)
 
 
 async def test_a_host_whose_sitemap_is_slow_holds_up_neither_the_others_pages_nor_their_sitemaps(
@@ -363,13 +374,15 @@ async def test_a_host_whose_sitemap_is_slow_holds_up_neither_the_others_pages_no
 ) -> None:
     async with FakeSite(pages=0) as slow:
         slow.put("/docs/", article("slow start"))
-        slow.behave("/sitemap.xml", answers_after(4.0, urlset(entry("/docs/late"))))
+        go_on = asyncio.Event()
+        slow.behave("/sitemap.xml", answers_once(go_on.is_set, urlset(entry("/docs/late"))))
         puts(slow, "/docs/late")
         puts(site, "/docs/named")
         site.put("/sitemap.xml", urlset(entry("/docs/named")))
         play = Play(monkeypatch, slow.url, site.url)
         running = asyncio.create_task(play.crawl())
-        await recorded(play, 3, within_s=3.0)
+        await recorded(play, 3)
+        go_on.set()
         await running
         assert play.states == {"/docs/": "fetched", "/docs/named": "fetched", "/docs/late": "fetched"}
         assert play.end.frontier_emptied
@@ -385,7 +398,7 @@ async def test_links_wait_for_sitemaps_but_not_for_long(
     assert list(site.requests)[-2:] == ["/docs/named", "/docs/linked"]
     site.forget()
     monkeypatch.setattr("producer.crawl.LINKS_WAIT_S", 0.2)
-    site.behave("/sitemap.xml", answers_after(1.0, urlset(entry("/docs/named"))))
+    site.behave("/sitemap.xml", answers_once(lambda: site.requests["/docs/linked"], urlset(entry("/docs/named"))))
     await play.refresh()
     assert list(site.requests)[-2:] == ["/docs/linked", "/docs/named"]
 
@@ -436,7 +449,7 @@ async def test_a_crawl_that_waits_for_sitemaps_alone_can_be_halted(site: FakeSit
     site.behave("/sitemap.xml", answers_after(60.0))
     crawl = play.new()
     running = asyncio.create_task(crawl.run())
-    await recorded(play, 1, within_s=10.0)
+    await recorded(play, 1)
     crawl.halt()
     async with asyncio.timeout(10.0):
         assert await running is None

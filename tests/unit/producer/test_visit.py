@@ -1,7 +1,6 @@
 """Visits to pages of a real site on loopback."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -63,13 +62,11 @@ async def test_an_unreadable_robots_txt_costs_the_host_one_wait_and_not_three_tr
     visitors: Visitors, unwell: object
 ) -> None:
     visitors.site.behave("/robots.txt", unwell)  # type: ignore[arg-type]
-    began = time.monotonic()
     made = await visitors.visits(*visitors.site.paths)
     assert {(visit.state, visit.attempt) for visit in made} == {("failed", 1)}
     assert all("robots.txt is unreachable" in str(visit.reason) for visit in made)
     assert set(visitors.site.requests) == {"/robots.txt"}
     assert 3 <= visitors.site.requests["/robots.txt"] <= 6, "aiohttp asks twice where a connection drops"
-    assert time.monotonic() - began < 5
 
 
 async def test_pages_of_base_are_kept_while_robots_txt_can_not_be_read(visitors: Visitors) -> None:
