@@ -89,6 +89,18 @@ class OffsetsAnswer(Answer, frozen=True, kw_only=True):
     lag: int | None
 
 
+class PartitionAnswer(OffsetsAnswer, frozen=True, kw_only=True):
+    """`kbs`: those whose job is under way on it."""
+
+    kbs: list[str]
+
+
+class PartitionList(Answer, frozen=True, kw_only=True):
+    """Of the topic of chunks; offsets as of when a running job or a request last had them read."""
+
+    partitions: list[PartitionAnswer]
+
+
 class Spending(Answer, frozen=True, kw_only=True):
     """What embedding cost. `calls`: requests that the provider answered; `tokens_embedded`: as it counted them.
 

@@ -89,6 +89,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{PREFIX}/kb/{{kb}}/status", handlers.status, "Status of the newest job", answers.StatusAnswer,
           query={"after": "wait until producer and consumer answer this command revision",
                  "wait_s": f"how long at most, up to {handlers.WAIT_S} seconds"}, problems=(404, 422)),
+    Route("GET", f"{PREFIX}/partitions", handlers.partitions,
+          "How far the consumers' group is on each partition of the topic of chunks", answers.PartitionList),
     Route("GET", f"{PREFIX}/cost", handlers.whole_cost,
           "What embedding cost in all, by day (UTC), the newest first, and by knowledge base", answers.WholeCost),
     Route("GET", f"{PREFIX}/kb/{{kb}}/cost", handlers.cost,

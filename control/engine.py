@@ -31,6 +31,7 @@ from headrace.prices import Prices
 from headrace.service import worker_name
 from headrace.settings import Settings
 from headrace.vectors import VectorStore
+from schemas.commands import JobCommand
 from schemas.events import Place
 from schemas.kb import KbDefined
 
@@ -260,15 +261,37 @@ class Engine:
 
     def kb_answer(self, kb: KbDefined) -> answers.KbAnswer:
         published = self.books.kbs.published(kb.kb_id)
-        newest = next(iter(self.books.jobs(kb.kb_id)), None)
+        active = self._active_job(kb.kb_id)
         return answers.KbAnswer(
             kb_id=kb.kb_id,
             definition=kb.definition,
             last_generation=kb.last_generation,
             published_generation=published.generation if published else None,
-            active_job_id=newest.job_id if newest and self.snapshots.active(newest.job_id) else None,
+            active_job_id=active.job_id if active else None,
             updated_at=kb.updated_at,
         )
+
+    def _active_job(self, kb_id: str) -> JobCommand | None:
+        newest = next(iter(self.books.jobs(kb_id)), None)
+        return newest if newest is not None and self.snapshots.active(newest.job_id) else None
+
+    def partitions(self, seen: Callable[[str], bool]) -> list[answers.PartitionAnswer]:
+        """Names knowledge bases that are `seen`."""
+        kbs: dict[int, list[str]] = {}
+        for kb in self.books.kbs.all():
+            if seen(kb.kb_id) and (job := self._active_job(kb.kb_id)) is not None:
+                kbs.setdefault(job.partition, []).append(kb.kb_id)
+        known = self._offsets.all() if self._offsets else {}
+        return [
+            answers.PartitionAnswer(
+                partition=partition,
+                committed=offsets.committed,
+                end=offsets.end,
+                lag=offsets.lag,
+                kbs=sorted(kbs.get(partition, [])),
+            )
+            for partition, offsets in sorted(known.items())
+        ]
 
     def _status_changed(self, answer: answers.StatusAnswer) -> None:
         self.hub.tell("status", answer.kb_id, answer)

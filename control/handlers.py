@@ -161,6 +161,10 @@ async def status(engine: Engine, request: web.Request) -> answers.StatusAnswer:
     return await engine.snapshots.wait_for(command, reflected, timeout_s=WAIT_S if wait_s is None else wait_s)
 
 
+async def partitions(engine: Engine, request: web.Request) -> answers.PartitionList:
+    return answers.PartitionList(partitions=engine.partitions(caller_of(request).sees))
+
+
 async def whole_cost(engine: Engine, request: web.Request) -> answers.WholeCost:
     caller = caller_of(request)
     seen = [kb.kb_id for kb in engine.books.kbs.all() if caller.sees(kb.kb_id)] if caller.kbs else None

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -74,6 +74,9 @@ class OffsetWatch:
 
     def of(self, partition: int) -> PartitionOffsets | None:
         return self._known.get(partition)
+
+    def all(self) -> Mapping[int, PartitionOffsets]:
+        return self._known
 
     async def refresh(self) -> None:
         """Reads now. Raises KafkaException."""

@@ -46,6 +46,7 @@ NEEDS: dict[str, Need] = {
         for below in ("", "/pages", "/pages/summary", "/hosts", "/hosts/{host}/requests", "/events", "/history")
     },
     f"GET {_API}/cost": Need("read", "answer"),
+    f"GET {_API}/partitions": Need("read", "answer"),
     f"GET {_API}/dead-letters": Need("read", "answer"),
     f"GET {_API}/dead-letters/{{partition}}/{{offset}}": Need("read", "answer"),
     f"POST {_API}/dead-letters/retry": Need("operate", "answer"),

@@ -1,12 +1,12 @@
-/** Control's HTTP API, and what it pushes. */
+/** Control's HTTP API, and what it pushes: the one place where requests are made. */
 
 const BASE = "/api/ingestion";
 
-/** The decoded answer; an error's message is the problem's detail. */
+/** The decoded answer; an error's message is the problem's detail, its `status` that of the answer. */
 export async function call(method, path, body) {
   let response;
   try {
-    response = await fetch(path.startsWith("/") ? BASE + path : path, {
+    response = await fetch(BASE + path, {
       method,
       headers: body === undefined ? {} : {"Content-Type": "application/json"},
       body: body === undefined ? undefined : JSON.stringify(body),
@@ -15,7 +15,7 @@ export async function call(method, path, body) {
     throw new Error("Headrace can't be reached: is it running?");
   }
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.detail ?? `${response.status} ${response.statusText}`);
+  if (!response.ok) throw Object.assign(new Error(answer.detail ?? `${response.status} ${response.statusText}`), {status: response.status});
   return answer;
 }
 
@@ -33,24 +33,34 @@ class Known extends EventTarget {
   kbs = new Map();
   statuses = new Map();
   connected = false;
+  /** Whether what is there has been told once. */
+  told = false;
 
   watch() {
     const source = new EventSource(`${BASE}/events`);
     const on = (kind, act) => source.addEventListener(kind, (event) => {
       const data = JSON.parse(event.data);
       act(data);
-      this.tell(data.kb_id ?? null);
+      this.tell(data.kb_id);
     });
-    on("reset", () => { this.kbs.clear(); this.statuses.clear(); });
     on("kb", (kb) => this.kbs.set(kb.kb_id, kb));
     on("status", (status) => this.statuses.set(status.kb_id, status));
     on("deleted", ({kb_id}) => { this.kbs.delete(kb_id); this.statuses.delete(kb_id); });
-    source.onopen = () => { this.connected = true; this.tell(null); };
+    source.addEventListener("reset", () => {
+      this.kbs.clear();
+      this.statuses.clear();
+      setTimeout(() => { this.told = true; this.tell(null); }, 200);  // all there is follows at once
+    });
+    source.onopen = () => this.line(true);
     source.onerror = () => {
-      this.connected = false;
-      this.tell(null);
+      this.line(false);
       if (source.readyState === EventSource.CLOSED) setTimeout(() => this.watch(), 3000);
     };
+  }
+
+  line(connected) {
+    this.connected = connected;
+    this.dispatchEvent(new CustomEvent("line"));
   }
 
   tell(kb) {

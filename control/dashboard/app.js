@@ -1,30 +1,35 @@
 /** Which view is shown, and what it is told. */
 
-import {h, fill} from "/dashboard/dom.js";
+import {fill} from "/dashboard/dom.js";
 import {known} from "/dashboard/api.js";
 import {overview} from "/dashboard/overview.js";
 import {kb} from "/dashboard/kb.js";
 import {fresh} from "/dashboard/new.js";
+import {spending} from "/dashboard/cost.js";
 
 const main = document.getElementById("main");
+const ROOMS = {new: fresh, cost: spending};
 let view = null;
 
 function route() {
   const [room, id, tab] = location.hash.replace(/^#\//, "").split("/").map(decodeURIComponent);
   view?.close?.();
-  view = room === "kb" && id ? kb(id, tab ?? "") : room === "new" ? fresh() : overview();
+  view = room === "kb" && id ? kb(id, tab ?? "") : (ROOMS[room] ?? overview)();
   document.title = `${view.title} · Headrace`;
   fill(main, view.element);
   for (const link of document.querySelectorAll("header nav a")) {
-    const here = link.getAttribute("href") === (room ? `#/${room}` : "#/");
-    link.toggleAttribute("aria-current", here);
-    if (here) link.setAttribute("aria-current", "page");
+    const here = link.getAttribute("href") === `#/${room in ROOMS ? room : ""}`;
+    if (here && room !== "kb") link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
 }
 
-known.addEventListener("changed", ({detail}) => {
-  fill(document.getElementById("connection"), known.connected ? "live" : h("span", {class: "bad"}, "not connected; trying again"));
-  view?.changed?.(detail);
+const line = document.getElementById("connection");
+
+known.addEventListener("changed", ({detail}) => view?.changed?.(detail));
+known.addEventListener("line", () => {
+  line.className = known.connected ? "live" : "lost";
+  line.textContent = known.connected ? "Live" : "Not connected, trying again";
 });
 
 const THEMES = ["system", "light", "dark"];

@@ -1,11 +1,15 @@
-/** Elements, words and numbers. Everything shown is a text node: no markup is ever made of what a site or a server says. */
+/** Elements. Everything shown is a text node: no markup is ever made of what a site or a server says. */
+
+import {number, words} from "/dashboard/format.js";
 
 /** h("p", {class: "faint"}, "text", child…): attributes, `on…` listeners; null and false children are left out. */
-export function h(tag, attributes = {}, ...children) {
-  const svg = ["svg", "path", "line", "text", "g", "title"].includes(tag) && attributes.svg !== false;
-  const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false || name === "svg") continue;
+export const h = (tag, attributes, ...children) => built(document.createElement(tag), attributes, children);
+/** The same of an SVG's parts. */
+export const s = (tag, attributes, ...children) => built(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+function built(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
@@ -25,89 +29,128 @@ export function fill(element, ...children) {
   append(element, children);
 }
 
-const NUMBERS = new Intl.NumberFormat("en");
 const KINDS = {
   completed: "good", completed_with_errors: "warn", running: "busy", queued: "busy", resuming: "busy", pausing: "warn",
-  paused: "warn", stalled: "bad", needs_review: "warn", failed: "bad", cancelling: "bad", cancelled: "faint",
-  fetched: "good", unchanged: "faint", published: "good", undone: "faint", open: "busy", waiting: "warn", healed: "good",
+  paused: "warn", stalled: "bad", needs_review: "warn", failed: "bad", cancelling: "bad", fetched: "good", kept: "warn",
+  gone: "bad", published: "good", open: "busy", waiting: "warn", retried: "busy", healed: "good", added: "good",
+  changed: "busy", removed: "bad", found: "good", unreachable: "bad",
 };
 
-export const number = (value) => (value === null || value === undefined ? "–" : NUMBERS.format(value));
-export const words = (code) => String(code).replaceAll("_", " ");
-export const badge = (code) => h("span", {class: `badge ${KINDS[code] ?? "faint"}`}, words(code));
+export const badge = (code) => h("span", {class: `badge ${KINDS[code] ?? "plain"}`}, words(code));
 export const time = (text) => (text ? h("time", {datetime: text, title: text}, new Date(text).toLocaleString()) : "–");
+export const faint = (...children) => h("p", {class: "faint"}, ...children);
+export const note = (kind, ...children) => h("div", {class: `note ${kind}`}, ...children);
+export const problem = (error) => h("div", {class: "note bad", role: "alert"}, h("p", {}, error.message));
+export const card = (title, ...children) => h("section", {class: "card"}, title && h("h2", {}, title), ...children);
 
-export function duration(seconds) {
-  if (seconds === null || seconds === undefined) return "–";
-  const whole = Math.round(seconds);
-  const [hours, minutes, left] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  return hours ? `${hours} h ${minutes} min` : minutes ? `${minutes} min ${left} s` : `${left} s`;
-}
-
-export function bytes(count) {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let [value, unit] = [count, 0];
-  while (value >= 1000 && unit < units.length - 1) [value, unit] = [value / 1000, unit + 1];
-  return `${value >= 10 || unit === 0 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
-}
-
-export function dollars(usd) {
-  if (usd === null || usd === undefined) return "unknown";
-  if (usd >= 1 || usd === 0) return `$${usd.toFixed(2)}`;
-  return usd < 0.0001 ? `$${usd.toFixed(6)}` : `$${usd.toFixed(4)}`;
-}
+/** A page of the web; its own words may not look like ours, so it is opened apart. */
+export const outside = (url, text = url) => h("a", {href: /^https?:/.test(url) ? url : null, rel: "noreferrer noopener", target: "_blank"}, text);
 
 /** columns: [[heading, row => cell, "number"|"url"|undefined]…]; rows may grow by `table.more(rows)`. */
 export function table(caption, columns, rows, empty = "Nothing yet.") {
   const body = h("tbody");
   const line = (row) => h("tr", {}, columns.map(([, cell, kind]) => h("td", {class: kind}, cell(row))));
-  const none = h("tr", {}, h("td", {colspan: columns.length, class: "faint"}, empty));
+  const none = h("tr", {}, h("td", {colspan: columns.length, class: "none"}, empty));
   const element = h("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": caption},
     h("table", {}, h("caption", {}, caption),
-      h("thead", {}, h("tr", {}, columns.map(([head, , kind]) => h("th", {scope: "col", class: kind}, head)))), body));
+      h("thead", {}, h("tr", {}, columns.map(([head, , kind]) => (head ? h("th", {scope: "col", class: kind}, head) : h("td", {}))))), body));
   element.more = (added) => { none.remove(); body.append(...added.map(line)); };
   if (rows.length) element.more(rows); else body.append(none);
   return element;
 }
 
-export function tiles(entries) {
-  return h("dl", {class: "tiles"}, entries.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
-}
+/** Big figures beside each other: [[name, value]…]. */
+export const tiles = (entries) => h("dl", {class: "tiles"}, entries.map(([name, value, kind]) => h("div", {class: kind}, h("dt", {}, name), h("dd", {}, value))));
+/** Small ones below each other. */
+export const figures = (entries) => h("dl", {class: "figures"}, entries.map(([name, value, kind]) => h("div", {}, h("dt", {}, name), h("dd", {class: kind}, value))));
 
 let bars = 0;
 
 /** A bar with its words; `set(done, all)`: all is 0 or less where it is not known yet. */
-export function bar(name) {
+export function bar(name, kind) {
   const id = `bar-${++bars}`;
   const said = h("span");
-  const progress = h("progress", {id, max: 100, value: 0});
+  const progress = h("progress", {id, max: 100, value: 0, class: kind});
   const element = h("div", {class: "bar"}, h("label", {for: id}, h("span", {}, name), said), progress);
-  element.set = (done, all) => {
+  element.set = (done, all, unit) => {
     progress.max = Math.max(all, 1);
     progress.value = Math.min(done, all);
-    fill(said, `${number(done)} of ${number(all)}`);
+    fill(said, `${number(done)} of ${number(all)} ${unit}`);
   };
   return element;
 }
 
+/** How much of the most, beside its number. */
+export function level(value, most) {
+  const width = most > 0 ? Math.max(value > 0 ? 2 : 0, (60 * value) / most) : 0;
+  return [s("svg", {class: "level", viewBox: "0 0 60 8", "aria-hidden": "true"}, s("rect", {width: 60, height: 8, rx: 2}), s("rect", {class: "full", width, height: 8, rx: 2})), number(value)];
+}
+
 /** Says something in passing, also to screen readers. */
-export function say(text) {
-  const line = h("p", {}, text);
+export function say(text, kind = "") {
+  const line = h("p", {class: kind}, text);
   document.getElementById("said").append(line);
   setTimeout(() => line.remove(), 6000);
 }
 
-export const problem = (error) => h("div", {class: "note bad", role: "alert"}, h("p", {}, error.message));
-
 /** Resolves to whether the person goes on. */
 export function confirmed(question, action) {
   return new Promise((resolve) => {
-    const dialog = h("dialog", {onclose: () => { dialog.remove(); resolve(dialog.returnValue === "yes"); }},
-      h("form", {method: "dialog"}, h("p", {}, question),
+    const asked = h("p", {id: "asked"}, question);
+    const dialog = h("dialog", {"aria-labelledby": "asked", onclose: () => { dialog.remove(); resolve(dialog.returnValue === "yes"); }},
+      h("form", {method: "dialog"}, asked,
         h("div", {class: "actions"},
           h("button", {value: "no", class: "quiet", autofocus: true}, "Back"),
           h("button", {value: "yes", class: "danger"}, action))));
     document.body.append(dialog);
     dialog.showModal();
   });
+}
+
+/** A button that does its work once at a time, and says what came of it; it keeps the focus meanwhile. */
+export function button(label, work, {kind, question, done, ...attributes} = {}) {
+  const element = h("button", {type: "button", class: kind, ...attributes, onclick: async () => {
+    if (element.ariaBusy === "true") return;
+    if (question && !(await confirmed(question, label))) return;
+    element.ariaBusy = "true";
+    try {
+      await work();
+      if (done) say(done);
+    } catch (error) {
+      say(error.message, "bad");
+    } finally {
+      element.ariaBusy = "false";
+    }
+  }}, label);
+  return element;
+}
+
+/** A table of rows that are asked for page by page: `ask(after)` gives [rows, the next `after` or null]. */
+export async function listed(caption, columns, ask, empty) {
+  let [rows, after] = await ask(null);
+  const list = table(caption, columns, rows, empty);
+  const more = button("More", async () => {
+    [rows, after] = await ask(after);
+    list.more(rows);
+    more.hidden = after === null;
+  }, {kind: "quiet"});
+  more.hidden = after === null;
+  return h("div", {}, list, more);
+}
+
+/** Shows what `ask()` gives, or why it can't; `again()` asks anew. */
+export function loaded(ask) {
+  const element = h("div", {"aria-busy": "true"}, faint("Loading…"));
+  let asked = 0;
+  element.again = async () => {
+    const mine = ++asked;
+    let shown;
+    try {
+      shown = await ask();
+    } catch (error) {
+      shown = problem(error);
+    }
+    if (mine === asked) { fill(element, shown); element.ariaBusy = "false"; }
+  };
+  return element;
 }

@@ -1,42 +1,52 @@
-/** The form that makes a knowledge base: what a page's chunks would be, what all would come to, then the start. */
+/** A form that shows what a site's first page would become, what the whole would cost, and starts it. */
 
-import {h, fill, bytes, dollars, duration, number, problem, tiles} from "/dashboard/dom.js";
-import {call, post} from "/dashboard/api.js";
+import {h, card, faint, figures, fill, note, problem, tiles} from "/dashboard/dom.js";
+import {bytes, dollars, duration, milliseconds, number, plural, rough, words} from "/dashboard/format.js";
+import {post} from "/dashboard/api.js";
 
 export function fresh() {
-  const field = (name, label, hint, attributes) => [
-    h("label", {for: name}, label), h("input", {id: name, name, "aria-describedby": hint ? `${name}-hint` : null, ...attributes}),
-    hint && h("p", {class: "hint", id: `${name}-hint`}, hint)];
-  const chosen = (name, label, options) => [h("label", {for: name}, label), h("select", {id: name, name}, options.map(([value, says]) => h("option", {value}, says)))];
-  const shown = h("div", {"aria-live": "polite"});
-  const form = h("form", {onsubmit: (event) => { event.preventDefault(); run(event.submitter); }},
-    field("url", "Address of the site", "Pages below it are read.", {type: "url", required: true, placeholder: "https://docs.example.org/guide/"}),
-    field("name", "Name", "Small letters, digits and hyphens.", {required: true, pattern: "[a-z0-9](?:[a-z0-9_\\-]{0,63})", autocomplete: "off"}),
-    h("fieldset", {}, h("legend", {}, "Scope"),
+  const field = (name, label, hint, attributes) => h("div", {class: "field"},
+    h("label", {for: name}, label), h("input", {id: name, name, autocomplete: "off", "aria-describedby": hint ? `${name}-hint` : null, ...attributes}),
+    hint && h("p", {class: "hint", id: `${name}-hint`}, hint));
+  const chosen = (name, label, options) => h("div", {class: "field"}, h("label", {for: name}, label), h("select", {id: name, name}, options.map(([value, says]) => h("option", {value}, says))));
+  const shown = h("div", {class: "shown", "aria-live": "polite"}, card("Look before you start", h("p", {}, "“Preview” reads the first page and shows the chunks that it would become. “Estimate” reads a sample of the site and tells pages, tokens, dollars and minutes. Neither stores anything.")));
+  const form = h("form", {class: "card", onsubmit: (event) => { event.preventDefault(); run(event.submitter); }},
+    field("url", "Address of the site", "Pages below it are read.", {type: "url", required: true, placeholder: "https://docs.example.org/guide/", onchange: ({target}) => propose(target.value)}),
+    field("name", "Name", "Small letters, digits and hyphens.", {required: true, pattern: "[a-z0-9][a-z0-9_\\-]{0,63}"}),
+    h("fieldset", {}, h("legend", {}, "Scope"), h("div", {class: "fields"},
       field("include", "Only paths", "Globs, parted by spaces, such as /guide/**", {}), field("exclude", "Not paths", null, {}),
-      field("max_pages", "Pages at most", null, {type: "number", min: 1, placeholder: "10000"})),
-    h("fieldset", {}, h("legend", {}, "Embedding"),
+      field("max_pages", "Pages at most", null, {type: "number", min: 1, placeholder: "10000"}))),
+    h("fieldset", {}, h("legend", {}, "Embedding"), h("div", {class: "fields"},
       chosen("provider", "By", [["", "as control is set up"], ["openai", "OpenAI, or a server like it"], ["local", "the model on this machine"]]),
-      field("model", "Model", null, {placeholder: "the provider's usual one"}), field("max_usd", "Dollars at most", "The job is paused before the call that would pass them.", {type: "number", min: 0, step: "any"})),
+      field("model", "Model", null, {placeholder: "the provider's usual one"}),
+      field("max_usd", "Dollars at most", "The job is paused before the call that would pass them.", {type: "number", min: 0, step: "any"}))),
+    h("fieldset", {}, h("legend", {}, "Chunks"), h("div", {class: "fields"},
+      chosen("strategy", "Cut", [["structure", "by headings"], ["sentences", "between sentences"], ["tokens", "anywhere"]]),
+      field("max_tokens", "Tokens at most", null, {type: "number", min: 1, placeholder: "the model's usual"}))),
     h("details", {}, h("summary", {}, "Private networks"),
       field("allow_addresses", "Addresses that may be reached", "Ranges, parted by spaces, such as 10.0.0.0/8 or 127.0.0.0/8. Public ones always may.", {})),
-    h("div", {class: "actions"}, h("button", {type: "submit", name: "preview", class: "quiet"}, "Preview the page"),
+    h("div", {class: "actions"}, h("button", {type: "submit", name: "preview", class: "quiet"}, "Preview"),
       h("button", {type: "submit", name: "estimate", class: "quiet"}, "Estimate"), h("button", {type: "submit", name: "start"}, "Start")));
-
+  const propose = (url) => {
+    if (form.elements.name.value || !URL.canParse(url)) return;
+    form.elements.name.value = new URL(url).hostname.replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
+  };
+  let busy = false;
   const run = async (submitter) => {
-    const act = {preview, estimate, start}[submitter?.name ?? "start"];
-    const buttons = [...form.querySelectorAll("button")];
-    buttons.forEach((button) => { button.disabled = true; });
-    fill(shown, h("p", {}, act === start ? "Starting…" : "Reading the site…"));
+    if (busy) return;
+    busy = true;
+    const act = {preview, estimate, start}[submitter?.name ?? "preview"];
+    fill(shown, card(null, h("p", {}, act === start ? "Starting…" : "Reading the site…")));
     try {
       fill(shown, await act(definitionOf(new FormData(form)), form.elements.name.value));
     } catch (error) {
       fill(shown, problem(error));
     } finally {
-      buttons.forEach((button) => { button.disabled = false; });
+      busy = false;
     }
   };
-  return {element: h("div", {}, h("h1", {}, "New knowledge base"), form, shown), title: "New knowledge base"};
+  const element = h("div", {}, h("div", {class: "title"}, h("h1", {}, "New knowledge base")), h("div", {class: "halves"}, form, shown));
+  return {element, title: "New knowledge base"};
 }
 
 function definitionOf(data) {
@@ -45,6 +55,7 @@ function definitionOf(data) {
   const count = (name) => (data.get(name) === "" ? null : Number(data.get(name)));
   return {
     source: filled([["urls", [data.get("url")]], ["include", list("include")], ["exclude", list("exclude")], ["max_pages", count("max_pages")], ["allow_addresses", list("allow_addresses")]]),
+    chunking: filled([["strategy", data.get("strategy")], ["max_tokens", count("max_tokens")]]),
     embedding: filled([["provider", data.get("provider")], ["model", data.get("model")]]),
     budget: filled([["max_usd", count("max_usd")]]),
   };
@@ -58,14 +69,27 @@ async function start(definition, name) {
 
 async function estimate(definition, name) {
   const found = await post(`/kb/${name}/start`, {...definition, dry_run: true});
-  return [h("h2", {}, "Estimate"), h("pre", {tabindex: "0"}, JSON.stringify(found, null, 2))];
+  const range = (of, say) => (of ? h("span", {title: `between ${say(of.low)} and ${say(of.high)}`}, say(of.expected)) : "unknown");
+  const between = (of, say) => (of ? `${say(of.low)} to ${say(of.high)}` : "–");
+  const whole = (value) => number(Math.round(value)), minutes = (value) => duration(value * 60);
+  const rows = [["Pages", found.pages, whole], ["Chunks", found.chunks, whole], ["Tokens", found.tokens, whole], ["New tokens", found.new_tokens, whole], ["Dollars", found.usd, dollars], ["Time", found.minutes, minutes]];
+  return card("Estimate", tiles(rows.map(([label, of, say]) => [label, range(of, say)])), figures(rows.map(([label, of, say]) => [`${label}, between`, between(of, say)])),
+    faint(`${found.whole ? "All of it was read" : "From a sample"}: ${plural(found.sampled, "page")} asked for, ${number(found.with_content)} with content; ${number(found.known)} addresses are known. Model: ${found.model}.`));
 }
 
 async function preview(definition) {
-  const found = await call("POST", "/preview", definition);
+  const found = await post("/preview", definition);
   if (found.problem) throw new Error(`${found.url}: ${found.reason}`);
-  return [h("h2", {}, found.title || found.url),
-    found.skipped && h("div", {class: "note warn"}, `A crawl would leave it out: ${found.skipped}`),
-    tiles([["Status", number(found.status)], ["Size", bytes(found.bytes)], ["Chunks", number(found.chunks.length)], ["Tokens", number(found.chunks.reduce((sum, each) => sum + each.tokens, 0))], ["Links", number(found.links.length)], ["Language", found.language ?? "–"]]),
-    found.chunks.map((chunk, index) => h("article", {class: "hit"}, h("h3", {}, `Chunk ${index + 1}, ${number(chunk.tokens)} tokens`), h("p", {class: "faint"}, chunk.heading_path.join(" › ")), h("pre", {tabindex: "0"}, chunk.text)))];
+  const tokens = found.chunks.reduce((sum, each) => sum + each.tokens, 0);
+  return [card(found.title || found.url, found.skipped && note("warn", h("p", {}, `A crawl would leave it out: ${found.skipped}`)),
+    tiles([["Chunks", number(found.chunks.length)], ["Tokens", number(tokens)], ["Links", number(found.links.length)], ["Size", bytes(found.bytes)], ["Language", found.language ?? "–"], ["Fetched in", milliseconds(found.fetch_ms)]])),
+    h("ol", {class: "chunks"}, found.chunks.map((chunk, index) => h("li", {class: "card"},
+      h("h3", {}, `Chunk ${index + 1}`, h("span", {class: "score"}, plural(chunk.tokens, "token"))), faint(chunk.heading_path.join(" › ")),
+      h("pre", {tabindex: "0", "aria-label": `Text of chunk ${index + 1}`}, parted(chunk)))))];
+}
+
+/** What stands in the chunk before, too, is told by its shade; counts are of characters, not of JavaScript's halves. */
+function parted({text, repeated}) {
+  const characters = [...text];
+  return [repeated > 0 && h("span", {class: "faint", title: "stands in the chunk before, too"}, characters.slice(0, repeated).join("")), characters.slice(repeated).join("")];
 }

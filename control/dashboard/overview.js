@@ -1,35 +1,100 @@
-/** All knowledge bases, with what their newest job does. */
+/** All knowledge bases, with what their newest job does, and how far behind each partition of the log is. */
 
-import {h, fill, badge, number, dollars, table, time} from "/dashboard/dom.js";
-import {known} from "/dashboard/api.js";
+import {h, badge, card, fill, figures, level, table, tiles} from "/dashboard/dom.js";
+import {dollars, duration, number, percent, plural, rough} from "/dashboard/format.js";
+import {get, known} from "/dashboard/api.js";
+import {OVER} from "/dashboard/job.js";
+
+const NEEDS_YOU = new Set(["needs_review", "stalled", "failed"]);
+const LAG_EVERY_MS = 2000;
+const FILTERED_FROM = 9;
 
 export function overview() {
-  const list = h("div");
-  const element = h("div", {}, h("h1", {}, "Knowledge bases"), list,
-    h("p", {class: "actions"}, h("a", {class: "button", href: "#/new"}, "New knowledge base")));
-  const show = () => {
-    const kbs = [...known.kbs.values()].sort((one, other) => one.kb_id.localeCompare(other.kb_id));
-    const status = (kb) => known.statuses.get(kb.kb_id);
-    const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-    fill(list, table(`${number(kbs.length)} knowledge bases`, [
-      ["Name", (kb) => h("a", {href: `#/kb/${kb.kb_id}`}, kb.kb_id)],
-      ["Status", (kb) => (status(kb) ? badge(status(kb).status) : badge("no job"))],
-      ["Progress", (kb) => (status(kb) ? progress(status(kb)) : "–")],
-      ["Pages", (kb) => number(status(kb)?.crawl.pages_crawled), "number"],
-      ["Chunks", (kb) => number(status(kb)?.metrics.chunks_processed), "number"],
-      ["Per second", (kb) => number(status(kb)?.rate_chunks_per_s && Math.round(status(kb).rate_chunks_per_s)), "number"],
-      ["Lag", (kb) => number(status(kb)?.offsets.lag), "number"],
-      ["Cost", (kb) => (status(kb)?.cost.kb ? dollars(status(kb).cost.kb.usd) : "–"), "number"],
-      ["Published", (kb) => (kb.published_generation ? `generation ${kb.published_generation}` : "–")],
-      ["Changed", (kb) => time(status(kb)?.commanded_at ?? kb.updated_at)],
-    ], kbs, "No knowledge base yet. Make the first from a site's address."));
-    if (focused) list.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+  const sums = h("div"), list = h("ul", {class: "kbs"}), lag = h("div"), none = h("div");
+  const filter = h("input", {id: "filter", type: "search", autocomplete: "off", oninput: () => order()});
+  const filtered = h("div", {class: "filter", hidden: true}, h("label", {for: "filter"}, "Only names with"), filter);
+  const element = h("div", {}, h("div", {class: "title"}, h("h1", {}, "Knowledge bases"), h("div", {class: "actions"}, h("a", {class: "button", href: "#/new"}, "New knowledge base"))),
+    sums, filtered, none, list, lag);
+  const cards = new Map();
+  let asking = false, closed = false;
+
+  const order = () => {
+    const names = [...known.kbs.keys()].sort();
+    for (const [name, its] of cards) if (!known.kbs.has(name)) { its.remove(); cards.delete(name); }
+    names.forEach((name, index) => {
+      if (!cards.has(name)) { const its = kbCard(name); cards.set(name, its); its.changed(); }
+      const its = cards.get(name);
+      if (list.children[index] !== its) list.insertBefore(its, list.children[index] ?? null);
+      its.hidden = !name.includes(filter.value.trim());
+    });
+    filtered.hidden = names.length < FILTERED_FROM;
+    fill(none, names.length === 0 && (known.told ? first() : h("p", {class: "faint"}, "Loading…")));
   };
-  show();
-  return {element, title: "Knowledge bases", changed: show};
+  const askLag = async () => {
+    if (asking || closed) return;
+    asking = true;
+    try {
+      fill(lag, partitions((await get("/partitions")).partitions));
+    } catch { /* the line at the top says so */ }
+    setTimeout(() => { asking = false; if ([...known.statuses.values()].some((status) => !OVER.has(status.status))) askLag(); }, LAG_EVERY_MS);
+  };
+  const changed = (which) => {
+    if (which === null) for (const its of cards.values()) its.changed();
+    else cards.get(which)?.changed();
+    order();
+    fill(sums, known.kbs.size > 0 && summary());
+    askLag();
+  };
+  changed(null);
+  return {element, title: "Knowledge bases", changed, close: () => { closed = true; }};
 }
 
-function progress(status) {
-  const said = `${Math.floor(status.progress)} %`;
-  return [h("progress", {max: 100, value: status.progress, "aria-label": `${status.kb_id}: ${said}`}), ` ${said}`];
+function summary() {
+  const statuses = [...known.statuses.values()], waiting = statuses.filter((status) => NEEDS_YOU.has(status.status)).length;
+  const sum = (of) => statuses.reduce((all, status) => all + (of(status) ?? 0), 0);
+  return tiles([
+    ["At work", number(statuses.filter((status) => !OVER.has(status.status) && status.desired === "running").length)],
+    ["Chunks per second", rough(sum((status) => status.rate_chunks_per_s))],
+    ["Lag", number(sum((status) => (OVER.has(status.status) ? 0 : status.offsets.lag)))],
+    ["Chunks", number(sum((status) => status.metrics.chunks_processed))],
+    ["Cost", dollars(sum((status) => status.cost.kb?.usd))],
+    ["Want you", number(waiting), waiting ? "warn" : null],
+  ]);
+}
+
+function first() {
+  return card("Make the first", h("p", {}, "A knowledge base is a web site kept searchable. Give its address, see what its pages would become, and start."),
+    h("p", {}, h("a", {class: "button", href: "#/new"}, "Begin with an address")));
+}
+
+function kbCard(name) {
+  const at = h("span"), where = h("p", {class: "faint where"}), said = h("span"), numbers = h("div");
+  const progress = h("progress", {max: 100, value: 0, "aria-label": `Progress of ${name}`});
+  const element = h("li", {class: "card"}, h("div", {class: "title"}, h("h2", {}, h("a", {href: `#/kb/${name}`}, name)), at), where, h("div", {class: "going"}, progress, said), numbers);
+  element.changed = () => {
+    const its = known.kbs.get(name), status = known.statuses.get(name);
+    if (!its) return;
+    fill(at, badge(status?.status ?? "no job"));
+    fill(where, its.definition.source.urls[0].replace(/^https?:\/\//, ""));
+    progress.value = status?.progress ?? 0;
+    fill(said, status ? percent(status.progress) : "–");
+    const active = status && !OVER.has(status.status);
+    fill(numbers, figures([
+      ["Pages", number(status?.crawl.pages_crawled)], ["Chunks", number(status?.metrics.chunks_processed)],
+      active ? ["Left", duration(status.eta_s)] : ["Cost", status?.cost.kb ? dollars(status.cost.kb.usd) : "–"],
+      active ? ["Per second", rough(status.rate_chunks_per_s)] : ["Searched", its.published_generation ? `gen. ${its.published_generation}` : "–"],
+    ]));
+  };
+  return element;
+}
+
+function partitions(all) {
+  const most = Math.max(...all.map((each) => each.lag ?? 0));
+  const behind = all.reduce((sum, each) => sum + (each.lag ?? 0), 0);
+  return h("details", {class: "card lag", open: behind > 0}, h("summary", {}, h("h2", {}, "Lag per partition"), h("span", {class: "faint"}, behind ? `${plural(behind, "record")} to go` : "all is read")),
+    table("The consumers' group on the topic of chunks", [
+      ["Partition", (each) => number(each.partition), "number"], ["Committed", (each) => number(each.committed), "number"], ["End", (each) => number(each.end), "number"],
+      ["Lag", (each) => (each.lag === null ? "–" : level(each.lag, most)), "number"],
+      ["Jobs under way", (each) => each.kbs.map((name, index) => [index > 0 && ", ", h("a", {href: `#/kb/${name}`}, name)])],
+    ], all));
 }

@@ -1,39 +1,43 @@
 /** A search box, and hits with their sources. */
 
-import {h, fill, number, problem} from "/dashboard/dom.js";
+import {h, fill, faint, outside, problem} from "/dashboard/dom.js";
+import {plural} from "/dashboard/format.js";
 import {post} from "/dashboard/api.js";
 
 export function search(kbId) {
-  const text = h("input", {id: "query", type: "search", required: true, autocomplete: "off"});
-  const mode = h("select", {id: "mode"}, ["hybrid", "vector", "keyword"].map((each) => h("option", {}, each)));
+  const text = h("input", {id: "query", type: "search", required: true, autocomplete: "off", placeholder: "How do I configure a proxy?"});
+  const mode = h("select", {id: "mode"}, [["hybrid", "meaning and words"], ["vector", "meaning"], ["keyword", "words"]].map(([value, says]) => h("option", {value}, says)));
   const answer = h("div", {"aria-live": "polite"});
-  const button = h("button", {type: "submit"}, "Search");
+  let asked = 0;
   const ask = async (event) => {
     event.preventDefault();
-    button.disabled = true;
+    const mine = ++asked;
+    answer.ariaBusy = "true";
+    let shown;
     try {
       const found = await post(`/kb/${kbId}/search`, {query: text.value, k: 10, mode: mode.value, highlights: 2});
-      fill(answer, h("p", {class: "faint"}, said(found)), found.hits.map(hit));
+      shown = [faint(said(found)), h("ol", {class: "hits"}, found.hits.map(hit))];
     } catch (error) {
-      fill(answer, problem(error));
-    } finally {
-      button.disabled = false;
+      shown = problem(error);
     }
+    if (mine === asked) { fill(answer, shown); answer.ariaBusy = "false"; }
   };
-  return h("div", {}, h("form", {class: "line", role: "search", onsubmit: ask},
-    h("div", {}, h("label", {for: "query"}, "Question"), text), h("div", {}, h("label", {for: "mode"}, "By"), mode), button), answer);
+  const form = h("form", {class: "line", role: "search", onsubmit: ask}, h("div", {class: "wide"}, h("label", {for: "query"}, "Question"), text),
+    h("div", {}, h("label", {for: "mode"}, "Compared by"), mode), h("button", {type: "submit"}, "Search"));
+  return {element: h("div", {}, form, answer)};
 }
 
 function said(found) {
   const of = found.generation === null ? "" : ` of generation ${found.generation}${found.provisional ? ", not published yet" : ""}`;
-  return [`${number(found.hits.length)} hits${of}. `, found.note];
+  return [`${plural(found.hits.length, "hit")}${of}. `, found.note];
 }
 
 function hit(each) {
-  const passages = each.highlights.length ? each.highlights : [[{text: each.text.slice(0, 400), match: false}]];
-  return h("article", {class: "hit"},
-    h("h3", {}, h("a", {href: each.url, rel: "noreferrer noopener", target: "_blank"}, each.title || each.url)),
-    h("p", {class: "faint"}, each.heading_path.join(" › ") || each.url, ` · ${each.score.toFixed(3)}`),
+  const passages = each.highlights.length ? each.highlights : [[{text: each.text.length > 400 ? `${each.text.slice(0, 400)}…` : each.text, match: false}]];
+  return h("li", {class: "card hit"},
+    h("h3", {}, outside(each.url, each.title || each.url), h("span", {class: "score", title: "score"}, each.score.toFixed(3))),
+    faint(each.heading_path.join(" › ") || each.url),
     passages.map((parts) => h("p", {}, parts.map((part) => (part.match ? h("mark", {}, part.text) : part.text)))),
-    each.duplicates.length > 0 && h("p", {class: "faint"}, "Also on ", each.duplicates.map((other, index) => [index > 0 && ", ", h("a", {href: other.url, rel: "noreferrer noopener", target: "_blank"}, other.title || other.url)])));
+    h("p", {class: "source"}, each.url),
+    each.duplicates.length > 0 && h("p", {class: "faint"}, "Also on ", each.duplicates.map((other, index) => [index > 0 && ", ", outside(other.url, other.title || other.url)])));
 }

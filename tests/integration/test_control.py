@@ -89,6 +89,7 @@ async def test_a_job_from_queued_to_completed(settings: Settings, publisher: Pub
         assert answer["metrics"]["chunks_total"] == 3
         assert answer["metrics"]["documents_processed"] == answer["metrics"]["documents_total"] == 2
         assert answer["offsets"] == {"partition": job.partition, "committed": 3, "end": 0, "lag": 0}
+        assert {**answer["offsets"], "kbs": [kb]} in (await api.ok("GET", f"{API}/partitions"))["partitions"]
 
         await job.generation("published", collection=LOCAL)
         await job.finish()
