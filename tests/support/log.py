@@ -17,6 +17,7 @@ from schemas.commands import Desired, JobCommand
 from schemas.events import Event
 from schemas.kb import Definition, Embedding, Source, resolve
 from schemas.pages import ChunkRef, PageRecord
+from tests.fakes.openai_server import count_tokens
 
 E = TypeVar("E", bound=Event)
 
@@ -83,12 +84,14 @@ class PlayedJob:
         return self.epoch
 
     def chunk(self, url: str, text: str, ordinal: int = 0) -> Chunk:
+        """`tokens` are counted as OpenAI's server does, so that a stated limit is kept to from the first call on."""
         doc_hash = identity.doc_hash(text, url=url, heading_path=(), occurrence=0)
+        embedded = identity.embedding_input("T", (), text)
         return Chunk(
             job_id=self.job_id, kb_id=self.kb_id, generation=self.generation, epoch=self.epoch, attempt=1,
             chunk_id=identity.chunk_id(self.kb_id, self.generation, doc_hash), doc_hash=doc_hash,
-            text_hash=identity.text_hash(identity.embedding_input("T", (), text)), url=url, title="T", heading_path=(),
-            ordinal=ordinal, occurrence=0, text=text, tokens=len(text.split()), fetched_at=now(),
+            text_hash=identity.text_hash(embedded), url=url, title="T", heading_path=(),
+            ordinal=ordinal, occurrence=0, text=text, tokens=count_tokens(embedded), fetched_at=now(),
         )  # fmt: skip
 
     async def page(self, url: str, texts: list[str], *, recorded: bool = True) -> list[Chunk]:
