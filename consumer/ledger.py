@@ -103,7 +103,7 @@ class Ledger:
                 await self._settle(command, job, settled)
             raise
         else:
-            await self._settle(command, job, self._paid(command, settled, len(texts), embedded))
+            await self._settle(command, job, self._paid(command, settled, texts, embedded))
             return embedded
         finally:
             if job:
@@ -129,10 +129,14 @@ class Ledger:
             reserved_at=now(),
         )
 
-    def _paid(self, command: JobCommand, settled: CallSettled, texts: int, embedded: Embedded) -> CallSettled:
-        pico_usd = self._prices.pico_usd(command.definition.embedding, embedded.tokens)
+    def _paid(
+        self, command: JobCommand, settled: CallSettled, texts: Sequence[Text], embedded: Embedded
+    ) -> CallSettled:
+        """What the provider counted, or the records where it doesn't say: else a budget would never be reached."""
+        tokens = embedded.tokens or embedded.requests * sum(tokens for _, tokens in texts)
+        pico_usd = self._prices.pico_usd(command.definition.embedding, tokens)
         return msgspec.structs.replace(
-            settled, texts=texts, requests=embedded.requests, tokens=embedded.tokens, pico_usd=pico_usd
+            settled, texts=len(texts), requests=embedded.requests, tokens=tokens, pico_usd=pico_usd
         )
 
     async def _settle(self, command: JobCommand, job: _Job | None, settled: CallSettled) -> None:

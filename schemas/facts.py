@@ -222,7 +222,8 @@ class CallReserved(_JobFact, frozen=True, kw_only=True):
 
 
 class CallSettled(_JobFact, frozen=True, kw_only=True):
-    """What a call cost: `tokens` as the provider counted them, dollars (trillionths) at the price in force then.
+    """What a call cost: `tokens` as the provider counted them, or the chunks' records where it doesn't say, dollars
+    (trillionths) at the price in force then.
 
     texts: those that have a vector now. requests: of the provider's API that were answered with vectors; none where
     the call failed before it could cost anything, or was not made after all.

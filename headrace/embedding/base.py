@@ -18,7 +18,8 @@ HARMLESS = "headrace"
 
 @dataclass(frozen=True)
 class Embedded:
-    """`vectors`: float32[n, dim], in the order of the texts. `tokens`: as the provider counts them, in `requests`."""
+    """`vectors`: float32[n, dim], in the order of the texts. `tokens`: as the provider counts them, in `requests`; 0
+    where it doesn't say."""
 
     vectors: Vectors
     tokens: int

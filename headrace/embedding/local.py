@@ -21,7 +21,7 @@ import numpy as np
 from headrace.embedding.base import HARMLESS, Embedded, TextsRefused
 from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
-from schemas.kb import Embedding
+from schemas.kb import LOCAL_MODELS, Embedding
 
 DIMENSIONS: Final = 384
 MAX_WORD_PIECES: Final = 256 + 2
@@ -49,7 +49,8 @@ class LocalEmbedder:
     most_requests = 1
 
     def __init__(self, embedding: Embedding, settings: Settings) -> None:
-        assert embedding.dimensions == DIMENSIONS
+        self._known = LOCAL_MODELS.get(embedding.model or "") == embedding.dimensions == DIMENSIONS
+        self._profile = f"{embedding.model} of {embedding.dimensions} dimensions"
         self._cache_dir = settings.cache_dir
         self.shares: Hashable = self
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="minilm")
@@ -58,6 +59,8 @@ class LocalEmbedder:
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """A process that ended is started again. Raises TextsRefused where it does so over these texts."""
+        if not self._known:  # a command by hand, or a newer control's
+            raise DependencyUnwell("local model", f"this consumer has no {self._profile}: cancel the job", lasting=True)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, list(texts))
 
     async def stop(self) -> None:

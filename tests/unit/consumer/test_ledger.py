@@ -120,6 +120,17 @@ async def test_a_call_is_reserved_at_its_bound_and_settled_at_what_was_billed() 
     assert owner.histories == 0, "without a budget nobody asks what was spent"
 
 
+async def test_what_a_server_does_not_count_is_settled_at_what_the_records_do() -> None:
+    """Some that speak OpenAI's API leave `usage` out, or say 0: a budget would never be reached."""
+    log = Log(Budget(max_tokens=TEXT[1] + BOUND - 1))
+    owner = Owner(log)
+    owner.answer = lambda: Embedded(np.zeros((1, 8), dtype=np.float32), 0)
+    await owner.call()
+    assert log.account().spent() == Sum(TEXT[1], TEXT[1] * 20_000)
+    with pytest.raises(GaveUp, match="budget"):
+        await owner.call()
+
+
 async def test_two_requests_are_reserved_and_settled_where_a_call_may_make_them() -> None:
     log = Log(Budget(max_tokens=2 * BOUND))
     owner = Owner(log)

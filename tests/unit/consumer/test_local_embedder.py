@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from headrace.embedded.artifacts import fetch_minilm
 from headrace.embedded.progress import SilentReporter
 from headrace.embedding.local import LocalEmbedder
+from headrace.errors import DependencyUnwell
 from headrace.settings import Settings
 from schemas.kb import Embedding
 
@@ -46,6 +47,16 @@ async def embedder() -> AsyncIterator[LocalEmbedder]:
     embedding = Embedding(provider="local", model="all-MiniLM-L6-v2", dimensions=384)
     embedder = LocalEmbedder(embedding, Settings.from_env())
     yield embedder
+    await embedder.stop()
+
+
+@pytest.mark.parametrize(("model", "dimensions"), [("all-MiniLM-L6-v2", 256), ("bert", 384)])
+async def test_a_model_that_is_not_there_stalls_its_job_and_ends_no_consumer(model: str, dimensions: int) -> None:
+    """As a command that was written by hand may name it."""
+    embedder = LocalEmbedder(Embedding(provider="local", model=model, dimensions=dimensions), Settings.from_env())
+    with pytest.raises(DependencyUnwell, match=f"no {model} of {dimensions} dimensions") as caught:
+        await embedder.embed(["a"])
+    assert caught.value.lasting
     await embedder.stop()
 
 
