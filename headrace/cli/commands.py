@@ -51,7 +51,15 @@ def pause(app: App, kb: str, reason: str | None, wait: bool, as_json: bool) -> N
 def resume(
     app: App, kb: str, reason: str | None, wait: bool, as_json: bool, max_tokens: int | None, max_usd: float | None
 ) -> None:
-    """Let the paused job of KB go on where it was. Settings that were changed meanwhile apply."""
+    """Let the paused job of KB go on where it was. Settings that were changed meanwhile apply.
+
+    A job that its budget paused needs a larger one, which the definition keeps; with the same it pauses again.
+
+    \b
+    Examples:
+      headrace resume docs
+      headrace resume docs --max-usd 5
+    """
     if budget := budget_of(max_tokens, max_usd):
         set_budget(app.client, kb, budget, reason)
     _command(app, "resume", kb, reason, wait, as_json)

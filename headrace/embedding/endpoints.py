@@ -18,10 +18,12 @@ NO_KEY = "none"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`key_setting` is the variable to mend where the key is refused; `azure_version` is None for other servers."""
+    """`key_setting` is the variable to mend where the key is refused, `url_setting` where the address is wrong;
+    `azure_version` is None for other servers."""
 
     key: Secret | None
     key_setting: str
+    url_setting: str
     url: str | None = None
     azure_version: str | None = None
     organization: str | None = None
@@ -71,6 +73,7 @@ def endpoint_of(embedding: Embedding, settings: Settings) -> Endpoint:
         return Endpoint(
             settings.openai_api_key,
             "OPENAI_API_KEY",
+            "OPENAI_BASE_URL",
             settings.openai_base_url,
             organization=settings.openai_organization,
             project=settings.openai_project,
@@ -79,6 +82,7 @@ def endpoint_of(embedding: Embedding, settings: Settings) -> Endpoint:
         return Endpoint(
             settings.azure_openai_api_key,
             "AZURE_OPENAI_API_KEY",
+            "AZURE_OPENAI_ENDPOINT",
             settings.azure_openai_endpoint,
             azure_version=settings.openai_api_version,
         )
@@ -87,7 +91,8 @@ def endpoint_of(embedding: Embedding, settings: Settings) -> Endpoint:
         raise DependencyUnwell(
             "OpenAI", f"no endpoint {name!r}: {how_to_name(name)}, and restart control and the consumer", lasting=True
         )
-    return Endpoint(keys.get(name, Secret(NO_KEY)), "HEADRACE_EMBEDDING_KEYS", urls[name])
+    key = keys.get(name, Secret(NO_KEY))
+    return Endpoint(key, "HEADRACE_EMBEDDING_KEYS", "HEADRACE_EMBEDDING_ENDPOINTS", urls[name])
 
 
 def endpoints(settings: Settings) -> frozenset[str]:

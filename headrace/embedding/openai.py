@@ -3,6 +3,7 @@
 Limits (platform.openai.com, embeddings reference): 2,048 inputs, 8,192 tokens an input, 300,000 tokens a request.
 """
 
+import asyncio
 import logging
 from collections.abc import Hashable, Sequence
 
@@ -22,8 +23,12 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 20.0
 """Full calls take 1-3 s. No more than the consumer's patience, so that a server that hangs holds up the jobs beside
 it for that long once, not for a minute."""
+WHOLE = 1.25
+"""Times that, until the answer is whole: the SDK's own timeout starts anew with each byte that comes."""
 REFUSALS = frozenset({400, 413, 422})
 """The request is not taken as it is; a part of it may be."""
+NOWHERE = frozenset({404, 405})
+"""The latter after a redirect, which makes a GET of the request."""
 GATEWAY_TIMEOUT = 504
 """What stands behind the gateway may have done its work."""
 NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
@@ -63,19 +68,22 @@ class OpenAIEmbedder:
         client, endpoint = self._connected()
         asks_dimensions = self._asks_dimensions
         try:
-            response = await client.embeddings.with_raw_response.create(
-                model=self._model,
-                input=[],
-                extra_body={"input": list(texts)},  # as it is: the SDK looks at each text of `input`, 30 us of it
-                encoding_format="base64",
-                dimensions=self._dimensions if asks_dimensions else openai.omit,
-            )
+            async with asyncio.timeout(WHOLE * TIMEOUT_S):
+                response = await client.embeddings.with_raw_response.create(
+                    model=self._model,
+                    input=[],
+                    extra_body={"input": list(texts)},  # as it is: the SDK looks at each text of `input`, 30 us of it
+                    encoding_format="base64",
+                    dimensions=self._dimensions if asks_dimensions else openai.omit,
+                )
+        except TimeoutError as exc:
+            raise _no_answer(in_doubt=True) from exc
         except openai.APIStatusError as exc:
             if exc.status_code in REFUSALS:
                 raise TextsRefused(_message(exc, endpoint.key), too_many=exc.status_code in SIZE_REFUSALS) from exc
-            raise unwell(exc, endpoint.key_setting) from exc
+            raise unwell(exc, endpoint) from exc
         except openai.OpenAIError as exc:
-            raise unwell(exc, endpoint.key_setting) from exc
+            raise unwell(exc, endpoint) from exc
         except AttributeError as exc:  # anyio asks a socket that was reset at once for its peer
             raise DependencyUnwell("OpenAI", "the connection was reset") from exc
         answer = _decoded(response.content)
@@ -193,26 +201,31 @@ def _malformed(why: str) -> DependencyUnwell:
     return DependencyUnwell("OpenAI", f"malformed answer: {why}", in_doubt=True)
 
 
+def _no_answer(*, in_doubt: bool) -> DependencyUnwell:
+    return DependencyUnwell("OpenAI", f"no answer within {TIMEOUT_S:.0f} s", in_doubt=in_doubt)
+
+
 def _was_sent(exc: openai.APIConnectionError) -> bool:
     """Whether the request may have reached the server."""
     return type(exc.__cause__).__name__ not in NOT_SENT
 
 
-def unwell(exc: openai.OpenAIError, key_setting: str) -> DependencyUnwell:
+def unwell(exc: openai.OpenAIError, endpoint: Endpoint) -> DependencyUnwell:
     """What an SDK error means; its text never holds the key."""
     match exc:
         case openai.AuthenticationError() | openai.PermissionDeniedError():
             return DependencyUnwell(
-                "OpenAI", f"the key is refused ({exc.status_code}): set a valid {key_setting}", lasting=True
+                "OpenAI", f"the key is refused ({exc.status_code}): set a valid {endpoint.key_setting}", lasting=True
             )
         case openai.RateLimitError() if exc.code == "insufficient_quota":
             return DependencyUnwell("OpenAI", "the quota is exhausted: add credit to the account", lasting=True)
         case openai.RateLimitError():
             return RateLimited("OpenAI", "rate limited (429)", rates_of(exc.response.headers))
-        case openai.NotFoundError():
-            return DependencyUnwell("OpenAI", "no such model or address (404): check embedding.model", lasting=True)
+        case openai.APIStatusError() if exc.status_code in NOWHERE:
+            check = f"check embedding.model and {endpoint.url_setting}"
+            return DependencyUnwell("OpenAI", f"no such model or address ({exc.status_code}): {check}", lasting=True)
         case openai.APITimeoutError():
-            return DependencyUnwell("OpenAI", f"no answer within {TIMEOUT_S:.0f} s", in_doubt=_was_sent(exc))
+            return _no_answer(in_doubt=_was_sent(exc))
         case openai.APIConnectionError():
             return DependencyUnwell("OpenAI", "can't be reached", in_doubt=_was_sent(exc))
         case openai.APIStatusError():

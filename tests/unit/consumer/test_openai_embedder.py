@@ -1,5 +1,6 @@
 """OpenAI's embedder against a server that speaks the API: what each answer means, and what it costs."""
 
+import asyncio
 import base64
 import logging
 from collections.abc import AsyncIterator
@@ -223,6 +224,47 @@ class OddServer(LoopbackServer):
 def answered(*embeddings: Any) -> dict[str, Any]:
     data = [{"object": "embedding", "index": i, "embedding": e} for i, e in enumerate(embeddings)]
     return {"object": "list", "model": "m", "data": data, "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+
+
+class Dripping(OddServer):
+    """Answers a byte at a time, for ever: as a proxy does that keeps a connection open."""
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:  # type: ignore[override]
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(0.01)
+
+
+async def test_an_answer_that_never_ends_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_S", 0.3)
+    async with Dripping(200, None) as server:
+        embedder = made(f"http://127.0.0.1:{server.port}/v1")
+        with pytest.raises(DependencyUnwell, match="no answer within") as caught:
+            async with asyncio.timeout(30):
+                await embedder.embed(["a"])
+        await embedder.stop()
+    assert caught.value.in_doubt
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_wrong_address_says_which_setting_to_mend(status: int) -> None:
+    async with OddServer(status, "<html>none</html>") as server:
+        url = f"http://127.0.0.1:{server.port}/v1"
+        for embedder, setting in (
+            (made(url), "OPENAI_BASE_URL"),
+            (named(url), "HEADRACE_EMBEDDING_ENDPOINTS"),
+        ):
+            with pytest.raises(DependencyUnwell, match=rf"\({status}\): check embedding.model and {setting}") as caught:
+                await embedder.embed(["a"])
+            assert caught.value.lasting
+            await embedder.stop()
+
+
+def named(url: str) -> OpenAIEmbedder:
+    profile = Embedding(provider="openai", model="m", dimensions=8, endpoint="tei")
+    return OpenAIEmbedder(profile, Settings(embedding_endpoints=(("tei", url),)))
 
 
 NAN = base64.b64encode(np.full(1536, np.nan, dtype="<f4").tobytes()).decode()
