@@ -15,8 +15,10 @@ from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
+from faust.types.auth import CredentialsT
 from mode.services import WaitResults
 
+from headrace.kafka.servers import Security
 from headrace.kafka.startup import GROUP_METADATA_MAX_AGE_MS
 from headrace.settings import Settings
 
@@ -80,7 +82,8 @@ def make_app(settings: Settings) -> faust.App:
 def _app(settings: Settings) -> faust.App:
     return faust.App(
         settings.consumer_group,
-        broker=f"kafka://{settings.bootstrap_servers}",
+        broker=";".join(f"kafka://{each.strip()}" for each in settings.bootstrap_servers.split(",")),
+        broker_credentials=credentials(settings.bootstrap_servers.security),
         datadir=tempfile.mkdtemp(prefix="headrace-faust-"),
         key_serializer="raw",
         value_serializer="raw",
@@ -101,6 +104,19 @@ def _app(settings: Settings) -> faust.App:
         broker_commit_interval=1.0,
         broker_commit_every=None,
     )
+
+
+def credentials(security: Security) -> CredentialsT | None:
+    """How Faust connects; None for plaintext."""
+    context = security.context()
+    if security.signs_in and security.password is not None:
+        return faust.SASLCredentials(
+            username=security.username,
+            password=security.password.reveal(),
+            ssl_context=context,
+            mechanism=security.mechanism,
+        )
+    return faust.SSLCredentials(context) if context is not None else None
 
 
 def consume(app: faust.App, settings: Settings, handle: Handler) -> None:

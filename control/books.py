@@ -15,6 +15,7 @@ from control.problems import Unavailable
 from control.writer import Written
 from headrace.kafka.follower import Follower
 from headrace.kafka.records import RawRecord
+from headrace.kafka.servers import Servers
 from headrace.state.commands import Commands
 from headrace.state.kbs import KnowledgeBases
 from schemas.commands import JobCommand
@@ -40,7 +41,12 @@ class Books:
     """`start`, `catch_up` before the first decision, `applied` after each commit, `stop`."""
 
     def __init__(
-        self, bootstrap_servers: str, *, prefix: str, on_change: Callable[[str], None], on_refused: Callable[[], None]
+        self,
+        bootstrap_servers: Servers,
+        *,
+        prefix: str,
+        on_change: Callable[[str], None],
+        on_refused: Callable[[], None],
     ) -> None:
         """`on_change(kb_id)` and `on_refused()` are called from the event loop and must not block."""
         self.refused: list[Refused] = []

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from control.ailments import Ailments
 from control.metrics import LAG
 from headrace.kafka.admin import GroupOffsets
+from headrace.kafka.servers import Servers
 from schemas.codec import now
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class OffsetWatch:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        bootstrap_servers: Servers,
         *,
         group: str,
         topic: str,

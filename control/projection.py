@@ -30,6 +30,7 @@ from control.file import ProjectionFile, ProjectionLost, Refuses
 from control.folds import Batch, Partition
 from control.reader import LogReader
 from headrace.errors import DependencyUnwell
+from headrace.kafka.servers import Servers
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Projection:
         """Raises ProjectionLocked or ProjectionForbidden. A file that can't be read is set aside."""
         await self._done(self._file.open)
 
-    async def start(self, bootstrap_servers: str, *, prefix: str, log_identity: str) -> None:
+    async def start(self, bootstrap_servers: Servers, *, prefix: str, log_identity: str) -> None:
         """Follows the log from where the file stands; a file of another log (`log_identity`) is set aside."""
         self._applied = await self._done(lambda: self._file.claim(log_identity))
         self._reader = LogReader(bootstrap_servers, prefix=prefix, offsets=self._applied)

@@ -8,6 +8,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from control.folds import FOLLOWED, Batch, Folder, Partition
 from headrace.kafka.records import RawRecord, headers_of
+from headrace.kafka.servers import Servers
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +39,14 @@ class LogReader:
     The client reconnects by itself for ever and keeps its positions.
     """
 
-    def __init__(self, bootstrap_servers: str, *, prefix: str, offsets: Mapping[Partition, int]) -> None:
+    def __init__(self, bootstrap_servers: Servers, *, prefix: str, offsets: Mapping[Partition, int]) -> None:
         """`offsets`: where unread records begin; a partition that is not named is read from its start."""
         self._offsets = dict(offsets)
         self._folder = Folder(offsets)
         self._names = {prefix + name: name for name in FOLLOWED}
         self._partitions: list[TopicPartition] = []
         self._consumer = Consumer(
-            _CONFIG | {"bootstrap.servers": bootstrap_servers}, logger=logging.getLogger("librdkafka")
+            _CONFIG | Servers(bootstrap_servers).librdkafka(), logger=logging.getLogger("librdkafka")
         )
 
     def assign(self) -> None:

@@ -24,6 +24,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from control.problems import Unavailable
 from headrace.kafka.publisher import BASE_CONFIG
+from headrace.kafka.servers import Servers
 from schemas.codec import encode, headers_for
 from schemas.events import Event, Place
 
@@ -58,10 +59,10 @@ class Written:
 class Writer:
     """`start` (fences), `commit`, `stop`. Commits run one at a time on the writer's own thread."""
 
-    def __init__(self, bootstrap_servers: str, *, prefix: str, source: str) -> None:
+    def __init__(self, bootstrap_servers: Servers, *, prefix: str, source: str) -> None:
         self._prefix, self._source = prefix, source
         self._config: dict[str, Any] = BASE_CONFIG | {
-            "bootstrap.servers": bootstrap_servers,
+            **Servers(bootstrap_servers).librdkafka(),
             "client.id": source,
             "transactional.id": prefix + "control",
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from headrace.kafka.connection import expect_closed_connections
+from headrace.kafka.connection import mend_connections
 from headrace.settings import InvalidSetting, Settings
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def run(main: Main) -> int:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await main(settings, stop)
 
-    expect_closed_connections()
+    mend_connections()
     # uvloop for this loop only: as the process's policy it also runs Faust's own thread, which crashes at stop
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:

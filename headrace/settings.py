@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import headrace
+from headrace.kafka.servers import MECHANISMS, PROTOCOLS, Security, Servers
 from headrace.prices import AS_OF, Overrides, parse_prices
+from headrace.secret import Secret
 from schemas.kb import ENDPOINT
 
 PRODUCT_TOKEN = "Headrace"
@@ -19,21 +21,6 @@ _CONTACT = re.compile(r"https?://[^\s/]+|[^\s@]+@[^\s@]+\.[^\s@]+")
 
 class InvalidSetting(ValueError):
     """An environment variable holds what it can't; the message names it."""
-
-
-class Secret(str):
-    """A value that never shows itself: printing or logging it gives stars. `reveal()` gives the value."""
-
-    def __repr__(self) -> str:
-        return "'***'"
-
-    __str__ = __repr__
-
-    def __format__(self, spec: str) -> str:
-        return "***"
-
-    def reveal(self) -> str:
-        return str.__str__(self)
 
 
 def _setting(env: str, default: Any, parse: Callable[[str], Any], says: str) -> Any:
@@ -54,6 +41,15 @@ def _user_agent(text: str) -> str:
     if PRODUCT_TOKEN.lower() not in text.lower():
         raise ValueError(f"it must name {PRODUCT_TOKEN}, by which robots.txt files address this crawler")
     return text
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.upper() not in words:
+            raise ValueError(f"write one of {', '.join(words)}")
+        return text.upper()
+
+    return parse
 
 
 def _path(text: str) -> Path:
@@ -114,6 +110,25 @@ class Settings:
     kafka_bootstrap_servers: str | None = _setting(
         "KAFKA_BOOTSTRAP_SERVERS", None, str, "Kafka that is there already; the embedded one stays off"
     )
+    kafka_security_protocol: str = _setting(
+        "KAFKA_SECURITY_PROTOCOL",
+        "PLAINTEXT",
+        _one_of(PROTOCOLS),
+        f"how that Kafka is spoken to: {', '.join(PROTOCOLS)}",
+    )
+    kafka_sasl_mechanism: str = _setting(
+        "KAFKA_SASL_MECHANISM", "PLAIN", _one_of(MECHANISMS), f"how it is signed in to: {', '.join(MECHANISMS)}"
+    )
+    kafka_sasl_username: str | None = _setting("KAFKA_SASL_USERNAME", None, str, "as whom")
+    kafka_sasl_password: Secret | None = _setting("KAFKA_SASL_PASSWORD", None, Secret, "and with which password")
+    kafka_ssl_cafile: Path | None = _setting(
+        "KAFKA_SSL_CAFILE", None, _path, "PEM file of who signed its certificates; the system's authorities without it"
+    )
+    kafka_ssl_certfile: Path | None = _setting(
+        "KAFKA_SSL_CERTFILE", None, _path, "PEM file of our own certificate, where brokers ask for one"
+    )
+    kafka_ssl_keyfile: Path | None = _setting("KAFKA_SSL_KEYFILE", None, _path, "and of its key")
+    kafka_ssl_key_password: Secret | None = _setting("KAFKA_SSL_KEY_PASSWORD", None, Secret, "and that key's password")
     weaviate_url: str | None = _setting(
         "WEAVIATE_URL",
         None,
@@ -226,7 +241,16 @@ class Settings:
                     values[each.name] = each.metadata["parse"](text)
                 except ValueError as exc:
                     raise InvalidSetting(f"{each.metadata['env']} does not fit: {exc}") from exc
-        return cls(**values)
+        settings = cls(**values)
+        if misfit := settings._misfit():
+            raise InvalidSetting(misfit)
+        return settings
+
+    def _misfit(self) -> str | None:
+        security = self.bootstrap_servers.security
+        if security.protocol != "PLAINTEXT" and self.kafka_bootstrap_servers is None:
+            return "KAFKA_SECURITY_PROTOCOL goes with KAFKA_BOOTSTRAP_SERVERS: the embedded Kafka is plain"
+        return security.misfit()
 
     @property
     def openai_available(self) -> bool:
@@ -244,8 +268,18 @@ class Settings:
         return f"{PRODUCT_TOKEN}/{headrace.__version__} (+https://example.org/bot; you@example.org)"
 
     @property
-    def bootstrap_servers(self) -> str:
-        return self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_port}"
+    def bootstrap_servers(self) -> Servers:
+        security = Security(
+            protocol=self.kafka_security_protocol,
+            mechanism=self.kafka_sasl_mechanism,
+            username=self.kafka_sasl_username,
+            password=self.kafka_sasl_password,
+            ca_file=self.kafka_ssl_cafile,
+            cert_file=self.kafka_ssl_certfile,
+            key_file=self.kafka_ssl_keyfile,
+            key_password=self.kafka_ssl_key_password,
+        )
+        return Servers(self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_port}", security)
 
     @property
     def weaviate(self) -> str:

@@ -43,7 +43,7 @@ class Ownership:
         self._topic = settings.topic("commands")
         self._listener = _Listener(assigned, revoked)
         self._config = {
-            "bootstrap_servers": settings.bootstrap_servers,
+            **settings.bootstrap_servers.aiokafka(),
             "group_id": settings.producer_group,
             "enable_auto_commit": False,
             "session_timeout_ms": round(settings.session_s * 1000),

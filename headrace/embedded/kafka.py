@@ -6,8 +6,8 @@ import logging
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from headrace.embedded import ports
 from headrace.embedded.config import LOOPBACK
 from headrace.embedded.errors import EmbeddedError
-from headrace.embedded.kafka_tools import KafkaInstallation
+from headrace.embedded.kafka_tools import KafkaInstallation, properties
 from headrace.embedded.kafka_warmup import warm_up
 from headrace.embedded.process import ChildProcess, Command, child_environment, wait_for_leftovers
 from headrace.embedded.progress import Reporter
@@ -72,11 +72,16 @@ _SERVER_SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A further port for clients, who are told to come back to `advertised_port`: that of a proxy, say."""
+    """A further port for clients, who are told to come back to `advertised_port`: that of a proxy, say.
+
+    `settings`: the listener's own, such as who may sign in, by their names without `listener.name.`.
+    """
 
     name: str
     port: int
     advertised_port: int
+    protocol: str = "PLAINTEXT"
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class EmbeddedKafka:
@@ -178,13 +183,15 @@ class EmbeddedKafka:
             "listeners": ",".join([*listens, f"CONTROLLER://{LOOPBACK}:{controller_port}"]),
             "advertised.listeners": ",".join(f"{c.name}://{LOOPBACK}:{c.advertised_port}" for c in clients),
             "listener.security.protocol.map": ",".join(
-                ["CONTROLLER:PLAINTEXT", *(f"{c.name}:PLAINTEXT" for c in clients)]
+                ["CONTROLLER:PLAINTEXT", *(f"{c.name}:{c.protocol}" for c in clients)]
             ),
             "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
         }
-        properties = self.data_dir / "server.properties"
-        properties.write_text("".join(f"{name}={_escaped(value)}\n" for name, value in settings.items()))
-        return properties
+        for each in clients:
+            settings |= {f"listener.name.{each.name.lower()}.{name}": value for name, value in each.settings.items()}
+        path = self.data_dir / "server.properties"
+        path.write_text(properties(settings))
+        return path
 
     def _format_once(self, properties: Path) -> None:
         if (self.data_dir / "log" / "meta.properties").exists():
@@ -226,11 +233,6 @@ def _cluster_id() -> str:
     while (drawn := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return drawn
-
-
-def _escaped(value: str) -> str:
-    """A value for a Java properties file, where the backslash escapes."""
-    return value.replace("\\", "\\\\")
 
 
 #: The probe's client reports every refused connection while the broker starts; the deadline says enough.

@@ -13,6 +13,7 @@ from headrace.embedded import artifacts
 from headrace.embedded.errors import EmbeddedError
 from headrace.embedded.java import AOT_CACHE_VERSION, Java, find_java
 from headrace.embedded.progress import Reporter
+from headrace.kafka.servers import Servers
 
 _TOOLS_PACKAGE = "org.apache.kafka.tools"
 
@@ -62,6 +63,9 @@ _WITHOUT_BOOTSTRAP = {
 }
 #: Tools with an older name for the option.
 _BOOTSTRAP_OPTION = {"kafka-replica-verification": "--broker-list"}
+
+#: By which a user says how to connect.
+_CONFIG_OPTIONS = ("--command-config", "--consumer.config", "--producer.config", "--config-file")
 
 #: Short runs: compile quickly and little, collect garbage on one thread.
 _TOOL_JVM = ("-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
@@ -157,12 +161,34 @@ def tool_name(tool: str) -> str:
     raise EmbeddedError(f"There is no Kafka tool {tool!r}. The tools are: {', '.join(sorted(TOOL_CLASSES))}.")
 
 
-def exec_tool(
-    installation: KafkaInstallation, tool: str, arguments: Sequence[str], bootstrap_servers: str | None
-) -> None:
-    """Become the tool: this process is replaced, so that signals, terminal and exit code are the tool's own."""
-    command = installation.tool_command(tool, arguments, bootstrap_servers=bootstrap_servers)
+def exec_tool(installation: KafkaInstallation, tool: str, arguments: Sequence[str], servers: Servers) -> None:
+    """Become the tool: this process is replaced, so that signals, terminal and exit code are the tool's own.
+
+    How the servers are connected to comes through a pipe: no password is on a disk or in a list of processes.
+    """
+    words = list(arguments)
+    takes_some = tool_name(tool) not in _WITHOUT_BOOTSTRAP and not _names(words, *_CONFIG_OPTIONS)
+    if servers.security.protocol != "PLAINTEXT" and takes_some and not _names_servers(words):
+        words = ["--command-config", f"/dev/fd/{_piped(properties(servers.java()).encode())}", *words]
+    command = installation.tool_command(tool, words, bootstrap_servers=str(servers))
     os.execv(command[0], command)
+
+
+def properties(settings: Mapping[str, str]) -> str:
+    """As a Java properties file has them, where the backslash escapes and a line is a setting."""
+    return "".join(
+        f"{name}={value.replace(chr(92), chr(92) * 2).replace(chr(10), chr(92) + 'n')}\n"
+        for name, value in settings.items()
+    )
+
+
+def _piped(content: bytes) -> int:
+    """A descriptor that a program started from here reads `content` from, once; below a pipe's 64 KB."""
+    reader, writer = os.pipe()
+    os.write(writer, content)
+    os.close(writer)
+    os.set_inheritable(reader, True)
+    return reader
 
 
 _DATE_FORMAT = "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss,SSS"
@@ -180,5 +206,8 @@ def _logging(level: str, *more: str) -> list[str]:
 
 
 def _names_servers(words: Sequence[str]) -> bool:
-    options = ("--bootstrap-server", "--bootstrap-controller", "--broker-list", "--help", "--version")
+    return _names(words, "--bootstrap-server", "--bootstrap-controller", "--broker-list", "--help", "--version")
+
+
+def _names(words: Sequence[str], *options: str) -> bool:
     return any(word.split("=", 1)[0] in options for word in words)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
+from headrace.kafka.servers import Servers
 from schemas.topics import TOPICS
 
 log = logging.getLogger(__name__)
@@ -29,11 +30,13 @@ class Difference:
         return f"{self.topic}: {self.setting} is {self.found}, the definition says {self.wanted}"
 
 
-def admin_client(bootstrap_servers: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 3, "socket.timeout.ms": 10_000})
+def admin_client(bootstrap_servers: Servers) -> AdminClient:
+    return AdminClient({**Servers(bootstrap_servers).librdkafka(), "log_level": 3, "socket.timeout.ms": 10_000})
 
 
-def ensure_topics(bootstrap_servers: str, *, prefix: str, partitions: int, replication: int = 1) -> list[Difference]:
+def ensure_topics(
+    bootstrap_servers: Servers, *, prefix: str, partitions: int, replication: int = 1
+) -> list[Difference]:
     """Creates the topics that are missing; blocks. Returns what differs on those that were there.
 
     Raises:
@@ -76,7 +79,7 @@ def differences(admin: AdminClient, *, prefix: str, partitions: int) -> list[Dif
     return found
 
 
-def partition_count(bootstrap_servers: str, topic: str) -> int:
+def partition_count(bootstrap_servers: Servers, topic: str) -> int:
     """Partitions of a topic (full name). Raises KafkaException where it is missing or the broker is away."""
     metadata = admin_client(bootstrap_servers).list_topics(topic, timeout=TIMEOUT_S).topics[topic]
     if metadata.error is not None:
@@ -91,9 +94,9 @@ class GroupOffsets:
     (librdkafka 2.16) where the broker answers that the coordinator has moved, as a new broker does at first.
     """
 
-    def __init__(self, bootstrap_servers: str, *, group: str, topic: str, partitions: int) -> None:
+    def __init__(self, bootstrap_servers: Servers, *, group: str, topic: str, partitions: int) -> None:
         config = {
-            "bootstrap.servers": bootstrap_servers,
+            **Servers(bootstrap_servers).librdkafka(),
             "group.id": group,
             "enable.auto.commit": False,
             "reconnect.backoff.max.ms": 1_000,

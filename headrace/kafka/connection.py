@@ -1,7 +1,11 @@
-"""aiokafka on uvloop: a connection that is closed while somebody is about to ask.
+"""aiokafka on uvloop, where two things are not as on asyncio's own loop.
 
-asyncio's own transport takes what is written after the close and drops it; uvloop's raises RuntimeError, which aiokafka
-does not expect: neither its retries nor ours would see that it is only Kafka that is away.
+A connection that is closed while somebody is about to ask: asyncio's transport takes what is written after the close
+and drops it; uvloop's raises RuntimeError, which aiokafka does not expect: neither its retries nor ours would see that
+it is only Kafka that is away.
+
+A connection under TLS that is closed: uvloop waits for the other side's word of farewell, behind data that nobody reads
+any more, for up to 30 s (MagicStack/uvloop#471), and a consumer's `stop` waits with it.
 """
 
 from typing import Any
@@ -9,12 +13,24 @@ from typing import Any
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
 
-_send = AIOKafkaConnection.send
+_send, _close = AIOKafkaConnection.send, AIOKafkaConnection.close
 
 
-def expect_closed_connections() -> None:
-    """From here on such a write is a KafkaConnectionError, like any other to a broken connection."""
+def mend_connections() -> None:
+    """From here on such a write is a KafkaConnectionError, like any other to a broken connection.
+
+    And a connection under TLS ends at once: whatever was asked has its answer by then, or is given up.
+    """
     AIOKafkaConnection.send = _sent  # type: ignore[method-assign]
+    AIOKafkaConnection.close = _closed  # type: ignore[method-assign]
+
+
+def _closed(self: Any, reason: Any = None, exc: Any = None) -> Any:
+    writer = self._writer
+    done = _close(self, reason, exc)
+    if writer is not None and writer.get_extra_info("sslcontext") is not None:
+        writer.transport.abort()
+    return done
 
 
 def _sent(self: Any, request: Any, expect_response: bool = True) -> Any:

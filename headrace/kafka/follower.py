@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from headrace.kafka.records import RawRecord, headers_of
+from headrace.kafka.servers import Servers
 from schemas.events import Place
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Follower:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        bootstrap_servers: Servers,
         topics: Mapping[str, Apply],
         *,
         prefix: str,
@@ -190,14 +191,14 @@ class Follower:
                     self._position[tp] = raw.next_offset  # a connection that breaks now must not show it again
 
 
-def parsed_by_another(bootstrap_servers: str, tp: TopicPartition, first: int) -> list[tuple[RawRecord | None, int]]:
+def parsed_by_another(bootstrap_servers: Servers, tp: TopicPartition, first: int) -> list[tuple[RawRecord | None, int]]:
     """Committed records from offset `first` on as librdkafka reads them, each with the position after it.
 
     None for one whose headers can't be read. Some 1,000 at most, none where Kafka is away. Blocks for seconds at most.
     """
     consumer = confluent_kafka.Consumer(
         {
-            "bootstrap.servers": bootstrap_servers,
+            **Servers(bootstrap_servers).librdkafka(),
             "group.id": "headrace-follower",  # the client insists on one; nothing is committed, nobody joins
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
@@ -247,13 +248,15 @@ async def partitions_of(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> li
 
 
 async def read_span(
-    bootstrap_servers: str, topic: str, partition: int, first: int, end: int, *, prefix: str
+    bootstrap_servers: Servers, topic: str, partition: int, first: int, end: int, *, prefix: str
 ) -> "list[RawRecord]":
     """The committed records of one partition from offset `first` to before `end`. Waits while the broker is away."""
     return [record async for record in stream_span(bootstrap_servers, topic, partition, first, end, prefix=prefix)]
 
 
-async def stream_span(bootstrap_servers: str, topic: str, partition: int, first: int, end: int, *, prefix: str) -> Any:
+async def stream_span(
+    bootstrap_servers: Servers, topic: str, partition: int, first: int, end: int, *, prefix: str
+) -> Any:
     """Like `read_span`, one record after the other; goes on where it was when a connection breaks.
 
     `first` below the log's start is moved up to it, and `end` beyond what stands there down to that.
@@ -281,7 +284,9 @@ async def stream_span(bootstrap_servers: str, topic: str, partition: int, first:
             await consumer.stop()
 
 
-async def end_offset(bootstrap_servers: str, topic: str, partition: int, *, prefix: str, committed: bool = True) -> int:
+async def end_offset(
+    bootstrap_servers: Servers, topic: str, partition: int, *, prefix: str, committed: bool = True
+) -> int:
     """The offset after the partition's last record, or the last committed one. Waits while the broker is away."""
     tp = TopicPartition(prefix + topic, partition)
     while True:
@@ -296,7 +301,9 @@ async def end_offset(bootstrap_servers: str, topic: str, partition: int, *, pref
             await consumer.stop()
 
 
-async def offset_since(bootstrap_servers: str, topic: str, partition: int, since_ms: int, *, prefix: str) -> int | None:
+async def offset_since(
+    bootstrap_servers: Servers, topic: str, partition: int, since_ms: int, *, prefix: str
+) -> int | None:
     """The first offset whose record has that time (Unix milliseconds) or a later one; None where none has.
 
     Waits while the broker is away.
@@ -315,10 +322,10 @@ async def offset_since(bootstrap_servers: str, topic: str, partition: int, since
             await consumer.stop()
 
 
-def _reader(bootstrap_servers: str, *, committed: bool = True) -> AIOKafkaConsumer:
+def _reader(bootstrap_servers: Servers, *, committed: bool = True) -> AIOKafkaConsumer:
     """Of committed records, or of all, outside any group."""
     return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers,
+        **Servers(bootstrap_servers).aiokafka(),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -13,6 +13,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from headrace.kafka.records import RawRecord
+from headrace.kafka.servers import Servers
 from schemas.codec import Headers, copied_headers, encode, headers_for, with_fields
 from schemas.events import Event, Place
 
@@ -46,7 +47,7 @@ class Publisher:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        bootstrap_servers: Servers,
         *,
         prefix: str,
         source: str,
@@ -56,7 +57,7 @@ class Publisher:
         """`max_record_bytes`: a larger record is refused at once (KafkaException, MSG_SIZE_TOO_LARGE)."""
         self._prefix, self._source = prefix, source
         self._config = BASE_CONFIG | {
-            "bootstrap.servers": bootstrap_servers,
+            **Servers(bootstrap_servers).librdkafka(),
             "client.id": source,
             "message.max.bytes": max_record_bytes,
             "linger.ms": linger_ms,

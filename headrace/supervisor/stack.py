@@ -148,7 +148,7 @@ class Stack:
             )
         try:
             differences = ensure_topics(
-                self.servers.bootstrap_servers,
+                settings.bootstrap_servers,
                 prefix=settings.topic_prefix,
                 partitions=settings.partitions,
                 replication=settings.replication,

@@ -13,6 +13,7 @@ Json = dict[str, Any]
 class Api:
     def __init__(self, url: str) -> None:
         self.url = url
+        self.token: str | None = None
         self._session = aiohttp.ClientSession(url)
 
     async def close(self) -> None:
@@ -21,6 +22,8 @@ class Api:
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Status and decoded JSON; `path` is below `/api/ingestion` unless it names a room of its own."""
         where = path if path.startswith(("/healthz", "/readyz", "/metrics", "/openapi")) else f"/api/ingestion{path}"
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
         async with self._session.request(method, where, json=body, headers=headers) as response:
             return response.status, await response.json(content_type=None)
 

@@ -1,6 +1,8 @@
-"""A connection to Kafka that ends under the loop of the services."""
+"""Connections to Kafka that end, under the loop of the services."""
 
 import asyncio
+import ssl
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -8,12 +10,14 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.admin import ApiVersionRequest
 
-from headrace.kafka.connection import expect_closed_connections
+from headrace.kafka.connection import mend_connections
+from tests.support.certificates import Authority
 
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AIOKafkaConnection, "send", AIOKafkaConnection.send)
+    for name in ("send", "close"):
+        monkeypatch.setattr(AIOKafkaConnection, name, getattr(AIOKafkaConnection, name))
 
 
 def test_a_request_over_a_closed_connection_finds_kafka_away() -> None:
@@ -27,6 +31,38 @@ def test_a_request_over_a_closed_connection_finds_kafka_away() -> None:
             with pytest.raises(KafkaConnectionError, match="closed"):
                 await connection.send(ApiVersionRequest())
 
-    expect_closed_connections()
+    mend_connections()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(ask())
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def test_a_connection_under_tls_ends_though_the_other_side_hears_nothing(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()
+
+    async def ask() -> None:
+        serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        serving.load_cert_chain(*authority.sign("broker"))
+        server = await asyncio.start_server(busy, "127.0.0.1", 0, ssl=serving)
+        asking = ssl.create_default_context(cafile=authority.certificate)
+        place = server.sockets[0].getsockname()
+        connection = AIOKafkaConnection(*place, security_protocol="SSL", ssl_context=asking)
+        await connection.connect()
+        async with asyncio.timeout(20):  # uvloop's own is 30
+            await connection.close()
+        server.close()
+
+    async def version_lookup(self: AIOKafkaConnection) -> None:
+        pass
+
+    monkeypatch.setattr(AIOKafkaConnection, "_do_version_lookup", version_lookup)
+    mend_connections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(ask())
