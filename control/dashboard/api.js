@@ -3,18 +3,19 @@
 const BASE = "/api/ingestion";
 
 /** The decoded answer; an error's message is the problem's detail, its `status` that of the answer. */
-export async function call(method, path, body) {
+export async function call(method, path, body, headers = {}) {
   let response;
   try {
     response = await fetch(BASE + path, {
       method,
-      headers: body === undefined ? {} : {"Content-Type": "application/json"},
+      headers: body === undefined ? headers : {...headers, "Content-Type": "application/json"},
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {
     throw new Error("Headrace can't be reached: is it running?");
   }
   const answer = await response.json().catch(() => ({}));
+  if (response.status === 401) known.leave();
   if (!response.ok) throw Object.assign(new Error(answer.detail ?? `${response.status} ${response.statusText}`), {status: response.status});
   return answer;
 }
@@ -35,9 +36,11 @@ class Known extends EventTarget {
   connected = false;
   /** Whether what is there has been told once. */
   told = false;
+  source = null;
 
   watch() {
-    const source = new EventSource(`${BASE}/events`);
+    this.source?.close();
+    const source = this.source = new EventSource(`${BASE}/events`);
     const on = (kind, act) => source.addEventListener(kind, (event) => {
       const data = JSON.parse(event.data);
       act(data);
@@ -54,8 +57,25 @@ class Known extends EventTarget {
     source.onopen = () => this.line(true);
     source.onerror = () => {
       this.line(false);
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.watch(), 3000);
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.again(source), 3000);
     };
+  }
+
+  /** Asks first who this is: the stream doesn't say why it is refused. */
+  async again(source) {
+    if (this.source !== source) return;
+    await call("GET", "/whoami").catch(() => null);
+    if (this.source === source) this.watch();
+  }
+
+  /** A token is asked for: nothing that was seen stays. */
+  leave() {
+    this.source?.close();
+    this.source = null;
+    this.kbs.clear();
+    this.statuses.clear();
+    this.told = false;
+    this.dispatchEvent(new CustomEvent("login"));
   }
 
   line(connected) {

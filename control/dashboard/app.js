@@ -6,12 +6,14 @@ import {overview} from "/dashboard/overview.js";
 import {kb} from "/dashboard/kb.js";
 import {fresh} from "/dashboard/new.js";
 import {spending} from "/dashboard/cost.js";
+import {signedIn, login} from "/dashboard/login.js";
 
 const main = document.getElementById("main");
 const ROOMS = {new: fresh, cost: spending};
 let view = null;
 
 function route() {
+  if (view?.asks) return;
   const [room, id, tab] = location.hash.replace(/^#\//, "").split("/").map(decodeURIComponent);
   view?.close?.();
   view = room === "kb" && id ? kb(id, tab ?? "") : (ROOMS[room] ?? overview)();
@@ -24,12 +26,30 @@ function route() {
   }
 }
 
+function enter() {
+  view = null;
+  route();
+  known.watch();
+  signedIn(document.getElementById("caller"), () => known.leave());
+}
+
 const line = document.getElementById("connection");
 
 known.addEventListener("changed", ({detail}) => view?.changed?.(detail));
 known.addEventListener("line", () => {
   line.className = known.connected ? "live" : "lost";
   line.textContent = known.connected ? "Live" : "Not connected, trying again";
+});
+
+known.addEventListener("login", () => {
+  if (view?.asks) return;
+  view?.close?.();
+  view = {...login(enter), asks: true};
+  document.title = `${view.title} · Headrace`;
+  fill(document.getElementById("caller"));
+  line.className = line.textContent = "";
+  fill(main, view.element);
+  view.shown();
 });
 
 const THEMES = ["system", "light", "dark"];
@@ -54,5 +74,4 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 
 dress(localStorage.getItem("theme") ?? "system");
 addEventListener("hashchange", () => { route(); main.focus({preventScroll: true}); scrollTo(0, 0); });
-route();
-known.watch();
+enter();
