@@ -10,7 +10,7 @@ import msgspec
 import headrace
 from control.api import ROUTES, Route
 from control.problems import CONTENT_TYPE, ProblemDetails
-from control.roles import need_of
+from control.roles import Need, need_of
 from control.sessions import COOKIE
 
 _REF = "#/components/schemas/{name}"
@@ -57,9 +57,7 @@ def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
         for status, kind in sorted({route.status: route.answer, **route.others}.items())
     }
     need = need_of(route.method, route.path)
-    for status in sorted(
-        {*route.problems, *_ALWAYS, *((401,) if need.role else ()), *((429,) if need.counted else ())}
-    ):
+    for status in sorted(_problems(route, need)):
         answered[str(status)] = _content(CONTENT_TYPE, refs[ProblemDetails], HTTPStatus(status).phrase)
     operation: dict[str, Any] = {
         "operationId": _operation_id(route),
@@ -73,6 +71,15 @@ def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
         content = {"application/json": {"schema": refs[route.body]}}
         operation["requestBody"] = {"required": route.body_required, "content": content}
     return operation
+
+
+def _problems(route: Route, need: Need) -> set[int]:
+    """What the route names, and what any caller, parameter or body can be refused for."""
+    refused = {401} if need.role else set()
+    limited = {429} if need.counted else set()
+    unread = {400, 413, 415, 422} if route.body is not None else set()
+    unfit = {422} if "{kb}" in route.path or route.query else set()
+    return {*route.problems, *_ALWAYS, *refused, *limited, *unread, *unfit}
 
 
 def _operation_id(route: Route) -> str:
