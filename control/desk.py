@@ -61,8 +61,13 @@ class Desk:
     def wanted(self, kb_id: str, definition: Definition | None) -> Definition:
         """What a start would go by, with every default filled in; None: the knowledge base's own."""
         resolved = self.resolved(definition if definition is not None else self.known(kb_id).definition)
-        rules.check_budget(resolved, self._prices)
+        self._check_means(resolved)
         return resolved
+
+    def _check_means(self, resolved: Definition) -> None:
+        """Raises Invalid where the environment lacks what a definition needs."""
+        rules.check_budget(resolved, self._prices)
+        rules.check_endpoint(resolved, self._endpoints)
 
     def resolved(self, definition: Definition) -> Definition:
         """With every default filled in; raises Invalid."""
@@ -70,8 +75,7 @@ class Desk:
 
     async def define(self, kb_id: str, definition: Definition, *, by: str, reason: str | None = None) -> KbDefined:
         resolved = self.resolved(definition)
-        rules.check_budget(resolved, self._prices)
-        rules.check_endpoint(resolved, self._endpoints)
+        self._check_means(resolved)
         async with self._decision():
             self._check_dropped(kb_id)
             known = self._books.kbs.get(kb_id)
@@ -155,8 +159,7 @@ class Desk:
             origin=Origin(now(), "dry run", None),
         )[1]
         assert published is not None and command.reembeds is not None
-        rules.check_budget(command.definition, self._prices)
-        rules.check_endpoint(command.definition, self._endpoints)
+        self._check_means(command.definition)
         return ReembedRequest(
             definition=command.definition,
             kb_id=kb_id,
@@ -320,8 +323,7 @@ class Desk:
             openai_available=self._openai_available,
             origin=origin,
         )
-        rules.check_budget(events[1].definition, self._prices)
-        rules.check_endpoint(events[1].definition, self._endpoints)
+        self._check_means(events[1].definition)
         await self._write(*events, *audits, job_partition=events[1].partition)
         COMMANDS.labels("start").inc()
         return events[1]

@@ -168,3 +168,17 @@ async def test_nothing_is_defined_or_started_with_a_budget_that_can_t_be_kept() 
         with pytest.raises(Invalid, match=r"budget\.max_usd needs a price"):
             await decide
     assert log.transactions == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        definition("bge-m3", max_usd=1),
+        msgspec.structs.replace(
+            DEFINITION, embedding=Embedding(provider="openai", model="m", dimensions=8, endpoint="gone")
+        ),
+    ],
+)
+def test_what_would_not_be_started_is_not_estimated(asked: Definition) -> None:
+    with pytest.raises(Invalid, match="restart control and the consumer"):
+        MemoryLog().desk.wanted("docs", asked)
