@@ -38,6 +38,15 @@ NEAR: Final = 0.85
 """Of the rate that was refused last: below it, growth is fast."""
 SLOW_GROWTH: Final = 1.0002
 FAST_GROWTH: Final = 1.01
+SELDOM_S: Final = 3.0
+"""Answers that come further apart count as several: else a low rate hardly ever grows."""
+QUIET_S: Final = 180.0
+"""So long after the last such 429 the rate grows by the clock, up to near where it was before the first of them: a
+server that refused for want of its own strength, a while ago, has shown no limit."""
+DOUBLED_S: Final = 15.0
+"""In which it doubles then."""
+REGAINED: Final = 0.8
+"""Of the rate before; the rest is found as a limit is."""
 
 
 @dataclass(frozen=True)
@@ -294,12 +303,16 @@ class Concurrency:
 
 
 class Pace:
-    """Tokens a second to a server that refuses without saying what it takes; off until it does."""
+    """Tokens a second to a server that refuses without saying what it takes; off until it does.
+
+    `_too_fast`: the rate that was refused last. `_once`: the one that was taken for long before it was.
+    """
 
     def __init__(self) -> None:
         self.per_s: float | None = None
-        self._next_at, self._refused_at, self._answers = 0.0, -math.inf, 0
-        self._too_fast = math.inf
+        self._next_at, self._refused_at, self._answers = 0.0, -math.inf, 0.0
+        self._too_fast, self._once = math.inf, 0.0
+        self._answered_at = -math.inf
         self._accepted: deque[tuple[float, float]] = deque()
 
     def wait_s(self, now: float) -> float:
@@ -313,26 +326,43 @@ class Pace:
         self._accepted.append((now, tokens))
         self._forget(now)
         if self.per_s is not None:
-            near = self.per_s > NEAR * self._too_fast
-            self._answers += near
-            self.per_s *= SLOW_GROWTH if near and self._answers <= CAREFUL else FAST_GROWTH
+            near, answers = self.per_s > NEAR * self._too_fast, max(1.0, (now - self._answered_at) / SELDOM_S)
+            self._answers += near * answers
+            self.per_s *= (SLOW_GROWTH if near and self._answers <= CAREFUL else FAST_GROWTH) ** min(20.0, answers)
+            self._regain(now)
+        self._answered_at = now
 
-    def refused(self, started: float, now: float) -> None:
-        """Several refusals of one moment count once."""
+    def _regain(self, now: float) -> None:
+        """By the time between two answers: they may be a minute apart."""
+        assert self.per_s is not None
+        if self.per_s < REGAINED * self._once:
+            quiet_s = max(0.0, now - max(self._answered_at, self._refused_at + QUIET_S))
+            self.per_s = min(REGAINED * self._once, self.per_s * 2 ** min(1.0, quiet_s / DOUBLED_S))
+
+    def refused(self, started: float, now: float, tokens: float) -> None:
+        """Several refusals of one moment count once. A call of so many tokens passes within a minute, or never."""
         if started < self._refused_at:
             return
         self._forget(now)
         self._too_fast = math.inf if self.per_s is None else self.per_s
-        if self._accepted:
-            seen_s = max(1.0, now - max(self._accepted[0][0], now - SEEN_S, self._refused_at))
-            accepted = sum(tokens for at, tokens in self._accepted if at > self._refused_at)
-            seen = BACK_OFF * accepted / seen_s if accepted else math.inf
-            held = BACK_OFF * self.per_s if self.per_s is not None else math.inf
-            slowest = min(seen, held)
-            self.per_s = slowest if math.isfinite(slowest) else self.per_s
-        elif self.per_s is not None:
-            self.per_s *= BACK_OFF
-        self._refused_at, self._answers = now, 0
+        seen = self._seen(now)
+        slowest = min(seen, self._too_fast)
+        if now - self._refused_at > QUIET_S:
+            self._once = max(self._once / 2, slowest if math.isfinite(slowest) and self._lasted(now) else 0.0)
+        if math.isfinite(slowest):
+            self.per_s = max(BACK_OFF * slowest, tokens / MINUTE_S)
+        self._refused_at, self._answers = now, 0.0
+
+    def _lasted(self, now: float) -> bool:
+        """What was accepted is more than a burst that a full allowance lets through."""
+        return bool(self._accepted) and now - self._accepted[0][0] > SEEN_S / 2
+
+    def _seen(self, now: float) -> float:
+        """Tokens a second that were accepted since the last refusal; infinite where none were."""
+        accepted = sum(tokens for at, tokens in self._accepted if at > self._refused_at)
+        if not accepted:
+            return math.inf
+        return accepted / max(1.0, now - max(self._accepted[0][0], now - SEEN_S, self._refused_at))
 
     def _forget(self, now: float) -> None:
         while self._accepted and self._accepted[0][0] < now - SEEN_S:
@@ -403,7 +433,7 @@ class Limiter:
         self._paused_until, self._any_answer = max(self._paused_until, now + asked_s), False
         if self.requests.level(now) < 1 or self.tokens.level(now) < ticket.amount:
             return  # explained: the limit is known now
-        self.pace.refused(ticket.started, now)
+        self.pace.refused(ticket.started, now, ticket.amount)
         self.concurrency.overloaded(ticket.started, now)
 
     def failed(self, ticket: Ticket, now: float) -> None:

@@ -51,7 +51,8 @@ def test_a_date_to_wait_for_counts_from_now() -> None:
 class Server:
     """Grants so much a minute: flowing in evenly, or anew each minute; `places`: calls it works at side by side.
 
-    `charge`: what it counts for a token of ours. `silent`: without a word on its limits.
+    `charge`: what it counts for a token of ours. `silent`: without a word on its limits. `overloaded`: from when to
+    when it refuses half of all calls, whatever the limits.
     """
 
     requests: float = math.inf
@@ -61,6 +62,8 @@ class Server:
     charge: float = 1.0
     latency_s: float = 0.3
     places: float = math.inf
+    overloaded: tuple[float, float] = (math.inf, math.inf)
+    _drawn: random.Random = field(default_factory=lambda: random.Random(3))
     _at: float = 0.0
     _busy: list[float] = field(default_factory=list)
 
@@ -69,6 +72,8 @@ class Server:
 
     def call(self, now: float, tokens: float) -> tuple[bool, float, Rates]:
         """Whether it is taken, when it is answered, and what the headers say."""
+        if self.overloaded[0] <= now < self.overloaded[1] and self._drawn.random() < 0.5:
+            return False, now + 0.02, Rates()
         self._refill(now)
         lacking = [1 - self._left[0], tokens * self.charge - self._left[1]]
         taken = max(lacking) <= 0
@@ -193,6 +198,33 @@ def test_a_limit_that_no_header_states_is_found(limits: dict[str, int], seconds:
     most = limits.get("tokens", 1_200 * 40_000)
     assert 0.95 * most < run.per_minute(300, seconds) < 1.05 * most
     assert run.refused < 0.01 * run.calls
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        Server(silent=True, places=8, overloaded=(300, 360)),
+        Server(tokens=1_000_000, overloaded=(300, 360)),
+        Server(silent=True, places=8, overloaded=(300, 3_900)),
+    ],
+    ids=["that states no limit", "that states one", "for an hour"],
+)
+def test_a_server_that_was_overloaded_is_soon_used_as_before(server: Server) -> None:
+    """What it refused then was no limit of its own."""
+    over = server.overloaded[1]
+    run = play(server, over + 1_800)
+    assert run.per_minute(over + 900, over + 1_800) > 0.9 * run.per_minute(120, 300)
+    assert run.refused < 0.01 * run.calls
+
+
+def test_no_call_waits_for_longer_than_a_minute_for_a_server_that_refused_for_days() -> None:
+    limiter, now = Limiter(), 0.0
+    limiter.answered(limiter.start(now, 1_000), now, Rates())
+    for _ in range(1_000):
+        limiter.refused(limiter.start(now, 1_000), now, Rates())
+        now += max(15, limiter.wait_s(now, 1_000))
+    limiter.answered(limiter.start(now, 1_000), now, Rates())
+    assert limiter.pace.wait_s(now) <= 60
 
 
 def test_calls_at_once_rise_while_the_server_keeps_up() -> None:
