@@ -79,12 +79,16 @@ class Stalls:
     async def over(self, commands: Iterable[JobCommand], dependency: str) -> None:
         """The dependency works again for these jobs. What is just being told of them stands on the log before."""
         for command in commands:
-            told = self._told.pop((command.job_id, dependency), None)
-            if told:
-                reason, since = told
-                log.info("job %s goes on: %s is well again", command.job_id, dependency)
+            if (command.job_id, dependency) in self._told:
                 async with self._telling:
-                    await self._reports.stall(command, dependency=dependency, reason=reason, since=since, ended=True)
+                    await self._end(command, dependency)
+
+    async def _end(self, command: JobCommand, dependency: str) -> None:
+        told = self._told.pop((command.job_id, dependency), None)
+        if told:
+            reason, since = told
+            log.info("job %s goes on: %s is well again", command.job_id, dependency)
+            await self._reports.stall(command, dependency=dependency, reason=reason, since=since, ended=True)
 
     def forget(self, job_id: str) -> None:
         """Its owner is about to report on the job, which ends what was told: what lasts is told again, behind that."""
@@ -140,9 +144,10 @@ class Stalls:
                 log.warning("job %s waits: %s", command.job_id, exc)
         async with self._telling:
             for command, since in untold:
-                await self._reports.stall(
-                    command, dependency=exc.dependency, reason=exc.reason, since=since, ended=False
-                )
+                if (command.job_id, exc.dependency) in self._told:  # else it was forgotten meanwhile
+                    await self._reports.stall(
+                        command, dependency=exc.dependency, reason=exc.reason, since=since, ended=False
+                    )
 
 
 @dataclass(slots=True)

@@ -184,6 +184,22 @@ async def test_what_is_over_before_it_could_be_told_is_told_and_ended() -> None:
     assert facts == [("job", False), ("other", False), ("other", True)]
 
 
+async def test_what_is_forgotten_before_it_could_be_told_is_not_told_behind_the_owners_report() -> None:
+    facts, kafka, one, other = [], asyncio.Event(), command(), command(job_id="other")
+
+    async def stall(command: Any, **_: Any) -> None:
+        await kafka.wait()
+        facts.append(command.job_id)
+
+    stalls = Stalls(cast(Reports, SimpleNamespace(stall=stall)))
+    telling = asyncio.create_task(stalls.tell([one, other], unwell()))
+    await asyncio.sleep(0)
+    stalls.forget("other")
+    kafka.set()
+    await telling
+    assert facts == ["job"]
+
+
 async def test_a_quick_answer_ends_no_stall_that_another_call_told(told: Told) -> None:
     """Reads of a store that takes no writes succeed."""
     stalls = Stalls(cast(Reports, told))
