@@ -16,6 +16,9 @@ from schemas.kb import ENDPOINT
 
 PRODUCT_TOKEN = "Headrace"
 """What a robots.txt names this crawler by (RFC 9309, 2.2.1); the User-Agent has it within."""
+MAX_COUNT = 1_000_000
+"""Of anything that is counted in a setting: more is a slip."""
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _CONTACT = re.compile(r"https?://[^\s/]+|[^\s@]+@[^\s@]+\.[^\s@]+")
 
 
@@ -50,6 +53,37 @@ def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
         return text.upper()
 
     return parse
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise ValueError(f"write a whole number from {low} to {high:,}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1, MAX_COUNT)
+
+
+def _count_or_none(text: str) -> int:
+    return _whole(text, 0, MAX_COUNT)
+
+
+def _port(text: str) -> int:
+    return _whole(text, 1, 65_535)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text) if re.fullmatch(r"[0-9]*\.?[0-9]+", text) else 0.0
+    if not 0 < seconds <= MAX_COUNT:
+        raise ValueError("write a number of seconds above 0")
+    return seconds
+
+
+def _level(text: str) -> str:
+    if text.upper() not in LEVELS:
+        raise ValueError(f"write {', '.join(LEVELS)}")
+    return text.upper()
 
 
 def _path(text: str) -> Path:
@@ -136,7 +170,7 @@ class Settings:
         "Weaviate that is there already, e.g. http://127.0.0.1:8080; the embedded one stays off",
     )
     weaviate_grpc_port: int = _setting(
-        "HEADRACE_WEAVIATE_GRPC_PORT", 50051, int, "gRPC port of Weaviate, embedded or at WEAVIATE_URL's host"
+        "HEADRACE_WEAVIATE_GRPC_PORT", 50051, _port, "gRPC port of Weaviate, embedded or at WEAVIATE_URL's host"
     )
     weaviate_api_key: Secret | None = _setting("WEAVIATE_API_KEY", None, _key, "key of that Weaviate")
     openai_api_key: Secret | None = _setting(
@@ -166,19 +200,22 @@ class Settings:
     cache_dir: Path = _setting(
         "HEADRACE_CACHE_DIR", Path("~/.cache/headrace").expanduser(), _path, "downloaded and built servers and models"
     )
-    kafka_port: int = _setting("HEADRACE_KAFKA_PORT", 9092, int, "port of the embedded Kafka")
-    weaviate_port: int = _setting("HEADRACE_WEAVIATE_PORT", 8080, int, "HTTP port of the embedded Weaviate")
+    kafka_port: int = _setting("HEADRACE_KAFKA_PORT", 9092, _port, "port of the embedded Kafka")
+    weaviate_port: int = _setting("HEADRACE_WEAVIATE_PORT", 8080, _port, "HTTP port of the embedded Weaviate")
     topic_prefix: str = _setting("HEADRACE_TOPIC_PREFIX", "headrace.", str, "before the name of every topic and group")
-    partitions: int = _setting("HEADRACE_PARTITIONS", 6, int, "partitions of each topic, when topics are created")
-    replication: int = _setting("HEADRACE_REPLICATION", 1, int, "replicas of each topic, when topics are created")
+    partitions: int = _setting("HEADRACE_PARTITIONS", 6, _count, "partitions of each topic, when topics are created")
+    replication: int = _setting("HEADRACE_REPLICATION", 1, _count, "replicas of each topic, when topics are created")
     http_host: str = _setting("HEADRACE_HTTP_HOST", "127.0.0.1", str, "address that control listens on")
-    http_port: int = _setting("HEADRACE_HTTP_PORT", 8000, int, "port that control listens on")
+    http_port: int = _setting("HEADRACE_HTTP_PORT", 8000, _port, "port that control listens on")
     http_trusted_network: bool = _setting(
         "HEADRACE_HTTP_TRUSTED_NETWORK", False, _flag,
         "listen beyond loopback without API tokens: only where something else keeps strangers out",
     )  # fmt: skip
     http_rate: int = _setting(
-        "HEADRACE_HTTP_RATE", 100, int, "requests a second that each API token may make, twice as many at once; 0: any"
+        "HEADRACE_HTTP_RATE",
+        100,
+        _count_or_none,
+        "requests a second that each API token may make, twice as many at once; 0: any",
     )
     tokens_file: Path | None = _setting(
         "HEADRACE_TOKENS_FILE", None, _path,
@@ -191,13 +228,13 @@ class Settings:
     consumer_health_port: int | None = _setting(
         "HEADRACE_CONSUMER_HEALTH_PORT",
         None,
-        int,
+        _port,
         "loopback port of the consumer's /healthz and /metrics; off without it",
     )
     producer_health_port: int | None = _setting(
         "HEADRACE_PRODUCER_HEALTH_PORT",
         None,
-        int,
+        _port,
         "loopback port of the producer's /healthz and /metrics; off without it",
     )
     user_agent: str = _setting(
@@ -205,20 +242,23 @@ class Settings:
         "User-Agent of the crawler; give a contact, such as Headrace/0.1 (+https://example.org/bot; me@example.org)",
     )  # fmt: skip
     requests_in_flight: int = _setting(
-        "HEADRACE_REQUESTS_IN_FLIGHT", 64, int, "most requests to web sites at once, of all jobs of a producer"
+        "HEADRACE_REQUESTS_IN_FLIGHT", 64, _count, "most requests to web sites at once, of all jobs of a producer"
     )
     content_processes: int = _setting(
-        "HEADRACE_CONTENT_PROCESSES", max(1, min(8, os.cpu_count() or 1)), int, "processes that extract and chunk pages"
+        "HEADRACE_CONTENT_PROCESSES",
+        max(1, min(8, os.cpu_count() or 1)),
+        _count,
+        "processes that extract and chunk pages",
     )
-    embed_batch: int = _setting("HEADRACE_EMBED_BATCH", 256, int, "most records in one batch of the consumer")
-    embed_window: int = _setting("HEADRACE_EMBED_WINDOW", 8, int, "batches embedded side by side")
+    embed_batch: int = _setting("HEADRACE_EMBED_BATCH", 256, _count, "most records in one batch of the consumer")
+    embed_window: int = _setting("HEADRACE_EMBED_WINDOW", 8, _count, "batches embedded side by side")
     prices: Overrides = _setting(
         "HEADRACE_PRICES", (), parse_prices,
         "dollars per million tokens of other models, servers or contracts, such as bge-m3=0.01,text-embedding-3-small="
         f"0.018; over OpenAI's list prices as of {AS_OF}",
     )  # fmt: skip
     session_s: float = _setting(
-        "HEADRACE_SESSION_S", 10.0, float,
+        "HEADRACE_SESSION_S", 10.0, _seconds,
         "how long a producer or consumer may be silent before others take over what it owns",
     )  # fmt: skip
     pause_on_stop: bool = _setting(
@@ -227,7 +267,7 @@ class Settings:
         _flag,
         "control pauses running jobs when it is asked to stop (one-machine stacks)",
     )
-    log_level: str = _setting("HEADRACE_LOG_LEVEL", "INFO", str.upper, "DEBUG, INFO, WARNING or ERROR")
+    log_level: str = _setting("HEADRACE_LOG_LEVEL", "INFO", _level, "DEBUG, INFO, WARNING or ERROR")
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":
