@@ -24,7 +24,7 @@ from control.snapshots import Snapshots
 from control.watch import Gone, Hub
 from control.writer import Fenced, Writer
 from headrace.embedding.endpoints import endpoints
-from headrace.kafka.admin import admin_client
+from headrace.kafka.admin import absence, admin_client
 from headrace.kafka.publisher import Publisher
 from headrace.kafka.startup import topics_ready
 from headrace.prices import Prices
@@ -234,7 +234,7 @@ class Engine:
             try:
                 return await asyncio.to_thread(call)
             except KafkaException as exc:
-                self.unready = f"Kafka is away at {self.settings.bootstrap_servers}: {exc.args[0].str()}"
+                self.unready = absence(self.settings.bootstrap_servers, exc)
                 log.warning("%s; trying again", self.unready)
                 await asyncio.sleep(RETRY_S)
 

@@ -27,7 +27,7 @@ ROLES: tuple[Role, ...] = ("read", "operate", "admin")
 embed by another model, vacuum, delete."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
-_SCOPE = re.compile(r"[a-z0-9*-]{1,64}\Z")
+_SCOPE = re.compile(r"[a-z0-9_*-]{1,64}\Z")
 _FORM = re.compile(r"hr_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 _SECRET_BYTES = 32
 _NOBODY = bytes(32)

@@ -17,7 +17,7 @@ from headrace.embedded import EmbeddedError, artifacts, ports
 from headrace.embedded.java import find_java
 from headrace.embedded.process import OWNER_VARIABLE
 from headrace.embedded.weaviate_build import binary_path
-from headrace.kafka.admin import admin_client, differences
+from headrace.kafka.admin import absence, differences, reached
 from headrace.settings import Settings
 from headrace.supervisor import read_state, running_stack
 from headrace.supervisor.reachable import any_listens, url_listens
@@ -186,22 +186,22 @@ def control(client: ControlClient, settings: Settings) -> Finding:
 def topics(settings: Settings) -> Finding:
     servers = settings.bootstrap_servers
     if not any_listens(servers):  # librdkafka would fill the screen with refused connections
-        return _kafka_away(settings, "nobody listens there")
-    admin = admin_client(servers)
+        return _kafka_away(settings, f"nobody listens at {servers}")
     try:
+        admin = reached(servers, _KAFKA_S)
         there = admin.list_topics(timeout=_KAFKA_S).topics
         missing = [settings.topic(name) for name in TOPICS if settings.topic(name) not in there]
         if missing:
             return Finding("Topics", "warn", f"missing: {', '.join(missing)}", "the next `headrace up` creates them")
         return _differing(admin, settings)
     except KafkaException as exc:
-        return _kafka_away(settings, exc.args[0].str())
+        return _kafka_away(settings, absence(servers, exc))
 
 
 def _kafka_away(settings: Settings, why: str) -> Finding:
     level: Level = "fail" if settings.kafka_bootstrap_servers or running_stack(settings.data_dir) else "warn"
     mend = "check KAFKA_BOOTSTRAP_SERVERS" if settings.kafka_bootstrap_servers else "start it with `headrace up`"
-    return Finding("Topics", level, f"Kafka does not answer at {settings.bootstrap_servers}: {why}", mend)
+    return Finding("Topics", level, why, mend)
 
 
 def _differing(admin: AdminClient, settings: Settings) -> Finding:

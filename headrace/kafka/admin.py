@@ -17,6 +17,13 @@ ANSWER_S = 5.0
 """For what is asked again and again: whoever stops meanwhile waits no longer than this."""
 
 
+_REFUSALS = {
+    KafkaError._AUTHENTICATION: "see KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
+    KafkaError._SSL: "see KAFKA_SECURITY_PROTOCOL, KAFKA_SSL_CAFILE, and KAFKA_SSL_CERTFILE where it asks for one",
+}
+"""What passes by no waiting: error code to what mends it."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """A topic whose setting on the broker is not the one of its definition."""
@@ -34,6 +41,35 @@ def admin_client(bootstrap_servers: Servers) -> AdminClient:
     return AdminClient({**Servers(bootstrap_servers).librdkafka(), "log_level": 3, "socket.timeout.ms": 10_000})
 
 
+def reached(bootstrap_servers: Servers, timeout_s: float) -> AdminClient:
+    """A client that a broker has answered. Raises KafkaException; where one refuses us, or we it, with the reason."""
+    refusals: list[KafkaError] = []
+    config = {
+        **Servers(bootstrap_servers).librdkafka(),
+        "socket.timeout.ms": 10_000,
+        "log_level": 0,
+        "error_cb": lambda error: refusals.append(error) if error.code() in _REFUSALS else None,
+    }
+    admin = AdminClient(config)
+    try:
+        admin.list_topics(timeout=timeout_s)
+    except KafkaException:
+        admin.poll(0)
+        if refusals:
+            raise KafkaException(refusals[-1]) from None
+        raise
+    return admin
+
+
+def absence(bootstrap_servers: Servers, exc: KafkaException) -> str:
+    """Why Kafka doesn't answer, for people."""
+    error = exc.args[0]
+    mend = _REFUSALS.get(error.code())
+    if mend is None:
+        return f"Kafka is away at {bootstrap_servers}: {error.str()}"
+    return f"Kafka at {bootstrap_servers} is there, but {error.str()}: {mend}"
+
+
 def ensure_topics(
     bootstrap_servers: Servers, *, prefix: str, partitions: int, replication: int = 1
 ) -> list[Difference]:
@@ -42,7 +78,7 @@ def ensure_topics(
     Raises:
         KafkaException: the broker can't be reached or refuses.
     """
-    admin = admin_client(bootstrap_servers)
+    admin = reached(bootstrap_servers, TIMEOUT_S)
     wanted = [
         NewTopic(prefix + topic.name, partitions, replication, config=dict(topic.config)) for topic in TOPICS.values()
     ]

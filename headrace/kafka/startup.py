@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaException
 
-from headrace.kafka.admin import admin_client, ensure_topics, partition_count
+from headrace.kafka.admin import absence, ensure_topics, partition_count, reached
 from headrace.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,14 +28,14 @@ async def topics_ready(settings: Settings, *, away: Callable[[str], None] = lamb
         try:
             return await asyncio.to_thread(_ensure, settings)
         except KafkaException as exc:
-            reason = f"Kafka is away at {settings.bootstrap_servers}: {exc.args[0].str()}"
+            reason = absence(settings.bootstrap_servers, exc)
             log.warning("%s; trying again", reason)
             away(reason)
             await asyncio.sleep(AGAIN_S)
 
 
 def _ensure(settings: Settings) -> int:
-    admin_client(settings.bootstrap_servers).list_topics(timeout=PROBE_S)
+    reached(settings.bootstrap_servers, PROBE_S)
     for difference in ensure_topics(
         settings.bootstrap_servers,
         prefix=settings.topic_prefix,

@@ -17,7 +17,7 @@ from headrace.client import ControlClient, ControlError
 from headrace.embedded import EmbeddedSettings, Reporter, ServerStack, fetch_minilm, ports
 from headrace.embedded.data_dir import DataDirLock
 from headrace.embedded.errors import EmbeddedError
-from headrace.kafka.admin import ensure_topics
+from headrace.kafka.admin import absence, ensure_topics
 from headrace.settings import Secret, Settings
 from headrace.supervisor.pausing import pause_running
 from headrace.supervisor.reachable import any_listens, url_listens
@@ -154,7 +154,7 @@ class Stack:
                 replication=settings.replication,
             )
         except KafkaException as exc:
-            raise StackProblem(f"Kafka at {self.servers.bootstrap_servers} refuses: {exc.args[0].str()}") from exc
+            raise StackProblem(absence(settings.bootstrap_servers, exc)) from exc
         gc.collect()  # the client is in a cycle; left alone, it would report every restart of Kafka on our stderr
         for difference in differences:
             self.say(f"! topic {difference}")

@@ -112,7 +112,7 @@ def test_many_editors_lose_nothing(path: Path) -> None:
 @pytest.mark.parametrize(
     ("kbs", "kb", "seen"),
     [((), "wiki", True), (("wiki",), "wiki", True), (("wiki",), "wiki2", False), (("team-a-*",), "team-a-x", True),
-     (("team-a-*",), "team-b-x", False), (("a", "b"), "b", True)],
+     (("team-a-*",), "team-b-x", False), (("a", "b"), "b", True), (("my_*",), "my_kb", True)],
 )  # fmt: skip
 def test_scope(kbs: tuple[str, ...], kb: str, seen: bool) -> None:
     assert sees(kbs, kb) is seen
