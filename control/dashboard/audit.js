@@ -6,7 +6,7 @@ import {get, query} from "/dashboard/api.js";
 
 const COLUMNS = [
   ["When", (event) => time(event.at)], ["What", (event) => words(event.type)],
-  ["Who", ({value}) => value?.command?.issued_by ?? value?.changed_by ?? value?.retried_by ?? value?.worker ?? ""],
+  ["Who", ({value}) => value?.issued_by ?? value?.changed_by ?? value?.retried_by ?? value?.worker ?? value?.owner ?? ""],
   ["Said", (event) => h("details", {}, h("summary", {}, summary(event)), h("pre", {tabindex: "0"}, JSON.stringify(event.value, null, 2))), "text"],
 ];
 
@@ -27,4 +27,4 @@ const trail = (path) => async (after) => {
   return [found.events, found.next_after];
 };
 
-const summary = ({value}) => words(["action", "state", "outcome", "reason", "dependency"].map((name) => value?.[name] ?? value?.command?.[name]).filter(Boolean).join(", ") || "all of it");
+const summary = ({value}) => words(["action", "state", "outcome", "reason", "dependency"].map((name) => value?.[name]).filter(Boolean).join(", ") || "all of it");

@@ -29,6 +29,18 @@ export function fill(element, ...children) {
   append(element, children);
 }
 
+const FOCUSABLE = "a[href], button, input, select, textarea, summary, [tabindex='0']";
+
+/** Anew where what it tells has changed; who was on its third link is on its third link again. */
+export function refill(element, told, make) {
+  const key = JSON.stringify(told ?? null);
+  if (element.told === key) return;
+  element.told = key;
+  const focused = [...element.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
+  fill(element, make());
+  if (focused >= 0) element.querySelectorAll(FOCUSABLE)[focused]?.focus({preventScroll: true});
+}
+
 const KINDS = {
   completed: "good", completed_with_errors: "warn", running: "busy", queued: "busy", resuming: "busy", pausing: "warn",
   paused: "warn", stalled: "bad", needs_review: "warn", failed: "bad", cancelling: "bad", fetched: "good", kept: "warn",
@@ -138,19 +150,29 @@ export async function listed(caption, columns, ask, empty) {
   return h("div", {}, list, more);
 }
 
-/** Shows what `ask()` gives, or why it can't; `again()` asks anew. */
+const AGAIN_MS = 1000;
+
+/** Shows what `ask()` gives, or why it can't; `again()` asks anew, at most once a second. */
 export function loaded(ask) {
   const element = h("div", {"aria-busy": "true"}, faint("Loading…"));
-  let asked = 0;
+  let asking = false, wanted = false, times = 0;
   element.again = async () => {
-    const mine = ++asked;
-    let shown;
-    try {
-      shown = await ask();
-    } catch (error) {
-      shown = problem(error);
+    wanted = true;
+    if (asking) return;
+    asking = true;
+    while (wanted) {
+      wanted = false;
+      let shown;
+      try {
+        shown = await ask();
+      } catch (error) {
+        shown = problem(error);
+      }
+      refill(element, ++times, () => shown);
+      element.ariaBusy = "false";
+      if (wanted) await new Promise((resume) => setTimeout(resume, AGAIN_MS));
     }
-    if (mine === asked) { fill(element, shown); element.ariaBusy = "false"; }
+    asking = false;
   };
   return element;
 }

@@ -5,14 +5,15 @@ import {dollars, duration, number, words} from "/dashboard/format.js";
 import {get, post, query} from "/dashboard/api.js";
 
 export function generations(kbId) {
-  let told = null;
-  const ends = {from: null, to: null};
-  const changes = loaded(() => changed(kbId, ends));
+  let told = null, inReview = false, comparable = false;
+  const ends = {from: "", to: ""};
+  const changes = loaded(() => (comparable || ends.from || ends.to ? changed(kbId, ends) : faint("Nothing was published since: choose two generations.")));
   const element = loaded(async () => {
     const [{generations: all, vacuum}, {jobs}] = await Promise.all([get(`/kb/${kbId}/generations`), get(`/kb/${kbId}/jobs`)]);
+    const published = all.filter((each) => each.state === "published");
+    comparable = published.length > 1 || inReview;
     changes.again();
     const job = (each) => jobs.find((job) => job.job_id === each.job_id);
-    const published = all.filter((each) => each.state === "published");
     const rollback = button("Roll back", () => post(`/kb/${kbId}/rollback`, {generation: published[0].generation}), {
       kind: "danger", question: `Undo generation ${published[0]?.generation} of ${kbId}? Searches see the one before again.`, done: "Roll back: asked for.",
     });
@@ -22,7 +23,7 @@ export function generations(kbId) {
     return [
       card("Generations", table("The newest first", [
         ["No.", (each) => number(each.generation), "number"], ["State", (each) => [badge(each.state), " ", each.searched && badge("searched")]], ["Built on", (each) => number(each.base), "number"],
-        ["Job", (each) => (job(each) ? badge(job(each).status) : "–")], ["Pages", (each) => number(job(each)?.crawl.pages_crawled), "number"], ["Chunks", (each) => number(job(each)?.metrics.chunks_processed), "number"],
+        ["Job", (each) => (job(each) ? badge(job(each).status) : "–")], ["Pages", (each) => number(job(each)?.crawl.pages_crawled), "number"], ["Chunks sent", (each) => number(job(each)?.metrics.chunks_processed), "number"],
         ["Took", (each) => took(job(each)), "number"], ["Cost", (each) => (job(each) ? dollars(job(each).cost.usd) : "–"), "number"], ["When", (each) => time(each.changed_at)], ["Why", (each) => each.reason ?? "", "text"],
       ], all, "No generation yet."),
       vacuum && faint(`Those below ${vacuum.below} are cleared away.`),
@@ -32,7 +33,7 @@ export function generations(kbId) {
   });
   return {element, changed: (status, its) => {
     const now = JSON.stringify([its?.published_generation, status?.status, status?.generation]);
-    if (now !== told) { told = now; element.again(); }
+    if (now !== told) { [told, inReview] = [now, status?.status === "needs_review"]; element.again(); }
   }};
 }
 

@@ -1,12 +1,13 @@
 /** What is known of a knowledge base's newest job, as it goes: bars, figures, curves, and what can be told it to do. */
 
-import {h, append, badge, bar, button, card, fill, figures, note, table, time} from "/dashboard/dom.js";
+import {h, bar, button, card, fill, figures, note, refill, table, time} from "/dashboard/dom.js";
 import {bytes, dollars, duration, number, percent, rough, words} from "/dashboard/format.js";
-import {get, known, post} from "/dashboard/api.js";
+import {get, known, post, query} from "/dashboard/api.js";
 import {curves} from "/dashboard/charts.js";
 
 export const OVER = new Set(["completed", "completed_with_errors", "failed", "cancelled"]);
 const CURVES_EVERY_MS = 1000;
+const [FEWEST, MOST] = [20, 120];
 
 /** Buttons for what makes sense now. The focus goes on to the next where its button is no more. */
 export function commands(kbId) {
@@ -49,12 +50,14 @@ export function notes(status) {
 }
 
 export function job(kbId) {
-  const crawl = bar("Crawled", "pages"), indexed = bar("Indexed", "dealt"), head = h("p", {class: "headline"}), parts = h("div"), chart = curves();
+  const crawl = bar("Crawled", "pages"), indexed = bar("Indexed", "dealt"), head = h("p", {class: "headline"}), parts = h("div"), left = h("div"), chart = curves();
   const progress = card(null, head, crawl, indexed);
   const none = card(null, h("p", {}, "There has been no job yet. Start one to crawl the site."));
-  const element = h("div", {}, none, progress, chart, parts);
-  let timer = null, wanted = false, closed = false, drawn = null;
-  const ask = async (jobId) => {
+  const element = h("div", {}, none, progress, chart, parts, left);
+  let timer = null, wanted = false, closed = false, drawn = null, points = FEWEST;
+  const ask = async ({job_id: jobId, started_at: from, finished_at: to}) => {
+    const lasted = from ? ((to ? new Date(to) : new Date()) - new Date(from)) / 1000 : 0;
+    points = Math.round(Math.max(FEWEST, Math.min(MOST, lasted)));
     wanted = true;
     if (timer !== null) return;
     timer = 0;
@@ -62,7 +65,7 @@ export function job(kbId) {
     while (wanted && !closed) {
       wanted = false;
       try {
-        chart.show((await get(`/jobs/${jobId}/history`)).moments);
+        chart.show((await get(`/jobs/${jobId}/history${query({points})}`)).moments);
       } catch { /* the notes above say what is wrong */ }
       const took = performance.now() - began;
       await new Promise((resume) => { timer = setTimeout(resume, Math.max(CURVES_EVERY_MS, Math.min(10 * took, 30_000))); });
@@ -71,15 +74,16 @@ export function job(kbId) {
   };
   const changed = (status) => {
     none.hidden = !!status || !known.told;
-    progress.hidden = parts.hidden = chart.hidden = !status;
+    progress.hidden = parts.hidden = left.hidden = chart.hidden = !status;
     if (!status) return;
     const done = status.crawl.pages_crawled + status.crawl.pages_failed + status.crawl.pages_skipped;
     fill(head, h("strong", {}, percent(status.progress)), " ", told(status));
     crawl.set(done, done + status.crawl.pages_queued, "pages");
     indexed.set(status.metrics.chunks_processed, status.metrics.chunks_total, "chunks");
-    fill(parts, groups(status), leftOut(status));
+    fill(parts, groups(status));
+    refill(left, status.crawl.left_out, () => leftOut(status));
     const now = [status.job_id, done, status.metrics.chunks_processed, status.status].join();
-    if (now !== drawn) { drawn = now; ask(status.job_id); }
+    if (now !== drawn) { drawn = now; ask(status); }
   };
   return {element, changed, close: () => { closed = true; chart.close(); }};
 }

@@ -1,6 +1,6 @@
 /** One knowledge base: what it is, what can be done with it, and its rooms. */
 
-import {h, badge, fill, note, outside} from "/dashboard/dom.js";
+import {h, badge, note, outside, refill} from "/dashboard/dom.js";
 import {known} from "/dashboard/api.js";
 import {commands, job, notes} from "/dashboard/job.js";
 import {search} from "/dashboard/search.js";
@@ -31,9 +31,9 @@ export function kb(kbId, tab) {
     const status = known.statuses.get(kbId), its = known.kbs.get(kbId);
     const missing = known.told && !its;
     buttons.element.hidden = room.hidden = !its;
-    fill(at, status && badge(status.status));
-    fill(about, its && told(its));
-    fill(said, missing ? note("warn", h("p", {}, `There is no knowledge base ${kbId}. `, h("a", {href: "#/"}, "See those that there are"), ".")) : status && notes(status));
+    refill(at, status?.status, () => status && badge(status.status));
+    refill(about, its && [its.definition, its.published_generation], () => its && told(its));
+    refill(said, [missing, status && [status.status, status.reason, status.stalls, status.review, status.lost]], () => (missing ? none(kbId) : status && notes(status)));
     buttons.changed(status);
     view.changed?.(status, its);
   };
@@ -41,8 +41,10 @@ export function kb(kbId, tab) {
   return {element, title: `${kbId}: ${name}`, changed, close: view.close};
 }
 
+const none = (kbId) => note("warn", h("p", {}, `There is no knowledge base ${kbId}. `, h("a", {href: "#/"}, "See those that there are"), "."));
+
 function told(its) {
   const [first, ...others] = its.definition.source.urls;
-  return [outside(first), others.length > 0 && ` and ${others.length} more`, ` · ${its.definition.embedding.model ?? its.definition.embedding.provider}`,
+  return [outside(first), others.length > 0 && ` and ${others.length} more`, ` · ${its.definition.embedding.model ?? "the usual model"}`,
     its.published_generation ? ` · searched at generation ${its.published_generation}` : " · nothing is published yet"];
 }

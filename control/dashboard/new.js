@@ -11,8 +11,8 @@ export function fresh() {
   const chosen = (name, label, options) => h("div", {class: "field"}, h("label", {for: name}, label), h("select", {id: name, name}, options.map(([value, says]) => h("option", {value}, says))));
   const shown = h("div", {class: "shown", "aria-live": "polite"}, card("Look before you start", h("p", {}, "“Preview” reads the first page and shows the chunks that it would become. “Estimate” reads a sample of the site and tells pages, tokens, dollars and minutes. Neither stores anything.")));
   const form = h("form", {class: "card", onsubmit: (event) => { event.preventDefault(); run(event.submitter); }},
-    field("url", "Address of the site", "Pages below it are read.", {type: "url", required: true, placeholder: "https://docs.example.org/guide/", onchange: ({target}) => propose(target.value)}),
-    field("name", "Name", "Small letters, digits and hyphens.", {required: true, pattern: "[a-z0-9][a-z0-9_\\-]{0,63}"}),
+    field("url", "Address of the site", "Pages below it are read.", {type: "url", required: true, placeholder: "https://docs.example.org/guide/", oninput: ({target}) => propose(target.value)}),
+    field("name", "Name", "Small letters, digits and hyphens.", {required: true, pattern: "[a-z0-9][a-z0-9_\\-]{0,63}", oninput: () => { named = true; }}),
     h("fieldset", {}, h("legend", {}, "Scope"), h("div", {class: "fields"},
       field("include", "Only paths", "Globs, parted by spaces, such as /guide/**", {}), field("exclude", "Not paths", null, {}),
       field("max_pages", "Pages at most", null, {type: "number", min: 1, placeholder: "10000"}))),
@@ -27,11 +27,11 @@ export function fresh() {
       field("allow_addresses", "Addresses that may be reached", "Ranges, parted by spaces, such as 10.0.0.0/8 or 127.0.0.0/8. Public ones always may.", {})),
     h("div", {class: "actions"}, h("button", {type: "submit", name: "preview", class: "quiet"}, "Preview"),
       h("button", {type: "submit", name: "estimate", class: "quiet"}, "Estimate"), h("button", {type: "submit", name: "start"}, "Start")));
+  /** The name follows the address until a person writes one. */
   const propose = (url) => {
-    if (form.elements.name.value || !URL.canParse(url)) return;
-    form.elements.name.value = new URL(url).hostname.replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
+    if (!named && URL.canParse(url)) form.elements.name.value = new URL(url).hostname.replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
   };
-  let busy = false;
+  let busy = false, named = false;
   const run = async (submitter) => {
     if (busy) return;
     busy = true;

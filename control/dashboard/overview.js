@@ -1,6 +1,6 @@
 /** All knowledge bases, with what their newest job does, and how far behind each partition of the log is. */
 
-import {h, badge, card, fill, figures, level, table, tiles} from "/dashboard/dom.js";
+import {h, badge, card, fill, figures, level, refill, table, tiles} from "/dashboard/dom.js";
 import {dollars, duration, number, percent, plural, rough} from "/dashboard/format.js";
 import {get, known} from "/dashboard/api.js";
 import {OVER} from "/dashboard/job.js";
@@ -10,11 +10,11 @@ const LAG_EVERY_MS = 2000;
 const FILTERED_FROM = 9;
 
 export function overview() {
-  const sums = h("div"), list = h("ul", {class: "kbs"}), lag = h("div"), none = h("div");
+  const sums = h("div"), list = h("ul", {class: "kbs"}), lag = partitions(), none = h("div");
   const filter = h("input", {id: "filter", type: "search", autocomplete: "off", oninput: () => order()});
   const filtered = h("div", {class: "filter", hidden: true}, h("label", {for: "filter"}, "Only names with"), filter);
   const element = h("div", {}, h("div", {class: "title"}, h("h1", {}, "Knowledge bases"), h("div", {class: "actions"}, h("a", {class: "button", href: "#/new"}, "New knowledge base"))),
-    sums, filtered, none, list, lag);
+    sums, filtered, none, list, lag.element);
   const cards = new Map();
   let asking = false, closed = false;
 
@@ -28,13 +28,13 @@ export function overview() {
       its.hidden = !name.includes(filter.value.trim());
     });
     filtered.hidden = names.length < FILTERED_FROM;
-    fill(none, names.length === 0 && (known.told ? first() : h("p", {class: "faint"}, "Loading…")));
+    refill(none, [names.length, known.told], () => names.length === 0 && (known.told ? first() : h("p", {class: "faint"}, "Loading…")));
   };
   const askLag = async () => {
     if (asking || closed) return;
     asking = true;
     try {
-      fill(lag, partitions((await get("/partitions")).partitions));
+      lag.show((await get("/partitions")).partitions);
     } catch { /* the line at the top says so */ }
     setTimeout(() => { asking = false; if ([...known.statuses.values()].some((status) => !OVER.has(status.status))) askLag(); }, LAG_EVERY_MS);
   };
@@ -56,7 +56,7 @@ function summary() {
     ["At work", number(statuses.filter((status) => !OVER.has(status.status) && status.desired === "running").length)],
     ["Chunks per second", rough(sum((status) => status.rate_chunks_per_s))],
     ["Lag", number(sum((status) => (OVER.has(status.status) ? 0 : status.offsets.lag)))],
-    ["Chunks", number(sum((status) => status.metrics.chunks_processed))],
+    ["Pages", number(sum((status) => status.crawl.pages_crawled))],
     ["Cost", dollars(sum((status) => status.cost.kb?.usd))],
     ["Want you", number(waiting), waiting ? "warn" : null],
   ]);
@@ -80,7 +80,7 @@ function kbCard(name) {
     fill(said, status ? percent(status.progress) : "–");
     const active = status && !OVER.has(status.status);
     fill(numbers, figures([
-      ["Pages", number(status?.crawl.pages_crawled)], ["Chunks", number(status?.metrics.chunks_processed)],
+      ["Pages", number(status?.crawl.pages_crawled)], ["Chunks sent", number(status?.metrics.chunks_processed)],
       active ? ["Left", duration(status.eta_s)] : ["Cost", status?.cost.kb ? dollars(status.cost.kb.usd) : "–"],
       active ? ["Per second", rough(status.rate_chunks_per_s)] : ["Searched", its.published_generation ? `gen. ${its.published_generation}` : "–"],
     ]));
@@ -88,13 +88,18 @@ function kbCard(name) {
   return element;
 }
 
-function partitions(all) {
-  const most = Math.max(...all.map((each) => each.lag ?? 0));
-  const behind = all.reduce((sum, each) => sum + (each.lag ?? 0), 0);
-  return h("details", {class: "card lag", open: behind > 0}, h("summary", {}, h("h2", {}, "Lag per partition"), h("span", {class: "faint"}, behind ? `${plural(behind, "record")} to go` : "all is read")),
-    table("The consumers' group on the topic of chunks", [
+function partitions() {
+  const said = h("span", {class: "faint"}), list = h("div");
+  const element = h("details", {class: "card lag", hidden: true}, h("summary", {}, h("h2", {}, "Lag per partition"), said), list);
+  return {element, show: (all) => {
+    const most = Math.max(...all.map((each) => each.lag ?? 0)), behind = all.reduce((sum, each) => sum + (each.lag ?? 0), 0);
+    if (element.hidden) element.open = behind > 0;
+    element.hidden = all.length === 0;
+    fill(said, behind ? `${plural(behind, "record")} to go` : "all is read");
+    refill(list, all, () => table("The consumers' group on the topic of chunks", [
       ["Partition", (each) => number(each.partition), "number"], ["Committed", (each) => number(each.committed), "number"], ["End", (each) => number(each.end), "number"],
       ["Lag", (each) => (each.lag === null ? "–" : level(each.lag, most)), "number"],
       ["Jobs under way", (each) => each.kbs.map((name, index) => [index > 0 && ", ", h("a", {href: `#/kb/${name}`}, name)])],
     ], all));
+  }};
 }

@@ -35,7 +35,7 @@ function said(found) {
 function hit(each) {
   const passages = each.highlights.length ? each.highlights : [[{text: each.text.length > 400 ? `${each.text.slice(0, 400)}…` : each.text, match: false}]];
   return h("li", {class: "card hit"},
-    h("h3", {}, outside(each.url, each.title || each.url), h("span", {class: "score", title: "score"}, each.score.toFixed(3))),
+    h("h2", {}, outside(each.url, each.title || each.url), h("span", {class: "score", title: "score"}, each.score.toFixed(3))),
     faint(each.heading_path.join(" › ") || each.url),
     passages.map((parts) => h("p", {}, parts.map((part) => (part.match ? h("mark", {}, part.text) : part.text)))),
     h("p", {class: "source"}, each.url),

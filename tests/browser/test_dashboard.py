@@ -1,0 +1,188 @@
+"""Start, watch, pause, resume, retry, search, refresh, approve, roll back, cancel: by hand, in a browser."""
+
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Locator, Page, expect
+
+from headrace.sample.pages import ROOT, pages
+from tests.browser.conftest import SampleHouse, opened
+from tests.browser.looks import PHONE, SCHEMES, check_tab_order, overflows, picture, violations
+from tests.fakes.site_behaviours import status
+
+MARK = "quuxwort"
+SHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
+VIEWS = {
+    "overview": "", "new": "new", "cost": "cost", "job": "kb/running", "search": "kb/reference/search",
+    "pages": "kb/reference/pages", "hosts": "kb/reference/hosts", "dead-letters": "kb/reference/dead-letters",
+    "generations": "kb/reference/generations", "kb-cost": "kb/reference/cost", "audit": "kb/reference/audit",
+    "definition": "kb/reference/definition",
+}  # fmt: skip
+"""By the name of their pictures."""
+
+
+@pytest.fixture(scope="module")
+async def filled(house: SampleHouse) -> AsyncIterator[None]:
+    """`reference` has two generations, a dead letter and pages that failed; `running` is read slowly."""
+    house.restore()
+    house.openai.refused_marker = MARK
+    house.mark("with", MARK)
+    await house.api.start("reference", house.sample())
+    await house.api.until_status("reference", "completed_with_errors", within_s=120)
+    house.edit("assert")
+    house.site.remove(house.path("while"))
+    house.site.behave(house.path("yield"), status(500))
+    await house.api.start("reference", house.sample())
+    await house.api.until_status("reference", "completed_with_errors", within_s=120)
+    house.openai.refused_marker = ""
+    async with house.slow_site() as slow:
+        await house.api.start("running", house.definition(source={"urls": [slow.root + ROOT]}))
+        await house.api.until_metric("running", "chunks_processed", 1)
+        yield
+
+
+@pytest.mark.parametrize("view", VIEWS)
+async def test_each_view_by_keyboard_in_light_and_dark_and_on_a_phone(
+    browser: Browser, house: SampleHouse, filled: None, view: str
+) -> None:
+    async with opened(browser, house, viewport={"width": 1280, "height": 900}, reduced_motion="reduce") as page:
+        await page.goto(f"/#/{VIEWS[view]}")
+        await _shown(page)
+        await check_tab_order(page)
+        await _filled_in(page, house, view)
+        for scheme in SCHEMES:
+            await page.emulate_media(color_scheme=scheme)
+            assert not await violations(page), scheme
+            if "HEADRACE_TEST_SCREENSHOTS" in os.environ:
+                await picture(page, SHOTS / f"{view}-{scheme}.webp")
+        await page.set_viewport_size(PHONE)
+        assert not await overflows(page)
+
+
+async def _shown(page: Page) -> None:
+    await expect(page.locator("#connection")).to_have_text("Live")
+    await expect(page.get_by_text("Loading…").filter(visible=True)).to_have_count(0)
+    await expect(page.locator("main h1")).to_be_visible()
+
+
+async def _filled_in(page: Page, house: SampleHouse, view: str) -> None:
+    """What a person does first on this view."""
+    if view == "search":
+        await _ask(page, "context manager")
+        await expect(page.locator(".hit").first).to_be_visible()
+    if view == "new":
+        await page.get_by_label("Address of the site").fill(house.start_url)
+        await page.get_by_text("Private networks").click()
+        await page.get_by_label("Addresses that may be reached").fill("127.0.0.0/8")
+        await page.get_by_role("button", name="Preview").click()
+        await expect(page.get_by_role("heading", name="Chunk 1")).to_be_visible()
+    if view == "hosts":
+        await page.get_by_role("button", name="Requests to").click()
+        await expect(page.get_by_role("cell", name="page").first).to_be_visible()
+
+
+async def test_from_an_address_to_an_answer(browser: Browser, house: SampleHouse) -> None:
+    kb, marked = house.kb("first"), house.path("with")
+    house.mark("with", MARK)
+    house.openai.refused_marker = MARK
+    released = house.hold("yield")
+    async with opened(browser, house) as page:
+        await page.goto("/")
+        await expect(page.locator("#connection")).to_have_text("Live")
+        await page.get_by_role("link", name="New knowledge base").click()
+        await page.get_by_label("Address of the site").fill(house.start_url)
+        await page.get_by_label("Name").fill(kb)
+        await page.get_by_text("Private networks").click()
+        await page.get_by_label("Addresses that may be reached").fill("127.0.0.0/8")
+        await page.get_by_role("button", name="Preview").click()
+        await expect(page.get_by_role("heading", name="Chunk 1")).to_be_visible()
+        await page.get_by_role("button", name="Start", exact=True).click()
+
+        await expect(page.get_by_role("heading", level=1)).to_have_text(kb)
+        await expect(page.get_by_role("progressbar", name="Indexed")).not_to_have_js_property("value", 0)
+        await _press(page, "Pause")
+        await expect(_badge(page)).to_have_text(re.compile("paus"))
+        released.set()
+        await expect(_badge(page)).to_have_text("paused")
+        await expect(page.get_by_role("button", name="Pause", exact=True)).to_be_hidden()
+        await _press(page, "Resume")
+        await expect(_badge(page)).to_have_text("completed with errors")
+        await expect(page.get_by_role("img", name="chunks indexed")).to_have_count(2)
+
+        await _room(page, "Dead letters")
+        house.openai.refused_marker = ""
+        await _press(page, "Retry all that wait")
+        await expect(_badge(page)).to_have_text("completed")
+        await expect(page.locator("td .badge", has_text="healed")).to_be_visible()
+
+        await _room(page, "Search")
+        await _ask(page, MARK)
+        await expect(page.locator(".hit mark", has_text=MARK).first).to_be_visible()
+        await expect(page.locator(".hit .source").first).to_have_text(house.site.root + marked)
+
+
+async def test_a_refresh_is_compared_approved_and_rolled_back_and_the_next_cancelled(
+    browser: Browser, house: SampleHouse
+) -> None:
+    kb = house.kb("second")
+    await house.api.start(kb, house.sample())
+    await house.api.until_status(kb, "completed", within_s=120)
+    house.edit("assert")
+    for path in list(pages())[30:60]:
+        house.site.remove(path)
+    async with opened(browser, house) as page:
+        await page.goto(f"/#/kb/{kb}")
+        await expect(_badge(page)).to_have_text("completed")
+        await _press(page, "Refresh")
+        await expect(_badge(page)).to_have_text("needs review")
+        await page.get_by_role("link", name="See what publishing would change").click()
+        await expect(page.get_by_role("row", name="assert.html")).to_contain_text("changed")
+        await _press(page, "Approve")
+        await _confirm(page, "Approve")
+        await expect(_badge(page)).to_have_text("completed")
+        await expect(_searched(page)).to_contain_text("generation 2")
+
+        await _press(page, "Roll back")
+        await _confirm(page, "Roll back")
+        await expect(_searched(page)).to_contain_text("generation 1")
+        await expect(_badge(page)).to_have_text("cancelled")
+
+        house.restore()
+        released = house.hold("assert")
+        await _press(page, "Refresh")
+        await expect(_badge(page)).to_have_text("running")
+        await _press(page, "Cancel")
+        await _confirm(page, "Cancel")
+        await expect(_badge(page)).to_have_text("cancelled")
+        await expect(page.get_by_role("row", name="3 undone")).to_be_visible()
+        released.set()
+
+
+def _badge(page: Page) -> Locator:
+    return page.locator(".title .at .badge")
+
+
+def _searched(page: Page) -> Locator:
+    return page.locator(".title").get_by_text("searched at")
+
+
+async def _press(page: Page, name: str) -> None:
+    await page.get_by_role("button", name=name, exact=True).click()
+
+
+async def _confirm(page: Page, name: str) -> None:
+    await page.get_by_role("dialog").get_by_role("button", name=name).click()
+
+
+async def _ask(page: Page, question: str) -> None:
+    """By words: the fake API's vectors mean nothing."""
+    await page.get_by_label("Compared by").select_option("words")
+    await page.get_by_label("Question").fill(question)
+    await page.get_by_label("Question").press("Enter")
+
+
+async def _room(page: Page, name: str) -> None:
+    await page.get_by_role("navigation", name="Rooms").get_by_role("link", name=name, exact=True).click()
