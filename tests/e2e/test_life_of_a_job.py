@@ -182,7 +182,7 @@ async def test_status_and_consumer_groups_tell_the_same(house: House) -> None:
             offsets: Json = (await house.api.status(kb))["offsets"]
             return offsets if offsets["committed"] >= least else None
 
-        offsets = await until(caught_up, within_s=15, what="the status shows what was committed")
+        offsets = await until(caught_up, what="the status shows what was committed")
         committed, end = await asyncio.to_thread(described, partition)
         assert offsets["committed"] <= committed and offsets["end"] <= end
     await house.api.until_status(kb, "completed")

@@ -30,7 +30,7 @@ async def completed(house: House, kb: str) -> Json:
         cost: Json = (await house.api.status(kb))["cost"]
         return cost if not cost["unsettled_tokens"] else None
 
-    return {**status, "cost": await until(settled, within_s=10, what="every call is settled")}
+    return {**status, "cost": await until(settled, what="every call is settled")}
 
 
 async def test_the_bill_is_the_servers_own_count(house: House) -> None:
@@ -66,7 +66,7 @@ async def test_the_bill_is_the_servers_own_count(house: House) -> None:
         whole = (await house.api.status(kb))["cost"]["kb"]
         return bool(whole["searches"]["calls"] == 3 and whole["tokens_embedded"] == house.openai.tokens.total())
 
-    await until(searches_are_told, within_s=15, what="what searches cost")
+    await until(searches_are_told, what="what searches cost")
     changed = (await house.api.status(kb))["cost"]
     assert changed["tokens_embedded"] == more, "no job pays for a search"
 
@@ -93,7 +93,7 @@ async def test_a_budget_pauses_the_job_before_the_call_that_would_pass_it(house:
     assert paused["cost"]["tokens_embedded"] == house.openai.tokens.total()
 
     await house.api.ok("POST", f"/kb/{kb}/resume")
-    again = await until(lambda: _paused_again(house, kb, paused["revision"] + 2), within_s=30)
+    again = await until(lambda: _paused_again(house, kb, paused["revision"] + 2), within_s=60)
     assert again["commanded_by"] == "budget"
     assert house.openai.tokens.total() <= budget, "a smaller call may still fit, and not a token more"
     calls = house.openai.calls
@@ -124,7 +124,7 @@ async def test_a_killed_consumer_spends_no_more_than_the_budget(house: House) ->
     kb, budget = house.kb(), 40_000
     await house.api.start(kb, house.definition(budget={"max_tokens": budget}))
     for tokens in (5_000, 15_000):
-        await until(lambda least=tokens: _billed(house, least), within_s=30, every_s=0.01)  # type: ignore[misc]
+        await until(lambda least=tokens: _billed(house, least), within_s=60, every_s=0.01)  # type: ignore[misc]
         house.service("consumer").kill()
         await house.start("consumer")
     paused = await house.api.until_status(kb, "paused", within_s=60)

@@ -70,7 +70,7 @@ async def _wired() -> AsyncIterator[Wire]:
     yield wire
     await wire.stop()
     server.close()
-    await asyncio.wait_for(asyncio.gather(*(task for task in ended if task)), 5)
+    await asyncio.wait_for(asyncio.gather(*(task for task in ended if task)), 30)
 
 
 async def _closed(writer: asyncio.StreamWriter) -> None:
@@ -98,7 +98,7 @@ async def test_what_waits_on_a_mute_wire_arrives_once_it_is_whole() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reader.readexactly(3), 0.2)
         wire.be("whole")
-        assert await asyncio.wait_for(reader.readexactly(3), 5) == b"one"
+        assert await asyncio.wait_for(reader.readexactly(3), 30) == b"one"
         await _closed(writer)
 
 

@@ -40,7 +40,7 @@ async def test_a_broken_membership(
         before, failed = len(told), _fails_once(monkeypatch, method, error)
         if method == "_do_rejoin_group":
             ownership._listener.consumer._coordinator.request_rejoin()  # type: ignore[union-attr]
-        await asyncio.wait_for(failed.wait(), 10)
+        await asyncio.wait_for(failed.wait(), 60)
         await _owns_all(settings, told, before)
 
 
@@ -48,7 +48,7 @@ async def test_an_unforeseen_error_ends_the_membership(settings: Settings, monke
     async with _member(settings) as (_, _, holding):
         _fails_once(monkeypatch, "_do_heartbeat", UNFORESEEN)
         with pytest.raises(RuntimeError, match="unforeseen"):
-            await asyncio.wait_for(asyncio.shield(holding), 10)
+            await asyncio.wait_for(asyncio.shield(holding), 60)
 
 
 Told = list[frozenset[int] | None]

@@ -87,6 +87,6 @@ async def test_a_stall_that_outlasts_a_report_is_told_again_behind_it(
         if tries <= 2:
             raise DependencyUnwell("Weaviate", "down", lasting=True)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await stalls.retry(write, [job])
     assert log.told() == ["stall", {"_hold": "holding", "_run": "running"}[duty], "stall", "ended"]

@@ -78,7 +78,7 @@ async def test_a_stop_of_the_flow_cuts_a_wait_off(delivering: Delivering) -> Non
         return "suspended"
 
     assert (await delivering.wait_first(deliver(), suspended())).results == ["suspended"]
-    await asyncio.wait_for(cut_off.wait(), 1)
+    await asyncio.wait_for(cut_off.wait(), 30)
 
 
 @pytest.mark.parametrize("waits", [False, True])

@@ -115,7 +115,7 @@ async def test_a_stop_waits_for_no_kafka_that_is_away(
     of = billed(topic)
     of.add("a", SMALL, 5)
     topic.open.clear()
-    await asyncio.wait_for(of.stop(), 5)
+    await asyncio.wait_for(of.stop(), 30)
     assert "5 tokens" in caplog.text
 
 

@@ -27,7 +27,7 @@ async def test_control_ends_where_commands_are_no_longer_read(tmp_path: Path, mo
     monkeypatch.setattr(engine._books._follower, "_follow_for_ever", broken)
     failing = asyncio.create_task(engine.failure())
     engine._books.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         with pytest.raises(RuntimeError, match="following commands, kbs ended"):
             await failing
     engine._keeping.cancel(), engine._pausing.cancel(), engine._billing.cancel()

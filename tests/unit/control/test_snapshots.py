@@ -70,7 +70,7 @@ async def test_a_status_that_can_t_be_made_anew_stays_and_says_why(engine: Engin
         answer = await engine.snapshots.of(job(engine))
         return answer if answer.status == "stalled" else None
 
-    told = await until(stalled, within_s=10)
+    told = await until(stalled)
     assert told.reason == "projection (reading): too little memory"
     assert [stall.service for stall in told.stalls] == ["control"]
     file.short = False
@@ -78,7 +78,7 @@ async def test_a_status_that_can_t_be_made_anew_stays_and_says_why(engine: Engin
     async def queued() -> bool:
         return (await engine.snapshots.of(job(engine))).status == "queued"
 
-    await until(queued, within_s=10)
+    await until(queued)
     assert (await engine.snapshots.of(job(engine))).stalls == []
 
 
