@@ -60,7 +60,7 @@ def create_(app: App, name: str, role: Role, kbs: tuple[str, ...], expires: time
     with _told():
         made, text = create(app.settings.tokens, name, role, kbs=kbs, lasts=expires)
     click.echo(text)
-    app.err.print(f"This is shown once. {_says(made)} In {app.settings.tokens} stands a hash of it.")
+    app.err.print(f"This is shown once. {_says(made)} {app.settings.tokens} holds a hash of it.")
 
 
 @token.command("list")
@@ -112,8 +112,8 @@ def revoke_(app: App, name: str) -> None:
 
 
 def _says(made: Token) -> str:
-    return f"It may {made.role} {', '.join(made.kbs) or 'all knowledge bases'}" + (
-        f" until {moment(made.expires_at)}." if made.expires_at else "."
+    return f"Its role is {made.role}, over {', '.join(made.kbs) or 'all knowledge bases'}" + (
+        f", until {moment(made.expires_at)}." if made.expires_at else "."
     )
 
 

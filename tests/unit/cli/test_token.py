@@ -20,7 +20,7 @@ def test_stdout_is_the_token_alone(run: Run, tokens: Path) -> None:
     assert made.exit_code == 0
     (token,) = read_tokens(tokens)
     assert made.stdout.startswith(f"hr_{token.id}_") and made.stdout.count("\n") == 1
-    assert "It may read wiki until" in made.stderr
+    assert "Its role is read, over wiki, until" in made.stderr
     rotated = run("token", "rotate", "wiki-bot", "--grace", "1h")
     assert rotated.stdout.startswith(f"hr_{token.id}_") and rotated.stdout != made.stdout
     assert "taken until" in rotated.stderr
