@@ -372,7 +372,7 @@ def within_generation(command: JobCommand, wanted: Definition) -> Definition:
 def same_request(command: JobCommand, kb_id: str, digest: str | None) -> None:
     """Raises Invalid where an Idempotency-Key comes back with another request than it was first used for."""
     if command.kb_id != kb_id:
-        raise Invalid(f"this Idempotency-Key started a job of {command.kb_id}", code="idempotency-key-reused")
+        raise Invalid("this Idempotency-Key started a job of another knowledge base", code="idempotency-key-reused")
     if command.request_digest != digest:
         raise Invalid(
             f"this Idempotency-Key started job {command.job_id} with another body", code="idempotency-key-reused"

@@ -75,6 +75,9 @@ def run(main: Main) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(serve())
+        except InvalidSetting as exc:
+            print(f"headrace: {exc}", file=sys.stderr)
+            return 2
         except Exception:
             log.exception("ends because of an error")
             return 1

@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import os
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -399,3 +402,13 @@ def test_the_openapi_document_tells_who_may() -> None:
         assert ("401" in operation["responses"]) == (need.role is not None)
         assert ("429" in operation["responses"]) == need.counted
         assert bool(operation["security"]) == (need.role is not None)
+
+
+def test_control_ends_with_what_to_do(tmp_path: Path) -> None:
+    environment = os.environ | {"HEADRACE_HTTP_HOST": "0.0.0.0", "HEADRACE_DATA_DIR": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "control"], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("headrace: HEADRACE_HTTP_HOST is 0.0.0.0, beyond loopback")
+    assert "headrace token create" in ended.stderr and "Traceback" not in ended.stderr

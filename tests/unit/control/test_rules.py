@@ -364,7 +364,7 @@ def test_job_end(
 
 def test_an_idempotency_key_belongs_to_one_request() -> None:
     rules.same_request(command(), "docs", "digest")
-    with pytest.raises(Invalid, match="docs"):
+    with pytest.raises(Invalid, match="another knowledge base"):
         rules.same_request(command(), "other", "digest")
     with pytest.raises(Invalid, match="another body"):
         rules.same_request(command(), "docs", "other")
