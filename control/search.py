@@ -1,5 +1,6 @@
 """Questions to a knowledge base: the chunks visible at one generation, by words, by meaning, or both."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -76,11 +77,12 @@ class Searcher:
         view = view_of(self._books, at)
         found, more = await best(tenant, request, vector, view)
         hits = await with_neighbours(self._store, place, view, found, request.neighbours)
+        hits = await asyncio.to_thread(lambda: [_with_highlights(each, request) for each in hits])
         return SearchAnswer(
             generation=at.generation,
             provisional=at.state == "open",
             mode=request.mode,
-            hits=[_with_highlights(each, request) for each in hits],
+            hits=hits,
             note=f"only the {MAX_CANDIDATES} nearest chunks were looked at: there may be more" if more else None,
         )
 
@@ -118,13 +120,17 @@ async def best(
     limit = min(2 * request.k + SPARE, MAX_CANDIDATES) if narrowing or request.fold else request.k
     while True:
         found = await _ask(tenant, request, vector, Filter.all_of(conditions), fusion, searched, limit)
-        fitting = [each for each in found if narrowing is None or narrowing.passes(each.url, each.heading_path)]
-        hits = fold(fitting, request.k) if request.fold else fitting[: request.k]
+        hits = await asyncio.to_thread(_sifted, found, request, narrowing)
         if len(hits) == request.k or len(found) < limit:
             return hits, False
         if limit == MAX_CANDIDATES:
             return hits, True
         limit = min(4 * limit, MAX_CANDIDATES)
+
+
+def _sifted(found: Sequence[Hit], request: SearchRequest, narrowing: Narrowing | None) -> list[Hit]:
+    fitting = [each for each in found if narrowing is None or narrowing.passes(each.url, each.heading_path)]
+    return fold(fitting, request.k) if request.fold else fitting[: request.k]
 
 
 async def _ask(

@@ -1,8 +1,11 @@
 """Which hits are one."""
 
+import itertools
+import random
+
 import pytest
 
-from control.folding import fold
+from control.folding import ALIKE, fold
 from control.search_answer import Hit
 
 LONG = " ".join(f"word{number}" for number in range(80))
@@ -51,3 +54,15 @@ def test_nearly_equal_entries_of_one_page_are_about_different_things() -> None:
 def test_k_differing_hits_are_given_with_the_duplicates_of_all_candidates() -> None:
     hits = [hit(0, "a"), hit(1, "a"), hit(2, "b"), hit(3, "c"), hit(4, "b"), hit(5, "c")]
     assert folded(hits, 2) == [("0", ["1"]), ("2", ["4"])]
+
+
+def test_who_is_alike_is_found_as_by_comparing_each_with_each() -> None:
+    drawn = random.Random(6)
+    texts = [[f"w{at}" if drawn.random() < 0.98 else "x" for at in range(100)] for _ in range(60)]
+    runs = [set(itertools.pairwise(itertools.pairwise(words))) for words in texts]
+    first: list[int] = []
+    for number, mine in enumerate(runs):
+        if not any(len(mine & runs[each]) >= ALIKE * len(mine | runs[each]) for each in first):
+            first.append(number)
+    assert 1 < len(first) < len(texts)
+    assert [int(each.chunk_id) for each in fold([hit(n, " ".join(t)) for n, t in enumerate(texts)], 100)] == first
