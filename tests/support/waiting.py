@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 async def until(
-    condition: Callable[[], Awaitable[T]], *, within_s: float = 30.0, what: str = "", every_s: float = 0.05
+    condition: Callable[[], Awaitable[T]], *, within_s: float = 60.0, what: str = "", every_s: float = 0.05
 ) -> T:
     """The condition's first true value. Raises AssertionError with the last value seen when time is up."""
     deadline = time.monotonic() + within_s

@@ -8,7 +8,7 @@ from tests.support.log import PlayedJob, read_all
 from tests.support.waiting import until
 
 
-async def finished(settings: Settings, job: PlayedJob, within_s: float = 40) -> JobFinished:
+async def finished(settings: Settings, job: PlayedJob, within_s: float = 90) -> JobFinished:
     async def found() -> JobFinished | None:
         return next((f for f in await read_all(settings, JobFinished) if f.job_id == job.job_id), None)
 

@@ -22,8 +22,9 @@ from tests.support.waiting import until
 
 HEALTH_PORT = "HEADRACE_CONSUMER_HEALTH_PORT"
 
-MORE_THAN_WAIT = 20_000
-"""Chunks: so many more than `MOST_WAITING` that the partition is not read on for a while."""
+MORE_THAN_WAIT = 24_000
+"""Chunks: so many more than `MOST_WAITING` that the partition is not read on for a while, however slowly it is read
+beside what is embedded meanwhile."""
 
 
 @pytest.fixture
@@ -61,7 +62,8 @@ async def test_a_small_job_is_over_long_before_a_large_one(
         await large.page(f"http://site/{page}", [f"{page} {i}" for i in range(500)])
     await large.end()
     late_consumer.start()
-    await until(lambda: _waiting(late_consumer, MOST_WAITING if partition else 1_000), what="many records wait")
+    waiting = MOST_WAITING if partition else 1_000
+    await until(lambda: _waiting(late_consumer, waiting), within_s=120, what="many records wait")
     await small.command("running")
     await small.begin()
     await small.page("http://site/small", [f"small {i}" for i in range(100)])
