@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import msgspec
 from aiohttp import web
 
-from control import access_handlers, answers, handlers, letter_handlers, requests
+from control import access_handlers, answers, handlers, letter_handlers, requests, sql_handlers
 from control.engine import Engine
 from control.search_answer import SearchAnswer
 from control.search_request import SearchRequest
+from control.sql import SqlAnswer, SqlRequest
 from schemas.estimates import Estimate, ReembedEstimate
 from schemas.kb import Definition
 from schemas.previews import Preview
@@ -24,6 +25,7 @@ class Route:
     """`query` is parameter name to meaning; `problems` are the statuses that the call itself answers with.
 
     `others`: answers of other types, by their status. `streams`: the answer is a stream of such, as server-sent events.
+    `files`: media types of files that it may be instead.
     """
 
     method: str
@@ -39,6 +41,7 @@ class Route:
     idempotent_by_key: bool = False
     others: Mapping[int, type[msgspec.Struct]] = field(default_factory=dict)
     streams: bool = False
+    files: tuple[str, ...] = ()
 
     def status_of(self, answer: msgspec.Struct) -> int:
         return next((status for status, kind in self.others.items() if isinstance(answer, kind)), self.status)
@@ -148,6 +151,8 @@ ROUTES: tuple[Route, ...] = (
           "before is void", answers.StatusAnswer, streams=True,
           query={"kb": "only this knowledge base; may be given several times",
                  "last_event_id": "as the header Last-Event-ID: only what changed since"}, problems=(422,)),
+    Route("POST", f"{PREFIX}/sql", sql_handlers.sql, "Ask the history: one SELECT over the views of docs/views.md",
+          SqlAnswer, body=SqlRequest, body_required=True, files=(sql_handlers.PARQUET,), problems=(400, 422)),
     Route("GET", f"{PREFIX}/whoami", access_handlers.whoami, "Whose token it is, and what it may do", answers.WhoAmI),
     Route("POST", f"{PREFIX}/login", access_handlers.login,
           "Log a browser in: the token in the header becomes a cookie", answers.WhoAmI),

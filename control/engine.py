@@ -21,6 +21,7 @@ from control.questions import refused_places, started_jobs
 from control.retry import Retrier
 from control.search import Searcher
 from control.snapshots import Snapshots
+from control.sql import Sql
 from control.watch import Gone, Hub
 from control.writer import Fenced, Writer
 from headrace.embedding.endpoints import endpoints
@@ -74,6 +75,7 @@ class Engine:
         )
         self.store = VectorStore(settings)
         self.estimates = Estimates()
+        self.sql = Sql(self.projection, settings.data_dir)
         self._source = worker_name("control")
         self.writer = Writer(settings.bootstrap_servers, prefix=settings.topic_prefix, source=self._source)
         self._publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source=self._source)
@@ -121,6 +123,7 @@ class Engine:
         4. What was refused while no control ran is reported.
         """
         await self.projection.open()
+        await asyncio.to_thread(self.sql.clear)
         self.unready = f"connecting to Kafka at {self.settings.bootstrap_servers}"
         partitions = await topics_ready(self.settings, away=self._away)
         self.unready = "taking over from an earlier control instance"

@@ -126,6 +126,10 @@ class ProjectionFile:
             self._raise_if_damaged(exc)
             raise
 
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """One that may be used on another thread. Raises Refuses."""
+        return self._connection.cursor()
+
     def close(self) -> None:
         if self._held:
             self._held.close()

@@ -56,6 +56,8 @@ def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
         str(status): _content(form, {"type": "string"} if route.streams else refs[kind], HTTPStatus(status).phrase)
         for status, kind in sorted({route.status: route.answer, **route.others}.items())
     }
+    for kind in route.files:
+        answered[str(route.status)]["content"][kind] = {"schema": {"type": "string", "format": "binary"}}
     need = need_of(route.method, route.path)
     for status in sorted(_problems(route, need)):
         answered[str(status)] = _content(CONTENT_TYPE, refs[ProblemDetails], HTTPStatus(status).phrase)

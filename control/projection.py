@@ -107,6 +107,25 @@ class Projection:
             self._lost.set()
             raise
 
+    async def read_aside(self, query: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """As `read`, on a thread of its own: a long one holds nobody up. Interrupted where its caller is cancelled.
+
+        Raises DependencyUnwell.
+        """
+        try:
+            cursor = await self._on_file(self._file.cursor)
+            asking = asyncio.create_task(asyncio.to_thread(query, cursor))
+            try:
+                return await asyncio.shield(asking)
+            except asyncio.CancelledError:
+                cursor.interrupt()
+                raise
+            finally:
+                await asyncio.gather(asking, return_exceptions=True)
+                cursor.close()
+        except (Refuses, duckdb.OutOfMemoryException, duckdb.IOException) as exc:
+            raise DependencyUnwell(PROJECTION, "it can't be copied: there is too little memory or disk") from exc
+
     async def stop(self) -> None:
         if self._work:
             self._work.cancel()

@@ -10,6 +10,7 @@ import http.client
 import json
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
@@ -24,6 +25,8 @@ RETRY_S = 600.0
 """Copying a hundred thousand dead letters takes a minute or two."""
 ESTIMATE_S = 180.0
 """A sample of a site is read within a minute; the rest is for a busy machine."""
+SQL_S = 120.0
+"""A query is ended after half a minute; a file of its rows takes its time."""
 ROWS_AT_ONCE = 1_000
 WAIT_S = 10.0
 """How long one `?after=` request may wait on the other side."""
@@ -111,6 +114,19 @@ class ControlClient:
 
     def search(self, kb: str, body: Json) -> Json:
         return self._object("POST", f"{API}/kb/{quote(kb)}/search", body)
+
+    def sql(self, query: str) -> Json:
+        """One SELECT over control's documented views: columns, rows, truncated."""
+        return dict(self.call("POST", f"{API}/sql", {"query": query}, timeout_s=SQL_S))
+
+    def sql_file(self, query: str, path: Path) -> bool:
+        """Likewise, as a Parquet file; whether there were more rows than it holds."""
+        body = json.dumps({"query": query, "format": "parquet"}).encode()
+        status, answer, headers = self._exchange("POST", f"{API}/sql", body, self._headers(body), SQL_S)
+        if status >= 400:
+            raise _problem(status, answer)
+        path.write_bytes(answer)
+        return headers.get("Headrace-Truncated") == "true"
 
     def generations(self, kb: str) -> Json:
         return self._object("GET", f"{API}/kb/{quote(kb)}/generations")
@@ -201,14 +217,9 @@ class ControlClient:
         timeout_s: float | None = None,
     ) -> Any:
         """The decoded JSON of a 2xx answer; None where it has no body."""
-        sent = dict(headers or {}) | {"Accept": "application/json"}
-        if self._token is not None:
-            sent["Authorization"] = f"Bearer {self._token.reveal()}"
-        payload = None
-        if body is not None:
-            payload = json.dumps(body).encode()
-            sent["Content-Type"] = "application/json"
-        status, answer = self._exchange(method, path, payload, sent, timeout_s or self._timeout_s)
+        payload = None if body is None else json.dumps(body).encode()
+        sent = dict(headers or {}) | self._headers(payload) | {"Accept": "application/json"}
+        status, answer, _ = self._exchange(method, path, payload, sent, timeout_s or self._timeout_s)
         if status >= 400:
             raise _problem(status, answer)
         if not answer:
@@ -222,16 +233,20 @@ class ControlClient:
         answer = self.call(method, path, body, headers=headers)
         return answer if isinstance(answer, dict) else {}
 
+    def _headers(self, payload: bytes | None) -> dict[str, str]:
+        shown = {} if self._token is None else {"Authorization": f"Bearer {self._token.reveal()}"}
+        return shown if payload is None else {**shown, "Content-Type": "application/json"}
+
     def _exchange(
         self, method: str, path: str, payload: bytes | None, headers: Mapping[str, str], timeout_s: float
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, bytes, http.client.HTTPMessage]:
         secure = self._parts.scheme == "https"
         connect = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         connection = connect(self._parts.netloc, timeout=timeout_s)
         try:
             connection.request(method, self._parts.path.rstrip("/") + path, payload, dict(headers))
             response = connection.getresponse()
-            return response.status, response.read()
+            return response.status, response.read(), response.headers
         except TimeoutError as exc:
             raise ControlUnreachable(f"control at {self.url} did not answer within {timeout_s:.0f} s") from exc
         except (OSError, http.client.HTTPException) as exc:

@@ -31,6 +31,7 @@ COMMANDS = {
     "pages": "headrace.cli.pages:pages",
     "hosts": "headrace.cli.hosts:hosts",
     "cost": "headrace.cli.cost:cost",
+    "sql": "headrace.cli.sql:sql",
     "generations": "headrace.cli.generations:generations",
     "changes": "headrace.cli.generations:changes",
     "reembed": "headrace.cli.reembed:reembed",

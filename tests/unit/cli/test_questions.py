@@ -1,6 +1,7 @@
 """Commands that ask: status, jobs, kb, search; tables, JSON and exit codes."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -417,3 +418,25 @@ def test_requests_of_a_host_are_read_to_the_end(run: Run, control: FakeControl) 
     assert json.loads(run("hosts", "docs", "--requests", "docs.example.org:8443", "--json").stdout) == control.made
     assert "timeout" in run("hosts", "docs", "--requests", "docs.example.org:8443").stdout
     assert "/jobs/job-docs/hosts/docs.example.org%3A8443/requests?limit=1000" in control.requests("GET")[-1][0]
+
+
+def test_rows_of_a_query(run: Run, control: FakeControl) -> None:
+    answer = {"columns": [{"name": "state", "type": "VARCHAR"}, {"name": "n", "type": "BIGINT"}],
+              "rows": [["fetched [b]", 2], [None, 1]], "truncated": True}  # fmt: skip
+    control.answers["POST", "/api/ingestion/sql"] = (200, answer)
+    result = run("sql", "SELECT 1")
+    assert control.seen[-1] == ("POST", "/api/ingestion/sql", {"query": "SELECT 1"})
+    assert [line.split() for line in result.stdout.splitlines()] == [["state", "n"], ["fetched", "[b]", "2"], ["1"]]
+    assert "narrow the query" in result.stderr
+    assert json.loads(run("sql", "SELECT 1", "--json").stdout) == answer
+    control.answers["POST", "/api/ingestion/sql"] = problem(400, "Bad request", "Parser Error: syntax", "invalid-sql")
+    assert (result := run("sql", "SELEC")).exit_code == 2 and "Parser Error" in result.stderr
+
+
+def test_a_file_of_rows(run: Run, control: FakeControl, tmp_path: Path) -> None:
+    control.answers["POST", "/api/ingestion/sql"] = (200, {"any": "bytes"})
+    result = run("sql", "FROM pages", "--parquet", str(tmp_path / "x.parquet"))
+    assert result.exit_code == 0, result.stderr
+    assert control.seen[-1][2] == {"query": "FROM pages", "format": "parquet"}
+    assert json.loads((tmp_path / "x.parquet").read_text()) == {"any": "bytes"}
+    assert run("sql", "FROM pages", "--json", "--parquet", "x").exit_code == 2

@@ -107,7 +107,7 @@ def test_each_route_has_a_role_and_each_role_a_route(engine: Engine) -> None:
 def test_what_changes_something_takes_more_than_reading() -> None:
     readers = {route for route, need in NEEDS.items() if need.role in (None, "read")}
     writes = {route for route in readers if not route.startswith("GET ")}
-    assert writes == {f"POST {API}/kb/{{kb}}/search", f"POST {API}/login", f"POST {API}/logout"}
+    assert writes == {f"POST {API}/kb/{{kb}}/search", f"POST {API}/sql", f"POST {API}/login", f"POST {API}/logout"}
     unasked = {route for route, need in NEEDS.items() if need.role is None}
     page = {"GET /", "GET /dashboard/{name}"}
     assert unasked == {"GET /openapi.json", "GET /healthz", "GET /readyz", f"POST {API}/logout", *page}

@@ -1,0 +1,26 @@
+"""`POST /sql`: a query in, rows or a Parquet file out."""
+
+import asyncio
+
+from aiohttp import web
+
+from control import requests
+from control.engine import Engine
+from control.sql import SqlRequest
+
+PARQUET = "application/vnd.apache.parquet"
+TRUNCATED = "Headrace-Truncated"
+_PIECE = 256 * 1024
+
+
+async def sql(engine: Engine, request: web.Request) -> web.StreamResponse:
+    asked = await requests.of_type(request, SqlRequest)
+    engine.check_ready()
+    async with engine.sql.answer(asked) as result:
+        response = web.StreamResponse(headers={TRUNCATED: str(result.truncated).lower()})
+        response.content_type = "application/json" if asked.format == "json" else PARQUET
+        with await asyncio.to_thread(result.path.open, "rb") as file:
+            await response.prepare(request)
+            while piece := await asyncio.to_thread(file.read, _PIECE):
+                await response.write(piece)
+    return response
