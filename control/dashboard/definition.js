@@ -1,6 +1,6 @@
 /** A knowledge base's definition, to be changed; and its end. */
 
-import {h, button, card, faint, problem, say} from "/dashboard/dom.js";
+import {h, button, card, problem, say} from "/dashboard/dom.js";
 import {call} from "/dashboard/api.js";
 
 export function definition(kbId) {

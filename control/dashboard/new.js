@@ -1,7 +1,7 @@
 /** A form that shows what a site's first page would become, what the whole would cost, and starts it. */
 
 import {h, card, faint, figures, fill, note, problem, tiles} from "/dashboard/dom.js";
-import {bytes, dollars, duration, milliseconds, number, plural, rough, words} from "/dashboard/format.js";
+import {bytes, dollars, duration, milliseconds, number, plural} from "/dashboard/format.js";
 import {post} from "/dashboard/api.js";
 
 export function fresh() {

@@ -71,8 +71,8 @@ class SampleHouse(House):
         return released
 
     def slow_site(self) -> FakeSite:
-        """The same pages on a host that wants to be asked seldom."""
-        site = FakeSite(pages=1, robots="User-agent: *\nCrawl-delay: 0.5\n")
+        """The same pages, and 400 more, on a host that wants to be asked seldom: crawled in no less than 4 minutes."""
+        site = FakeSite(pages=400, min_kb=4, max_kb=10, robots="User-agent: *\nCrawl-delay: 0.5\n")
         _fill(site)
         return site
 
@@ -107,29 +107,24 @@ async def house(
         await house.close()
 
 
-@pytest.fixture(autouse=True)
-def _restored(house: SampleHouse) -> None:
-    house.restore()
-
-
 @contextlib.asynccontextmanager
-async def opened(browser: Browser, house: House, **options: Any) -> AsyncIterator[Page]:
-    """A page in a context of its own.
+async def opened(browser: Browser, url: str, *, refused_with: str = "409", **options: Any) -> AsyncIterator[Page]:
+    """A page of the control at `url`, in a context of its own.
 
-    Fails for errors of its scripts, warnings, requests to other hosts, and answers that say that it asked wrongly: 409,
-    that things have changed meanwhile, is none.
+    Fails for errors of its scripts, warnings, requests to other hosts, and answers that say that it asked wrongly;
+    `refused_with` is none: 409 says that things have changed meanwhile.
     """
-    context = await browser.new_context(base_url=house.api.url, **options)
+    context = await browser.new_context(base_url=url, **options)
     page = await context.new_page()
     page.set_default_timeout(DEADLINE_MS)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
     page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
     page.on("response", lambda got: wrong.append(f"{got.status} {got.url}") if got.status >= 400 else None)
-    page.on("request", lambda asked: wrong.append(asked.url) if not asked.url.startswith(house.api.url) else None)
+    page.on("request", lambda asked: wrong.append(asked.url) if not asked.url.startswith(url) else None)
     yield page
     await context.close()
-    assert [each for each in wrong if "409" not in each] == []
+    assert [each for each in wrong if refused_with not in each] == []
 
 
 def _fill(site: FakeSite) -> None:

@@ -24,6 +24,11 @@ VIEWS = {
 """By the name of their pictures."""
 
 
+@pytest.fixture(autouse=True)
+def _restored(house: SampleHouse) -> None:
+    house.restore()
+
+
 @pytest.fixture(scope="module")
 async def filled(house: SampleHouse) -> AsyncIterator[None]:
     """`reference` has two generations, a dead letter and pages that failed; `running` is read slowly."""
@@ -39,7 +44,7 @@ async def filled(house: SampleHouse) -> AsyncIterator[None]:
     await house.api.until_status("reference", "completed_with_errors", within_s=120)
     house.openai.refused_marker = ""
     async with house.slow_site() as slow:
-        await house.api.start("running", house.definition(source={"urls": [slow.root + ROOT]}))
+        await house.api.start("running", house.definition(source={"urls": [slow.root + ROOT, slow.url]}))
         await house.api.until_metric("running", "chunks_processed", 1)
         yield
 
@@ -48,7 +53,7 @@ async def filled(house: SampleHouse) -> AsyncIterator[None]:
 async def test_each_view_by_keyboard_in_light_and_dark_and_on_a_phone(
     browser: Browser, house: SampleHouse, filled: None, view: str
 ) -> None:
-    async with opened(browser, house, viewport={"width": 1280, "height": 900}, reduced_motion="reduce") as page:
+    async with opened(browser, house.api.url, viewport={"width": 1280, "height": 900}, reduced_motion="reduce") as page:
         await page.goto(f"/#/{VIEWS[view]}")
         await _shown(page)
         await check_tab_order(page)
@@ -89,7 +94,7 @@ async def test_from_an_address_to_an_answer(browser: Browser, house: SampleHouse
     house.mark("with", MARK)
     house.openai.refused_marker = MARK
     released = house.hold("yield")
-    async with opened(browser, house) as page:
+    async with opened(browser, house.api.url) as page:
         await page.goto("/")
         await expect(page.locator("#connection")).to_have_text("Live")
         await page.get_by_role("link", name="New knowledge base").click()
@@ -133,7 +138,7 @@ async def test_a_refresh_is_compared_approved_and_rolled_back_and_the_next_cance
     house.edit("assert")
     for path in list(pages())[30:60]:
         house.site.remove(path)
-    async with opened(browser, house) as page:
+    async with opened(browser, house.api.url) as page:
         await page.goto(f"/#/kb/{kb}")
         await expect(_badge(page)).to_have_text("completed")
         await _press(page, "Refresh")
