@@ -156,13 +156,9 @@ class Follower:
         """
         log.warning("following %s: a record can't be parsed: %s", ", ".join(self._apply), exc)
         for tp in self._partitions:
-            read = await asyncio.to_thread(parsed_by_another, self._bootstrap, tp, self._position.get(tp, 0))
-            for record, position in read:
-                if record is None:
-                    log.error("%s %d/%d is stepped over: it can't be parsed", tp.topic, tp.partition, position - 1)
-                else:
-                    raw = msgspec.structs.replace(record, topic=tp.topic.removeprefix(self._prefix))
-                    self._apply[raw.topic](raw)
+            for record, position in await _stepped_over(self._bootstrap, tp, self._position.get(tp, 0), self._prefix):
+                if record is not None:
+                    self._apply[record.topic](record)
                 self._position[tp] = position
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> None:
@@ -189,6 +185,18 @@ class Follower:
                     raw = raw_record(record, self._prefix)
                     self._apply[raw.topic](raw)
                     self._position[tp] = raw.next_offset  # a connection that breaks now must not show it again
+
+
+async def _stepped_over(
+    bootstrap_servers: Servers, tp: TopicPartition, first: int, prefix: str
+) -> list[tuple[RawRecord | None, int]]:
+    """As `parsed_by_another`; says so of each that can't be parsed."""
+    read = await asyncio.to_thread(parsed_by_another, bootstrap_servers, tp, first)
+    for record, position in read:
+        if record is None:
+            log.error("%s %d/%d is stepped over: it can't be parsed", tp.topic, tp.partition, position - 1)
+    topic = tp.topic.removeprefix(prefix)
+    return [(record and msgspec.structs.replace(record, topic=topic), position) for record, position in read]
 
 
 def parsed_by_another(bootstrap_servers: Servers, tp: TopicPartition, first: int) -> list[tuple[RawRecord | None, int]]:
@@ -259,7 +267,8 @@ async def stream_span(
 ) -> Any:
     """Like `read_span`, one record after the other; goes on where it was when a connection breaks.
 
-    `first` below the log's start is moved up to it, and `end` beyond what stands there down to that.
+    `first` below the log's start is moved up to it, and `end` beyond what stands there down to that. A record that this
+    client can't even parse is stepped over.
     """
     tp = TopicPartition(prefix + topic, partition)
     while True:
@@ -277,6 +286,12 @@ async def stream_span(
                             first = record.offset + 1
                             yield raw_record(record, prefix)
             return
+        except UnicodeDecodeError as exc:
+            log.warning("reading %s/%d: a record can't be parsed: %s", topic, partition, exc)
+            for parsed, position in await _stepped_over(bootstrap_servers, tp, first, prefix):
+                first = min(position, end)
+                if parsed is not None and position <= end:
+                    yield parsed
         except KafkaError as exc:
             log.warning("reading %s/%d: %r; trying again", topic, partition, exc)
             await asyncio.sleep(RECONNECT_S)

@@ -14,7 +14,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from confluent_kafka import Producer
 
 from control.reader import LogReader
-from headrace.kafka.follower import Follower
+from headrace.kafka.follower import Follower, read_span
 from headrace.kafka.records import RawRecord
 from tests.support.waiting import until
 
@@ -70,6 +70,20 @@ async def test_a_follower_steps_over_it(
 
     await until(goes_on)
     await follower.stop()
+
+
+@pytest.mark.parametrize("bad", [0, 2, 4])
+async def test_a_span_is_read_over_it(
+    broker: str, bad: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a job has spent, and what became of its records, is read so: a consumer would crash for ever."""
+    await write(broker, "t.events", bad=bad, batches=2, monkeypatch=monkeypatch)
+    async with asyncio.timeout(30):
+        read = await read_span(broker, "events", 0, 0, 9, prefix="t.")
+        assert [raw.offset for raw in read] == [n for n in range(9) if n != bad]
+        assert {(raw.topic, raw.headers) for raw in read} == {("events", (("good", b"1"),))}
+        assert f"t.events 0/{bad} is stepped over" in caplog.text
+        assert [raw.offset for raw in await read_span(broker, "events", 0, bad, bad + 1, prefix="t.")] == []
 
 
 async def test_the_projections_reader_passes_it_over(
