@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-from headrace.settings import Secret
+from headrace.secret import Secret
 
 Json = dict[str, Any]
 

@@ -10,8 +10,8 @@ from headrace.cli.addresses import check_url, covered, directory_of, is_loopback
 from headrace.cli.budget import budget_of, budget_options, set_budget
 from headrace.cli.root import FAILED, App, Failure, pass_app, print_json
 from headrace.cli.view import chunk_counts, cost_words, crawl_counts, took, trouble
-from headrace.cli.watch import watch
-from headrace.client import ACTIVE, Json
+from headrace.cli.watch import waits_for_nothing, watch
+from headrace.client import Json
 
 _OPTIONS = (
     click.option(
@@ -151,7 +151,7 @@ def started(app: App, kb: str, accepted: Json, as_json: bool) -> None:
 def follow(app: App, kb: str, accepted: Json, as_json: bool) -> None:
     app.err.print(f"[bold]{kb}[/]: generation {accepted.get('generation')}, job {accepted.get('job_id')}")
     try:
-        status = watch(app.client, kb, app.err, until=_waits_for_nothing, job=str(accepted.get("job_id")))
+        status = watch(app.client, kb, app.err, until=waits_for_nothing, job=str(accepted.get("job_id")))
     except KeyboardInterrupt:  # asked for: the job is not ours to stop
         app.err.print(f"\nThe job goes on. Watch again: headrace status {kb} --watch   Stop it: headrace pause {kb}")
         return
@@ -161,12 +161,6 @@ def follow(app: App, kb: str, accepted: Json, as_json: bool) -> None:
         _report(app, kb, status)
     if status.get("status") not in ("completed", "completed_with_errors"):
         raise Failure(f"{kb} is {status.get('status')}: {status.get('reason') or 'see headrace jobs ' + kb}", FAILED)
-
-
-def _waits_for_nothing(status: Json) -> bool:
-    """Over, or a person's turn: a refresh that runs by night must not wait for one."""
-    word = status.get("status")
-    return word not in ACTIVE or word == "needs_review" or (word == "paused" and status.get("commanded_by") == "budget")
 
 
 def _report(app: App, kb: str, status: Json) -> None:

@@ -12,7 +12,18 @@ from rich.console import Console
 from headrace.client import ControlClient, ControlProblem, ControlUnreachable, InvalidAddress
 from headrace.settings import InvalidSetting, Settings
 
-OK, FAILED, USAGE, UNREACHABLE, CONFLICT, NOT_FOUND = range(6)
+OK, FAILED, USAGE, UNREACHABLE, CONFLICT, NOT_FOUND, TIMED_OUT, WAITS = range(8)
+EXIT_CODES = {
+    OK: "done",
+    FAILED: "failed",
+    USAGE: "wrong usage, definition, query or setting",
+    UNREACHABLE: "control can't be reached",
+    CONFLICT: "makes no sense now, such as a job that is active already",
+    NOT_FOUND: "not found",
+    TIMED_OUT: "`wait` gave up after --timeout; the job goes on",
+    WAITS: "`wait`: the job waits for a person, for a review or a larger budget",
+}
+"""docs/operations.md has this table, and a test compares them."""
 
 COMMANDS = {
     "up": "headrace.cli.stack:up",
@@ -31,6 +42,7 @@ COMMANDS = {
     "pages": "headrace.cli.pages:pages",
     "hosts": "headrace.cli.hosts:hosts",
     "cost": "headrace.cli.cost:cost",
+    "wait": "headrace.cli.wait:wait",
     "sql": "headrace.cli.sql:sql",
     "generations": "headrace.cli.generations:generations",
     "changes": "headrace.cli.generations:changes",
@@ -151,7 +163,7 @@ def _with_advice(problem: ControlProblem) -> str:
     return f"{problem}.{advice.get(problem.code, '')}" if not str(problem).endswith(".") else str(problem)
 
 
-HELP = """Turn web sites into searchable knowledge bases, through a log that remembers everything.
+HELP = f"""Turn web sites into searchable knowledge bases, through a log that remembers everything.
 
 \b
 Begin:
@@ -162,9 +174,8 @@ Begin:
   headrace kafka topics --list                 look beneath with Kafka's own tools
 
 \b
-Exit codes: 0 done, 1 failed, 2 wrong usage or definition, 3 control can't be reached,
-            4 makes no sense now (such as a job that is active already), 5 not found.
-"""
+Exit codes:
+{"".join(f"  {code}  {says}" + chr(10) for code, says in EXIT_CODES.items())}"""
 
 
 @click.group(cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})

@@ -33,9 +33,19 @@ def watch(
             time.sleep(POLL_S)
 
 
-def patient_status(client: ControlClient, kb: str) -> Json:
-    """The status; a control that is away for a while is waited for. Raises ControlUnreachable after AWAY_S."""
-    give_up_at = time.monotonic() + AWAY_S
+def waits_for_nothing(status: Json) -> bool:
+    """Over, or a person's turn: what runs by night must not wait for one."""
+    return status.get("status") not in ACTIVE or waits_for_a_person(status)
+
+
+def waits_for_a_person(status: Json) -> bool:
+    word = status.get("status")
+    return word == "needs_review" or (word == "paused" and status.get("commanded_by") == "budget")
+
+
+def patient_status(client: ControlClient, kb: str, away_s: float = AWAY_S) -> Json:
+    """The status; a control that is away for a while is waited for. Raises ControlUnreachable after `away_s`."""
+    give_up_at = time.monotonic() + away_s
     while True:
         try:
             return client.status(kb)
