@@ -70,8 +70,9 @@ def endpoint_of(embedding: Embedding, settings: Settings) -> Endpoint:
     if name is None and settings.openai_api_key is None and settings.azure_openai_endpoint is not None:
         name = AZURE
     if name is None:
+        no_key = None if settings.openai_base_url is None else Secret(NO_KEY)
         return Endpoint(
-            settings.openai_api_key,
+            settings.openai_api_key or no_key,
             "OPENAI_API_KEY",
             "OPENAI_BASE_URL",
             settings.openai_base_url,

@@ -81,9 +81,15 @@ async def test_a_named_server_is_sent_its_own_key_and_nobody_elses(
     assert "secret" not in str(headers)
 
 
-async def test_a_server_without_a_key_and_without_usage(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "endpoint"),
+    [("HEADRACE_EMBEDDING_ENDPOINTS", "ollama={}/v1", "ollama"), ("OPENAI_BASE_URL", "{}/v1", None)],
+)
+async def test_a_server_without_a_key_and_without_usage(
+    server: Server, variable: str, value: str, endpoint: str | None
+) -> None:
     server.usage = False
-    got = await embedded({"HEADRACE_EMBEDDING_ENDPOINTS": f"ollama={server.url}/v1"}, endpoint="ollama")
+    got = await embedded({variable: value.format(server.url)}, endpoint=endpoint)
     assert got.vectors.shape == (2, 4) and got.tokens == 0
 
 
