@@ -89,6 +89,8 @@ class LocalEmbedder:
         raise TextsRefused(f"twice {ended.how}") from ended
 
     def _attempt(self, texts: list[str]) -> Embedded:
+        if self._stopped:
+            raise DependencyUnwell("local model", "is being stopped")
         try:
             if self._process is None:
                 self._process = _ModelProcess(self._cache_dir)

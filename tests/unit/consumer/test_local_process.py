@@ -86,16 +86,21 @@ async def test_a_process_that_hangs_is_ended(embedder: LocalEmbedder, monkeypatc
     await until(lambda: gone(process_id))
 
 
-async def test_stop_ends_a_call_under_way(embedder: LocalEmbedder) -> None:
+async def test_stop_ends_a_call_under_way_and_starts_no_other_process(
+    embedder: LocalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await embedder.embed(["a"])
+    started: list[Any] = []
+    monkeypatch.setattr(local, "_ModelProcess", started.append)
     process_id = running(embedder)
     os.kill(process_id, signal.SIGSTOP)  # it would take CALL_S
     call = asyncio.ensure_future(embedder.embed(["a"]))
     await asyncio.wait({call}, timeout=0.2)
     async with asyncio.timeout(local.CALL_S / 2):
         await embedder.stop()
-    with pytest.raises(DependencyUnwell):
+    with pytest.raises(DependencyUnwell, match="stopped"):
         await call
+    assert started == []
     await until(lambda: gone(process_id))
 
 
