@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 TEST_WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo up down test test-containers faults bench lint format schemas lock clean
+.PHONY: help env demo up down test test-containers faults bench examples lint format schemas lock clean
 
 help: ## this list
 	@echo "Headrace turns web sites into searchable knowledge bases. Begin with:  make demo"; echo
@@ -63,6 +63,9 @@ faults: $(STAMP) ## random faults against real processes: RUNS=200 SEED=1 (docs/
 
 bench: $(STAMP) $(BENCH_STAMP) ## what is measured, each beside its baseline
 	@$(BIN)/python -m bench
+
+examples: $(BENCH_STAMP) ## the retrievers of examples/ against LangChain and LlamaIndex
+	@PYTHONPATH=. $(BENCH_VENV)/bin/python examples/check.py
 
 lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/ruff check .
