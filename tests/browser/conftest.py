@@ -20,7 +20,7 @@ from tests.fakes.site import FakeSite
 
 DEADLINE_MS = 90_000
 QUIET = (
-    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--font-render-hinting=none",
 )  # fmt: skip
 
