@@ -7,7 +7,7 @@ import sys
 ALL = (
     "extract", "chunking", "quality", "frontier", "crawl_speed", "crawl_large", "restart", "producer", "consumer",
     "embedding", "fairness", "local_embedding", "weaviate_writing", "end_to_end", "bill", "ledger", "reembed",
-    "search", "control", "access", "watchers", "rebuild", "vacuum", "takeover",
+    "search", "control", "sql", "access", "watchers", "rebuild", "vacuum", "takeover",
 )  # fmt: skip
 
 

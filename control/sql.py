@@ -89,7 +89,7 @@ class Sql:
 
     def __init__(self, projection: Projection, directory: Path, timeout_s: float = TIMEOUT_S) -> None:
         self._projection, self._directory, self._timeout_s = projection, directory, timeout_s
-        self._running = 0
+        self._running, self._copying = 0, asyncio.Lock()
 
     def clear(self) -> None:
         """Deletes what a crash left. Blocks."""
@@ -139,7 +139,8 @@ class Sql:
                 }
             )
             named = [view for view in VIEWS if re.search(rf"\b{view.name}\b", request.query, re.IGNORECASE)]
-            await self._projection.read_aside(lambda cursor: _export(cursor, named, room))
+            async with self._copying:  # two at once would take both threads of the projection's DuckDB for longer
+                await self._projection.read_aside(lambda cursor: _export(cursor, named, room))
             answer = await worker.ask([view.name for view in named])
             return bool(answer["truncated"])
 
