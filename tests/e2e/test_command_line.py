@@ -72,6 +72,17 @@ def test_status_and_search_for_scripts(headrace: Headrace) -> None:
     assert answer["hits"]
 
 
+def test_the_history_answers_sql(headrace: Headrace) -> None:
+    assert "is completed" in headrace("wait", "python-reference", "--timeout", "60").stdout
+    asked = "SELECT count(*), sum(chunks) FROM pages JOIN jobs USING (job_id) WHERE outcome = 'completed'"
+    ((pages, chunks),) = json.loads(headrace("sql", asked, "--json").stdout)["rows"]
+    (indexed,) = json.loads(
+        headrace("sql", "SELECT count(DISTINCT chunk_id) FROM outcomes WHERE result = 'indexed'", "--json").stdout
+    )["rows"]
+    assert pages > 0 and chunks >= indexed[0] > 0
+    assert "only one SELECT" in headrace("sql", "DROP TABLE pages", expect=2).stderr
+
+
 def test_back_by_a_generation_and_on_again(headrace: Headrace) -> None:
     changes = json.loads(headrace("changes", "python-reference", "--json").stdout)
     assert (changes["from_generation"], changes["to_generation"]) == (1, 2)
