@@ -1,18 +1,24 @@
-"""How every service runs: settings from the environment, plain logs, SIGTERM and SIGINT as a polite request to stop."""
+"""How every service runs: settings from the environment, logs, SIGTERM and SIGINT as a polite request to stop."""
 
 import asyncio
+import datetime
 import logging
 import os
+import re
 import signal
 import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import uvloop
 
 from headrace.kafka.connection import mend_connections
 from headrace.settings import InvalidSetting, Settings
+from schemas.codec import instant
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +26,10 @@ Main = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 QUIET_S = 5.0
 """A client library's message is repeated at most this often: aiokafka logs thousands a second while Kafka is away."""
+SERVICE = Path(sys.argv[0]).parent.name
+"""`producer`, `consumer` or `control`, by how it was started: `python -m SERVICE`."""
+_OF_JOB = re.compile(r"job ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
+_OF_RECORD = re.compile(r"([\w.-]+) (\d+)/(\d+) ")
 
 
 def worker_name(service: str) -> str:
@@ -46,9 +56,32 @@ class Quiet(logging.Filter):
         return True
 
 
-def configure_logging(level: str) -> None:
+class JsonLines(logging.Formatter):
+    """One object a line: `time, level, service, logger, message`, and what the message begins with: `job_id`, or a
+    record's `topic, partition, offset`. `exception` is a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        line: dict[str, Any] = {
+            "time": instant(datetime.datetime.fromtimestamp(record.created, datetime.UTC)),
+            "level": record.levelname,
+            "service": SERVICE,
+            "logger": record.name,
+            "message": message,
+        }
+        if job := _OF_JOB.match(message):
+            line["job_id"] = job[1]
+        elif place := _OF_RECORD.match(message):
+            line |= {"topic": place[1], "partition": int(place[2]), "offset": int(place[3])}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def configure_logging(level: str, form: str = "TEXT") -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler.setFormatter(JsonLines() if form == "JSON" else text)
     handler.addFilter(Quiet("aiokafka", "librdkafka", "faust", "mode", "httpx", "weaviate"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("aiokafka", "faust", "mode", "httpx", "httpx2", "httpcore", "openai", "weaviate", "aiohttp.access"):
@@ -62,7 +95,7 @@ def run(main: Main) -> int:
     except InvalidSetting as exc:
         print(f"headrace: {exc}", file=sys.stderr)
         return 2
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
 
     async def serve() -> None:
         stop = asyncio.Event()

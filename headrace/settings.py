@@ -268,6 +268,9 @@ class Settings:
         "control pauses running jobs when it is asked to stop (one-machine stacks)",
     )
     log_level: str = _setting("HEADRACE_LOG_LEVEL", "INFO", _level, "DEBUG, INFO, WARNING or ERROR")
+    log_format: str = _setting(
+        "HEADRACE_LOG_FORMAT", "TEXT", _one_of(("TEXT", "JSON")), "TEXT, or JSON: one object a line, with job ids"
+    )
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":
