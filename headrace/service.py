@@ -61,7 +61,7 @@ class JsonLines(logging.Formatter):
     record's `topic, partition, offset`. `exception` is a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        message = _sound(record.getMessage())
         line: dict[str, Any] = {
             "time": instant(datetime.datetime.fromtimestamp(record.created, datetime.UTC)),
             "level": record.levelname,
@@ -74,8 +74,13 @@ class JsonLines(logging.Formatter):
         elif place := _OF_RECORD.match(message):
             line |= {"topic": place[1], "partition": int(place[2]), "offset": int(place[3])}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = _sound(self.formatException(record.exc_info))
         return msgspec.json.encode(line).decode()
+
+
+def _sound(text: str) -> str:
+    """Half a surrogate pair, which a page may hold, has no UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def configure_logging(level: str, form: str = "TEXT") -> None:

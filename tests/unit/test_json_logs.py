@@ -46,6 +46,10 @@ def test_has_the_traceback() -> None:
         assert "ValueError: broken" in line("failed", exc_info=sys.exc_info())["exception"]
 
 
+def test_says_what_is_no_unicode_all_the_same() -> None:
+    assert line("reading %s failed", "\ud800x")["message"] == "reading ?x failed"
+
+
 def test_another_form_is_refused() -> None:
     assert Settings.from_env({"HEADRACE_LOG_FORMAT": "json"}).log_format == "JSON"
     with pytest.raises(InvalidSetting, match="HEADRACE_LOG_FORMAT"):
