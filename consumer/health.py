@@ -6,10 +6,12 @@ from typing import Any
 
 import faust
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from consumer.window import Window
 from headrace.kafka.follower import Follower
+from headrace.metrics import Consumer as Metrics
+from headrace.metrics import Metric
 from headrace.settings import Settings
 
 STUCK_S = 120.0
@@ -21,17 +23,14 @@ class Health:
         self._port, self._app, self._window = settings.consumer_health_port, app, window
         self._runner: web.AppRunner | None = None
         self._registry = CollectorRegistry()
-        self._gauge("batches_in_flight", "batches submitted and not yet acked", lambda: window.in_flight)
-        self._gauge("records_waiting", "records read and not yet submitted", lambda: window.waiting)
-        self._gauge(
-            "reading", "1 while records are taken in, 0 while it waits for partitions or offsets", window.gate.is_set
-        )
-        self._gauge(
-            "catch_up_wait_seconds", "how long it has waited to read its state from Kafka", lambda: follower.waits_s
-        )
-
-    def _gauge(self, name: str, says: str, value: Callable[[], float]) -> None:
-        Gauge(f"headrace_consumer_{name}", says, registry=self._registry).set_function(value)
+        values: dict[Metric, Callable[[], float]] = {
+            Metrics.BATCHES_IN_FLIGHT: lambda: window.in_flight,
+            Metrics.RECORDS_WAITING: lambda: window.waiting,
+            Metrics.READING: window.gate.is_set,
+            Metrics.CATCH_UP_WAIT_SECONDS: lambda: follower.waits_s,
+        }
+        for metric, value in values.items():
+            metric.gauge(self._registry).set_function(value)
 
     async def start(self) -> None:
         if self._port is None:
@@ -60,4 +59,4 @@ class Health:
         return web.json_response(report, status=200 if report["ok"] else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), content_type="text/plain")
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,44 +1,24 @@
-"""Every metric of the producer."""
+"""A producer's metrics, counted here; what each is stands in `headrace/metrics.py`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from prometheus_client import CollectorRegistry
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
+from headrace.metrics import Producer
 from producer.work import PageOutput
 from schemas.pages import PageRecord
 
 
-@dataclass(frozen=True)
 class Metrics:
     """All in one registry of their own."""
 
-    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    pages: Counter = field(init=False)
-    chunks: Counter = field(init=False)
-    fetched_bytes: Counter = field(init=False)
-    fetch_seconds: Histogram = field(init=False)
-    extract_seconds: Histogram = field(init=False)
-    chunk_seconds: Histogram = field(init=False)
-    publish_seconds: Histogram = field(init=False)
-    faults: Counter = field(init=False)
-    jobs: Gauge = field(init=False)
-    partitions: Gauge = field(init=False)
-
-    def __post_init__(self) -> None:
-        def define(name: str, make: Callable[..., object], says: str, *labels: str) -> None:
-            object.__setattr__(self, name, make(f"headrace_producer_{name}", says, labels, registry=self.registry))
-
-        define("pages", Counter, "pages recorded, by state", "state")
-        define("chunks", Counter, "chunks named by recorded pages, kept ones included")
-        define("fetched_bytes", Counter, "bytes of page bodies on the wire")
-        define("fetch_seconds", Histogram, "time of one request that was answered")
-        define("extract_seconds", Histogram, "time in which one page's bytes became a document")
-        define("chunk_seconds", Histogram, "time in which one document was cut into chunks")
-        define("publish_seconds", Histogram, "time from a page's content to the delivery report of its record")
-        define("faults", Counter, "crawls that ended by an unexpected error and were begun anew")
-        define("jobs", Gauge, "jobs looked after by this process")
-        define("partitions", Gauge, "partitions of commands owned by this process")
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.pages, self.chunks = Producer.PAGES.counter(registry), Producer.CHUNKS.counter(registry)
+        self.fetched_bytes, self.faults = Producer.FETCHED_BYTES.counter(registry), Producer.FAULTS.counter(registry)
+        self.fetch_seconds = Producer.FETCH_SECONDS.histogram(registry)
+        self.extract_seconds = Producer.EXTRACT_SECONDS.histogram(registry)
+        self.chunk_seconds = Producer.CHUNK_SECONDS.histogram(registry)
+        self.publish_seconds = Producer.PUBLISH_SECONDS.histogram(registry)
+        self.jobs, self.partitions = Producer.JOBS.gauge(registry), Producer.PARTITIONS.gauge(registry)
 
     def read(self, content: PageOutput) -> None:
         self.extract_seconds.observe(content.extract_ms / 1e3)
