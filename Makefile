@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 TEST_WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo up down test test-containers faults bench examples lint format schemas lock clean
+.PHONY: help env demo up down test test-containers faults bench examples docs lint format schemas lock clean
 
 help: ## this list
 	@echo "Headrace turns web sites into searchable knowledge bases. Begin with:  make demo"; echo
@@ -66,6 +66,9 @@ bench: $(STAMP) $(BENCH_STAMP) ## what is measured, each beside its baseline
 
 examples: $(BENCH_STAMP) ## the retrievers of examples/ against LangChain and LlamaIndex
 	@PYTHONPATH=. $(BENCH_VENV)/bin/python examples/check.py
+
+docs: $(STAMP) ## the documentation as a web site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet && echo "site/index.html"
 
 lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -1,0 +1,133 @@
+"""Pages of the site that are made as it is built, so that they can't be out of date: begin, reference, decisions."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from control.openapi import document
+from headrace.cli import cli
+from headrace.cli.about import setting_rows
+from headrace.settings import Settings
+
+DOCS = Path(__file__).parent
+WIDTH = 100
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """MkDocs asks for more pages here."""
+    pages = {
+        "index.md": index(),
+        "reference/cli.md": command_line(),
+        "reference/http.md": http(),
+        "reference/settings.md": settings(),
+        "decisions/index.md": decisions(),
+    }
+    for path, text in pages.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Links out of docs/ lead to files that are no part of the site."""
+    return re.sub(r"\[([^\]]+)\]\(\.\./[^)]*\)", r"\1", markdown)
+
+
+def index() -> str:
+    """README.md, seen from docs/."""
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    return re.sub(r"\]\(docs/([^)]*)\)", lambda found: f"]({_page(found[1])})", text)
+
+
+def _page(path: str) -> str:
+    return path + "index.md" if path.endswith("/") else path
+
+
+def decisions() -> str:
+    """By date, each with its title."""
+    found = sorted((DOCS / "decisions").glob("2*.md"))
+    rows = (f"* [{each.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}]({each.name})" for each in found)
+    return "\n".join(
+        ("# Decisions", "", "Each with its date, what else was at hand, and what follows from it.", "", *rows)
+    )
+
+
+def command_line() -> str:
+    """What `--help` says, of every command."""
+    parts = [
+        "# Command line",
+        "",
+        "What `headrace … --help` says. Exit codes: [operations](../operations.md#exit-codes).",
+    ]
+    for words, command in commands(cli, ("headrace",)):
+        context = click.Context(command, info_name=" ".join(words), terminal_width=WIDTH, max_content_width=WIDTH)
+        parts += ["", f"## {' '.join(words)}", "", "```text", command.get_help(context).rstrip(), "```"]
+    return "\n".join(parts) + "\n"
+
+
+def commands(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """It and all below it."""
+    yield words, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from commands(below, (*words, name))
+
+
+def settings() -> str:
+    """What `headrace settings` says, without what is set here."""
+    rows = (
+        f"| `{row['variable']}` | {_cell(row['default'])} | {row['meaning'].replace('|', '∣')} |"
+        for row in setting_rows(Settings())
+    )
+    return "\n".join(
+        ("# Settings", "", "Environment variables.", "", "| variable | default | is |", "|---|---|---|", *rows)
+    )
+
+
+def _cell(value: Any) -> str:
+    text = str(value) if value not in (None, [], {}, "") else ""
+    return f"`{text.replace(str(Path.home()), '~')}`" if text else "–"
+
+
+def http() -> str:
+    """Of the OpenAPI document: each call, who may make it, what it takes and answers."""
+    api = json.loads(document())
+    out = io.StringIO()
+    out.write("# HTTP\n\nThe whole document, with every field, is at `/openapi.json` of control.\n")
+    for path, operations in api["paths"].items():
+        for method, operation in operations.items():
+            out.write(f"\n## {method.upper()} {path}\n\n{operation.get('summary', '')}\n\n")
+            if says := operation.get("description"):
+                out.write(f"{says}\n\n")
+            for parameter in operation.get("parameters", []):
+                out.write(f"* `{parameter['name']}` ({parameter['in']}): {parameter.get('description', '')}\n")
+            if body := operation.get("requestBody"):
+                out.write(f"* takes {_kinds(body['content'])}\n")
+            for status, answer in operation["responses"].items():
+                kinds = f", {_kinds(answer['content'])}" if answer.get("content") else ""
+                out.write(f"* {status}: {answer['description']}{kinds}\n")
+    out.write("\n## Types\n\nNames and fields of what calls take and answer.\n")
+    for name, schema in sorted(api["components"]["schemas"].items()):
+        out.write(f"\n### {name}\n\n{schema.get('description', '')}\n\n")
+        for field in schema.get("properties", {}):
+            needed = ", required" if field in schema.get("required", []) else ""
+            out.write(f"* `{field}`{needed}\n")
+    return out.getvalue()
+
+
+def _kinds(content: dict[str, Any]) -> str:
+    return ", ".join(f"{kind} {_name(each['schema'])}".strip() for kind, each in content.items())
+
+
+def _name(schema: dict[str, Any]) -> str:
+    name = schema.get("$ref", "").rsplit("/", 1)[-1]
+    return f"[{name}](#{name.lower()})" if name else ""
