@@ -9,6 +9,7 @@ without one, is sent `reset` and then all there is.
 """
 
 import asyncio
+import itertools
 import secrets
 import time
 from collections.abc import AsyncGenerator, Container
@@ -18,7 +19,10 @@ from typing import Literal
 import msgspec
 
 EVERY_S = 0.25
-"""Between two frames to a watcher; what changes meanwhile is sent once."""
+"""Between two frames to a watcher; what changes meanwhile is sent once. Each has a moment of its own in that time, so
+that 500 are not all written to at once while requests wait."""
+SPREAD = 0.618
+"""Of the golden ratio: the moments of any number of watchers that follow each other lie evenly."""
 HEARTBEAT_S = 15.0
 """A comment after so long a silence: proxies close connections that say nothing for a minute."""
 RECONNECT_MS = 2_000
@@ -52,6 +56,7 @@ class Hub:
         """By subject, the one that changed last at the end."""
         self._changed = asyncio.Event()
         self._closed = False
+        self._seats = itertools.count()
         self.watchers = 0
 
     def tell(self, kind: Kind, kb_id: str, state: msgspec.Struct) -> None:
@@ -78,6 +83,7 @@ class Hub:
     async def watch(self, last_id: str | None, kbs: Container[str] | None = None) -> AsyncGenerator[bytes, None]:
         """Bytes to send, some at a time, until `close`; of these knowledge bases, or of all."""
         self.watchers += 1
+        moment = next(self._seats) * SPREAD * EVERY_S
         try:
             told, resumed = self._resumed(last_id)
             yield f"retry: {RECONNECT_MS}\n\n".encode()
@@ -97,7 +103,7 @@ class Hub:
                 try:
                     async with asyncio.timeout(max(EVERY_S, spoke + HEARTBEAT_S - time.monotonic())):
                         await changed.wait()
-                        await asyncio.sleep(EVERY_S)
+                        await asyncio.sleep((moment - time.monotonic()) % EVERY_S)
                 except TimeoutError:
                     continue
         finally:
