@@ -18,7 +18,7 @@ from control.metrics import JOBS, QUEUED
 from control.offsets import OffsetWatch, PartitionOffsets
 from control.picture import Costs, aged, build, offsets_answer
 from control.projection import Projection
-from control.status import OVER, Facts, Report
+from control.status import OVER, PASSING, Facts, Report
 from headrace.errors import DependencyUnwell
 from schemas.commands import JobCommand
 
@@ -28,6 +28,8 @@ TICK_S = 0.1
 """How often changed jobs are made anew."""
 SHARE = 0.1
 """A job's status takes at most this share of the projection's time: large jobs are made anew less often."""
+SHARE_AWAITED = 0.5
+"""While it passes from one status to another, which is what people and scripts wait for."""
 RETRY_S = 1.0
 """Until a status is tried again that could not be made."""
 READING = "projection (reading)"
@@ -200,7 +202,7 @@ class Snapshots:
             except DependencyUnwell as exc:
                 self._could_not_make(entry, exc)
             ended = time.monotonic()
-            pause_s = (ended - began) * (1 / SHARE - 1)
+            pause_s = (ended - began) * (1 / _share(entry.answer) - 1)
             entry.not_before = ended + (max(pause_s, RETRY_S) if entry.dirty else pause_s)
         if entry.answer == before or entry.answer is None:
             return
@@ -268,6 +270,10 @@ class Snapshots:
         JOBS.clear()
         for status, count in counts.items():
             JOBS.labels(status).set(count)
+
+
+def _share(answer: answers.StatusAnswer | None) -> float:
+    return SHARE_AWAITED if answer is not None and answer.status in PASSING else SHARE
 
 
 def pace_of(pace: deque[tuple[float, int]], processed: int) -> float | None:

@@ -28,6 +28,7 @@ Status = Literal[
 ]  # fmt: skip
 Phase = Literal["crawling", "indexing", "publishing", "done"]
 
+PASSING: frozenset[Status] = frozenset({"queued", "pausing", "resuming", "cancelling"})
 OVER: frozenset[Status] = frozenset({"cancelled", "completed", "completed_with_errors", "failed"})
 
 
