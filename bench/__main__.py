@@ -1,6 +1,7 @@
 """Runs every benchmark, one after the other: `python -m bench [name … [--option …]]`; options are for a single one."""
 
 import itertools
+import signal
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ ALL = (
     "embedding", "fairness", "local_embedding", "weaviate_writing", "end_to_end", "bill", "ledger", "reembed",
     "search", "control", "sql", "access", "watchers", "rebuild", "vacuum", "takeover",
 )  # fmt: skip
+
+INTERRUPTED = 130
 
 
 def main() -> int:
@@ -22,7 +25,19 @@ def main() -> int:
         print("options are for one benchmark, named before them", file=sys.stderr)
         return 2
     commands = [[sys.executable, "-m", f"bench.{name}", *options] for name in chosen]
-    return max(subprocess.run(command, check=False).returncode for command in commands)
+    return max(_run(command) for command in commands)
+
+
+def _run(command: list[str]) -> int:
+    """Its exit code. Ctrl-C and SIGTERM are its own to obey: it ends the servers that it started first."""
+    with subprocess.Popen(command) as process:
+        signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+        ours = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        code = process.wait()
+        signal.signal(signal.SIGINT, ours)
+    if code < 0 or code == INTERRUPTED:
+        raise SystemExit(INTERRUPTED)
+    return code
 
 
 if __name__ == "__main__":

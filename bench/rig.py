@@ -1,6 +1,7 @@
 """Real servers, the three services, and fakes in processes of their own, for the time of one benchmark."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from headrace.embedded.stack import ServerStack
 from headrace.settings import Settings
 from tests.support.api import Api
 from tests.support.services import Service
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is ended
 
 LATENCY_MS = 300
 DIMENSIONS = 1536
