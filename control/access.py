@@ -6,7 +6,6 @@ anew without: a file that vanishes opens nothing.
 
 import logging
 import math
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from control.problems import Forbidden, NotFound, TooMany, Unauthorized
 from control.requests import READS
 from control.roles import Need, need_of
 from control.sessions import COOKIE, Sessions
+from headrace.private_file import Stamp, stamp_of
 from headrace.settings import Settings
 from headrace.tokens import ROLES, InvalidTokens, Role, Token, proven, read_tokens, sees
 
@@ -108,7 +108,7 @@ class TokenBook:
             token_id: Token(id=token_id, name=_STACK, role="admin", sha256=sha256, created_at="")
             for token_id, sha256 in settings.stack_token
         }
-        self._seen: tuple[int, ...] | None = None
+        self._seen: Stamp | None = None
         self._known: dict[str, Token] = dict(self._stack)
         self._required = False
 
@@ -129,11 +129,7 @@ class TokenBook:
         return token if token is not None and digest in token.digests(datetime.now(UTC)) else None
 
     def _look(self) -> None:
-        try:
-            stat = os.stat(self._path)
-            now: tuple[int, ...] | None = stat.st_ino, stat.st_mtime_ns, stat.st_size
-        except OSError:
-            now = None
+        now = stamp_of(self._path)
         if now == self._seen:
             return
         self._seen, self._required = now, True

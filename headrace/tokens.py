@@ -7,10 +7,8 @@ trail ever means two.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import hmac
-import os
 import re
 import secrets
 from collections.abc import Iterator, Sequence
@@ -20,6 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+
+from headrace.private_file import editing, replace
 
 Role = Literal["read", "operate", "admin"]
 ROLES: tuple[Role, ...] = ("read", "operate", "admin")
@@ -170,31 +170,14 @@ def _find(tokens: list[Token], name: str) -> tuple[int, Token]:
 
 @contextlib.contextmanager
 def _editing(path: Path) -> Iterator[list[Token]]:
-    """The tokens, to be changed; one editor at a time, and a reader sees all of a change or nothing of it."""
+    """The tokens, to be changed."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_name(f"{path.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with editing(path):
             tokens = list(read_tokens(path))
             yield tokens
-            _replace(path, msgspec.json.format(msgspec.json.encode(TokenFile(tokens=tuple(tokens)))))
+            replace(path, msgspec.json.format(msgspec.json.encode(TokenFile(tokens=tuple(tokens)))))
     except OSError as exc:
         raise InvalidTokens(f"{path} can't be written: {exc}") from exc
-
-
-def _replace(path: Path, content: bytes) -> None:
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        if path.exists():  # whoever could read it, such as control under its own user, still can
-            kept = path.stat()
-            os.fchmod(file.fileno(), kept.st_mode & 0o7777)
-            with contextlib.suppress(PermissionError):
-                os.fchown(file.fileno(), kept.st_uid, kept.st_gid)
-        file.write(content + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
 
 
 def _check(token: Token) -> None:

@@ -5,7 +5,6 @@ address rules apply to every hop. Addresses are judged inside the connector, on 
 resolution: a name that resolves differently a moment later (DNS rebinding) gains nothing.
 """
 
-import errno
 import re
 import socket
 import time
@@ -18,7 +17,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from producer.addresses import AddressPolicy
+from headrace.addresses import AddressPolicy, forbidden_within, guarded_socket_factory
 from producer.inflate import BodyTooLarge, Inflater, UnknownEncoding
 from producer.urls import UrlError, canonical
 
@@ -115,23 +114,6 @@ class _Body(msgspec.Struct, frozen=True):
 _NO_BODY = _Body(b"", False)
 
 
-class _AddressForbidden(OSError):
-    """Raised in place of a socket. An OSError, so that the connector tries the host's next address."""
-
-    def __init__(self, address: str, why: str) -> None:
-        super().__init__(errno.EACCES, f"{address} is forbidden: {why}")
-
-
-def _guarded_socket_factory(policy: AddressPolicy) -> Any:
-    def make(addr_info: tuple[Any, ...]) -> socket.socket:
-        family, kind, protocol, _, address = addr_info
-        if (why := policy.why_forbidden(str(address[0]))) is not None:
-            raise _AddressForbidden(str(address[0]), why)
-        return socket.socket(family, kind, protocol)
-
-    return make
-
-
 class Fetcher:
     """Fetches pages. `async with` it, or `start`/`stop`; used from one event loop.
 
@@ -166,7 +148,7 @@ class Fetcher:
         connector = aiohttp.TCPConnector(
             limit=self._max_connections,
             resolver=self._resolver,
-            socket_factory=_guarded_socket_factory(self._policy),
+            socket_factory=guarded_socket_factory(self._policy),
             ttl_dns_cache=60,
         )
         limits = aiohttp.ClientTimeout(
@@ -365,7 +347,7 @@ _KIND_OF: tuple[tuple[tuple[type[Exception], ...], FetchErrorKind, bool], ...] =
 def _typed(error: Exception) -> FetchError:
     """Which kind of failure an exception of aiohttp, zlib or the socket is."""
     message = _NO_UTF_8.sub("\ufffd", str(error) or type(error).__name__)[:500]
-    if (forbidden := _forbidden_within(error)) is not None:
+    if (forbidden := forbidden_within(error)) is not None:
         return FetchError("address_forbidden", forbidden)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         unknown_name = getattr(error.os_error, "errno", None) == socket.EAI_NONAME
@@ -374,15 +356,3 @@ def _typed(error: Exception) -> FetchError:
         if isinstance(error, types):
             return FetchError(kind, message, transient)
     return FetchError("protocol", f"{type(error).__name__}: {message}")
-
-
-def _forbidden_within(error: BaseException) -> str | None:
-    """The refusal behind a connector's error; with several addresses the connector keeps only the joined texts."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, _AddressForbidden):
-            return str(cause.strerror)
-        if isinstance(cause, OSError) and cause.errno == errno.EACCES and "is forbidden: " in str(cause):
-            return str(cause.strerror)
-        cause = cause.__cause__
-    return None

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from producer.addresses import AddressPolicy
+from headrace.addresses import AddressPolicy
 from producer.fetch import Fetcher, FetchError, Timeouts
 from producer.urls import UrlError, canonical, host_key
 from tests.fakes.resolver import FakeResolver

@@ -1,12 +1,18 @@
-"""Which socket addresses the crawler may connect to: public ones, and what the operator allows.
+"""Which socket addresses the crawler and webhooks may connect to: public ones, and what the operator allows.
+
+They are judged inside the connector, on the socket address itself, after resolution: a name that resolves differently
+a moment later (DNS rebinding) gains nothing.
 
 `ipaddress.is_global` alone isn't enough: it passes addresses that carry another address inside (NAT64, 6to4,
 IPv4-compatible), deprecated site-local ones and multicast. Sources: RFC 6890 and IANA's special-purpose
 registries, RFC 6052 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 3879 (site-local).
 """
 
+import errno
 import ipaddress
+import socket
 from collections.abc import Iterable
+from typing import Any
 
 IPv4 = ipaddress.IPv4Address
 IPv6 = ipaddress.IPv6Address
@@ -67,6 +73,37 @@ class AddressPolicy:
         if ip in _NAT64:
             return self.why_forbidden(str(IPv4(int(ip) & 0xFFFF_FFFF)))
         return _judge_v6(ip)
+
+
+class AddressForbidden(OSError):
+    """Raised in place of a socket. An OSError, so that the connector tries the host's next address."""
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(errno.EACCES, f"{address} is forbidden: {why}")
+
+
+def guarded_socket_factory(policy: AddressPolicy) -> Any:
+    """For aiohttp's `TCPConnector`: raises AddressForbidden in place of a socket to what `policy` forbids."""
+
+    def make(addr_info: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = addr_info
+        if (why := policy.why_forbidden(str(address[0]))) is not None:
+            raise AddressForbidden(str(address[0]), why)
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def forbidden_within(error: BaseException) -> str | None:
+    """The refusal behind a connector's error; with several addresses the connector keeps only the joined texts."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AddressForbidden):
+            return str(cause.strerror)
+        if isinstance(cause, OSError) and cause.errno == errno.EACCES and "is forbidden: " in str(cause):
+            return str(cause.strerror)
+        cause = cause.__cause__
+    return None
 
 
 def _judge_v4(ip: IPv4) -> str | None:
