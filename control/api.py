@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 from aiohttp import web
 
-from control import access_handlers, answers, handlers, letter_handlers, requests, sql_handlers
+from control import access_handlers, answers, handlers, letter_handlers, requests, sql_handlers, webhook_handlers
 from control.engine import Engine
 from control.search_answer import SearchAnswer
 from control.search_request import SearchRequest
@@ -153,6 +153,10 @@ ROUTES: tuple[Route, ...] = (
                  "last_event_id": "as the header Last-Event-ID: only what changed since"}, problems=(422,)),
     Route("POST", f"{PREFIX}/sql", sql_handlers.sql, "Ask the history: one SELECT over the views of docs/views.md",
           SqlAnswer, body=SqlRequest, body_required=True, files=(sql_handlers.PARQUET,), problems=(400, 422)),
+    Route("GET", f"{PREFIX}/webhooks", webhook_handlers.webhooks,
+          "Who is told of the changes of jobs, and how that goes", answers.WebhookList, problems=(503,)),
+    Route("POST", f"{PREFIX}/webhooks/{{name}}/test", webhook_handlers.test,
+          "Send a webhook a message for a try, once", answers.WebhookTest, problems=(404,)),
     Route("GET", f"{PREFIX}/whoami", access_handlers.whoami, "Whose token it is, and what it may do", answers.WhoAmI),
     Route("POST", f"{PREFIX}/login", access_handlers.login,
           "Log a browser in: the token in the header becomes a cookie", answers.WhoAmI),

@@ -23,6 +23,7 @@ from control.search import Searcher
 from control.snapshots import Snapshots
 from control.sql import Sql
 from control.watch import Gone, Hub
+from control.webhooks import Webhooks
 from control.writer import Fenced, Writer
 from headrace.embedding.endpoints import endpoints
 from headrace.kafka.admin import absence, admin_client
@@ -71,7 +72,14 @@ class Engine:
             self.projection,
             self._ailments,
             on_change=self._status_changed,
-            watched=lambda: self.hub.watchers > 0,
+            watched=lambda: self.hub.watchers > 0 or self.webhooks.any,
+        )
+        self.webhooks = Webhooks(
+            settings.webhooks,
+            settings.data_dir / "webhooks.sqlite",
+            kbs=lambda: [kb.kb_id for kb in self._books.kbs.all() if not kb.deleted],
+            jobs=self._books.jobs,
+            status_of=self.snapshots.of,
         )
         self.store = VectorStore(settings)
         self.estimates = Estimates()
@@ -160,6 +168,7 @@ class Engine:
         self._keeping = asyncio.create_task(self._do_chores(self._desk, reported), name="chores")
         self._pausing = asyncio.create_task(self._budgets.run(), name="budgets")
         self._billing = self._bill.start(partitions)
+        self.webhooks.start()
         self.unready = None
         for kb in self._books.kbs.all():
             self._tell_of(kb.kb_id)
@@ -176,6 +185,7 @@ class Engine:
             asyncio.create_task(self.projection.failure()),
             asyncio.create_task(self.snapshots.failure()),
             asyncio.create_task(self._publisher.failed()),
+            asyncio.create_task(self.webhooks.failure()),
             *own,
         ]
         try:
@@ -205,6 +215,7 @@ class Engine:
             log.info("job %s of %s is %s", answer.job_id, answer.kb_id, answer.status)
 
     async def stop(self) -> None:
+        await self.webhooks.stop()
         await _cancelled(task for task in (self._keeping, self._pausing) if task)
         await self._bill.stop()
         if self._offsets:
@@ -298,6 +309,7 @@ class Engine:
 
     def _status_changed(self, answer: answers.StatusAnswer) -> None:
         self.hub.tell("status", answer.kb_id, answer)
+        self.webhooks.changed(answer)
         if self.unready is None:
             self._tell_of(answer.kb_id)
 

@@ -63,6 +63,12 @@ class Control:
     QUEUED = Metric("headrace_control_records_queued", "gauge", "Records read and not yet in the projection")
     JOBS = Metric("headrace_control_jobs", "gauge", "Jobs by status; finished ones only where asked for", ("status",))
     LAG = Metric("headrace_control_consumer_lag", "gauge", "Records before the consumer group", ("partition",))
+    WEBHOOK_MESSAGES = Metric(
+        "headrace_control_webhook_messages",
+        "counter",
+        "Tries to send to webhooks: delivered, failed, given_up",
+        ("result",),
+    )
     READY = Metric("headrace_control_ready", "gauge", "1 while requests are answered")
 
 

@@ -221,6 +221,10 @@ class Settings:
         "HEADRACE_TOKENS_FILE", None, _path,
         "API tokens that control asks for, edited by `headrace token`; tokens.json in the data directory without it",
     )  # fmt: skip
+    webhooks_file: Path | None = _setting(
+        "HEADRACE_WEBHOOKS_FILE", None, _path,
+        "who is told of the changes of jobs, edited by `headrace webhook`; webhooks.json in the data directory without it",
+    )  # fmt: skip
     token: Secret | None = _setting("HEADRACE_TOKEN", None, Secret, "API token that the command line shows to control")
     stack_token: tuple[tuple[str, str], ...] = _setting(
         "HEADRACE_STACK_TOKEN", (), _digest, "set by `headrace up` for control: by what it knows who stops it"
@@ -331,6 +335,10 @@ class Settings:
     @property
     def tokens(self) -> Path:
         return self.tokens_file or self.data_dir / "tokens.json"
+
+    @property
+    def webhooks(self) -> Path:
+        return self.webhooks_file or self.data_dir / "webhooks.json"
 
     @property
     def spill_dir(self) -> Path:

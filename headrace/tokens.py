@@ -27,7 +27,7 @@ ROLES: tuple[Role, ...] = ("read", "operate", "admin")
 embed by another model, vacuum, delete."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
-_SCOPE = re.compile(r"[a-z0-9_*-]{1,64}\Z")
+SCOPE = re.compile(r"[a-z0-9_*-]{1,64}\Z")
 _FORM = re.compile(r"hr_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 _SECRET_BYTES = 32
 _NOBODY = bytes(32)
@@ -116,7 +116,7 @@ def create(
     if not NAME.match(name):
         raise InvalidTokens(f"{name!r} is no name: use up to 64 of letters, digits and ._@-")
     for kb in kbs:
-        if not _SCOPE.match(kb):
+        if not SCOPE.match(kb):
             raise InvalidTokens(f"{kb!r} is no knowledge base: write its id, or a pattern such as team-a-*")
     with _editing(path) as tokens:
         if any(token.name == name for token in tokens):

@@ -53,6 +53,7 @@ COMMANDS = {
     "kb": "headrace.cli.kb:kb",
     "kafka": "headrace.cli.kafka:kafka",
     "token": "headrace.cli.token:token",
+    "webhook": "headrace.cli.webhook:webhook",
     "doctor": "headrace.cli.doctor:doctor",
     "settings": "headrace.cli.about:settings",
     "version": "headrace.cli.about:version",

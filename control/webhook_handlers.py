@@ -1,0 +1,28 @@
+"""The endpoints of webhooks. Who edits them is on control's machine: `headrace webhook`."""
+
+from aiohttp import web
+
+from control import answers
+from control.engine import Engine
+from control.problems import NotFound, Unavailable
+from headrace.webhooks import InvalidWebhooks
+
+
+async def webhooks(engine: Engine, request: web.Request) -> answers.WebhookList:
+    engine.check_ready()
+    try:
+        return answers.WebhookList(webhooks=await engine.webhooks.all())
+    except InvalidWebhooks as exc:
+        raise Unavailable(str(exc), code="webhooks-unreadable") from exc
+
+
+async def test(engine: Engine, request: web.Request) -> answers.WebhookTest:
+    engine.check_ready()
+    name = request.match_info["name"]
+    try:
+        answer = await engine.webhooks.test(name)
+    except InvalidWebhooks as exc:
+        raise Unavailable(str(exc), code="webhooks-unreadable") from exc
+    if answer is None:
+        raise NotFound(f"there is no webhook {name!r}; `headrace webhook add` makes one", code="unknown-webhook")
+    return answers.WebhookTest(name=name, delivered=answer.kind == "taken", answer=answer.said)

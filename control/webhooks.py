@@ -1,0 +1,285 @@
+"""Tells webhooks of each change of a job's status: at least once, in order for each knowledge base.
+
+What was told is compared with what is so (`control/outbox.py` has the steps): when a status is made anew, and for all
+knowledge bases at a start, so that what changed while no control ran is told then. What came and went between two
+looks at a running job (0.1 to 1 s) is not told; how each job ended always is.
+"""
+
+import asyncio
+import logging
+import secrets
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from control import answers
+from control.courier import Answer, pause_s, send, wait
+from control.metrics import WEBHOOK_MESSAGES
+from control.outbox import Message, Outbox, Standing, Told
+from control.status import OVER
+from headrace.errors import DependencyUnwell
+from headrace.private_file import Stamp, stamp_of
+from headrace.webhooks import InvalidWebhooks, Webhook, read_webhooks
+from schemas.commands import JobCommand
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+"""Between two looks at the file of webhooks."""
+RETRY_S = 2.0
+"""Until a disk is tried again that refused."""
+
+T = TypeVar("T")
+
+
+class Webhooks:
+    """`start`, then `changed` with each new status, from the event loop; `stop`.
+
+    `kbs()`: the ids of all knowledge bases. `jobs(kb_id)`: newest first. `status_of(command)`: as it is now; may raise
+    DependencyUnwell.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        outbox: Path,
+        *,
+        kbs: Callable[[], Iterable[str]],
+        jobs: Callable[[str], list[JobCommand]],
+        status_of: Callable[[JobCommand], Awaitable[answers.StatusAnswer]],
+    ) -> None:
+        self._file, self._path = file, outbox
+        self._kbs, self._jobs, self._status_of = kbs, jobs, status_of
+        self._seen: Stamp | None = None
+        self._webhooks: dict[str, Webhook] = {}
+        self._changed: dict[str, answers.StatusAnswer | None] = {}
+        self._wake = asyncio.Event()
+        self._waiting: dict[str, asyncio.Event] = {}
+        self._sending: dict[str, asyncio.Task[None]] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="webhooks")
+        self._outbox: Outbox | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._changed = dict.fromkeys(self._kbs())
+        self._task = asyncio.create_task(self._follow(), name="webhooks")
+
+    async def failure(self) -> None:
+        """Returns never; raises what ended the telling."""
+        assert self._task is not None
+        await asyncio.shield(self._task)
+
+    async def stop(self) -> None:
+        tasks = [*self._sending.values(), *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._outbox:
+            await self._on_outbox(Outbox.close)
+        self._thread.shutdown()
+
+    @property
+    def any(self) -> bool:
+        return bool(self._webhooks)
+
+    def changed(self, answer: answers.StatusAnswer) -> None:
+        """The newest job of a knowledge base has this status now."""
+        self._changed[answer.kb_id] = answer
+        self._wake.set()
+
+    async def all(self) -> list[answers.WebhookAnswer]:
+        """As they are in the file now. Raises InvalidWebhooks."""
+        webhooks = await asyncio.to_thread(read_webhooks, self._file)
+        return [_answer(each, await self._standing(each)) for each in webhooks]
+
+    async def test(self, name: str) -> Answer | None:
+        """Sends it a message of type `webhook.test`, once; None where there is no such webhook."""
+        webhooks = await asyncio.to_thread(read_webhooks, self._file)
+        found = next((each for each in webhooks if each.name == name), None)
+        if found is None:
+            return None
+        message_id, body = _message("webhook.test", {"webhook": name})
+        return await send(found, message_id, body)
+
+    async def _standing(self, webhook: Webhook) -> Standing | None:
+        return await self._on_outbox(lambda outbox: outbox.standing(webhook.id)) if self._outbox else None
+
+    async def _follow(self) -> None:
+        while True:
+            changed, self._changed = self._changed, {}
+            self._wake.clear()
+            try:
+                await self._reconcile()
+                for kb_id, answer in changed.items():
+                    await self._compare(kb_id, answer)
+                await wait(self._wake, LOOK_S)
+            except (DependencyUnwell, sqlite3.Error, OSError) as exc:  # what is to be told stands where it stood
+                log.warning("webhooks wait: %s", exc)
+                self._changed = dict.fromkeys(changed) | self._changed
+                await asyncio.sleep(RETRY_S)
+
+    async def _reconcile(self) -> None:
+        """Takes up what the file says, where it has changed."""
+        now = stamp_of(self._file)
+        if now is None or (now == self._seen and self._outbox is not None):  # one that vanishes ends nothing
+            return
+        try:
+            webhooks = {each.id: each for each in await asyncio.to_thread(read_webhooks, self._file)}
+        except InvalidWebhooks as exc:
+            log.error("%s; those that were read before stay in force", exc)
+            self._seen = now
+            return
+        if self._outbox is None:
+            self._outbox = await asyncio.get_running_loop().run_in_executor(self._thread, Outbox, self._path)
+        known = await self._on_outbox(Outbox.known)
+        for webhook_id in known - webhooks.keys():
+            await self._end(webhook_id)
+        for webhook_id in webhooks.keys() - known:
+            states = await self._states()
+            await self._on_outbox(lambda outbox, id=webhook_id, states=states: outbox.begin(id, states))  # type: ignore[misc]
+        self._webhooks, self._seen = webhooks, now
+        for webhook_id in webhooks.keys() - self._sending.keys():
+            self._waiting[webhook_id] = asyncio.Event()
+            self._sending[webhook_id] = asyncio.create_task(self._send(webhook_id), name=f"webhook {webhook_id}")
+        log.info("%d webhooks read from %s", len(webhooks), self._file)
+
+    async def _end(self, webhook_id: str) -> None:
+        self._webhooks.pop(webhook_id, None)
+        if task := self._sending.pop(webhook_id, None):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await self._on_outbox(lambda outbox: outbox.forget(webhook_id))
+
+    async def _states(self) -> list[Told]:
+        newest = [jobs[0] for kb_id in self._kbs() if (jobs := self._jobs(kb_id))]
+        return [_told(await self._status_of(command)) for command in newest]
+
+    async def _compare(self, kb_id: str, answer: answers.StatusAnswer | None) -> None:
+        """`answer`: of the newest job, where it is at hand. A job between that and the one told last has ended."""
+        jobs = self._jobs(kb_id) if self._webhooks else []
+        statuses = {answer.job_id: answer} if answer else {}
+        for webhook in self._webhooks.values():
+            told = await self._on_outbox(lambda outbox, id=webhook.id: outbox.told(id, kb_id))  # type: ignore[misc]
+            for command in reversed(_behind(jobs, told)):
+                if command.job_id not in statuses:
+                    statuses[command.job_id] = await self._status_of(command)
+                told = await self._tell(webhook, told, statuses[command.job_id])
+            self._waiting[webhook.id].set()
+
+    async def _tell(self, webhook: Webhook, told: Told | None, answer: answers.StatusAnswer) -> Told:
+        state = _told(answer)
+        if told == state:
+            return state
+        previous = told.status if told is not None and told.job_id == state.job_id else None
+        message = _of_job(answer, previous) if webhook.wants(state.kb_id, state.status) else None
+        dropped = await self._on_outbox(lambda outbox: outbox.tell(webhook.id, state, message))
+        if dropped:
+            self._given_up(webhook, dropped, "too many wait")
+        return state
+
+    async def _send(self, webhook_id: str) -> None:
+        while True:
+            self._waiting[webhook_id].clear()
+            try:
+                message = await self._on_outbox(lambda outbox: outbox.next(webhook_id))
+                wait_s = max(0.0, message.next_at - time.time()) if message else None
+                if message is None or wait_s:
+                    await wait(self._waiting[webhook_id], wait_s)
+                    continue
+                webhook = self._webhooks[webhook_id]
+                await self._settle(webhook, message, await send(webhook, message.id, message.body))
+            except sqlite3.Error as exc:  # the message stands where it stood
+                log.warning("webhooks wait: %s", exc)
+                await asyncio.sleep(RETRY_S)
+
+    async def _settle(self, webhook: Webhook, message: Message, answer: Answer) -> None:
+        now = time.time()
+        if answer.kind == "taken":
+            WEBHOOK_MESSAGES.labels("delivered").inc()
+            await self._on_outbox(lambda outbox: outbox.delivered(webhook.id, message, now, answer.said))
+            return
+        if answer.kind == "gone":
+            log.error("webhook %s at %s is disabled: %s", webhook.name, webhook.place, answer.said)
+            await self._on_outbox(lambda outbox: outbox.disable(webhook.id, now, answer.said))
+            return
+        pause = pause_s(message.tries + 1, answer.retry_after_s)
+        if pause is None:
+            await self._on_outbox(lambda outbox: outbox.delivered(webhook.id, message, now, answer.said))
+            self._given_up(webhook, 1, answer.said)
+            return
+        WEBHOOK_MESSAGES.labels("failed").inc()
+        log.warning("webhook %s at %s: %s; again in %.0f s", webhook.name, webhook.place, answer.said, pause)
+        await self._on_outbox(lambda outbox: outbox.postpone(webhook.id, message, now, answer.said, now + pause))
+
+    def _given_up(self, webhook: Webhook, messages: int, why: str) -> None:
+        WEBHOOK_MESSAGES.labels("given_up").inc(messages)
+        log.error("webhook %s at %s: %d messages are given up: %s", webhook.name, webhook.place, messages, why)
+
+    async def _on_outbox(self, work: Callable[[Outbox], T]) -> T:
+        outbox = self._outbox
+        assert outbox is not None
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, outbox)
+
+
+def _behind(jobs: list[JobCommand], told: Told | None) -> list[JobCommand]:
+    """The jobs whose state a webhook may not know, newest first."""
+    if told is None:
+        return jobs
+    newer = [each for each in jobs if each.generation > told.generation]
+    known = next((each for each in jobs if each.generation == told.generation), None)
+    still = known is not None and (not newer or told.status not in OVER)
+    return [*newer, known] if still and known else newer
+
+
+def _told(answer: answers.StatusAnswer) -> Told:
+    return Told(answer.kb_id, answer.job_id, answer.generation, answer.status)
+
+
+def _of_job(answer: answers.StatusAnswer, previous: str | None) -> tuple[str, bytes]:
+    data = {
+        "kb_id": answer.kb_id,
+        "job_id": answer.job_id,
+        "generation": answer.generation,
+        "status": answer.status,
+        "previous": previous,
+        "phase": answer.phase,
+        "progress": answer.progress,
+        "reason": answer.reason,
+        "stalls": answer.stalls,
+        "published_generation": answer.published_generation,
+        "metrics": answer.metrics,
+        "cost": answer.cost,
+        "started_at": answer.started_at,
+        "finished_at": answer.finished_at,
+    }
+    return _message(f"job.{answer.status}", data)
+
+
+def _message(kind: str, data: dict[str, object]) -> tuple[str, bytes]:
+    """Its id and body."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"msg_{secrets.token_hex(12)}", msgspec.json.encode({"type": kind, "timestamp": at, "data": data})
+
+
+def _answer(webhook: Webhook, standing: Standing | None) -> answers.WebhookAnswer:
+    return answers.WebhookAnswer(
+        name=webhook.name,
+        url=webhook.place,
+        kbs=list(webhook.kbs),
+        on=list(webhook.on),
+        created_at=webhook.created_at,
+        waiting=standing.waiting if standing else 0,
+        disabled=standing.why if standing else None,
+        last_answer=standing.last_answer if standing else None,
+        last_answer_at=_time(standing.last_at) if standing and standing.last_at else None,
+    )
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
