@@ -154,7 +154,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{PREFIX}/sql", sql_handlers.sql, "Ask the history: one SELECT over the views of docs/views.md",
           SqlAnswer, body=SqlRequest, body_required=True, files=(sql_handlers.PARQUET,), problems=(400, 422)),
     Route("GET", f"{PREFIX}/webhooks", webhook_handlers.webhooks,
-          "Who is told of the changes of jobs, and how that goes", answers.WebhookList, problems=(503,)),
+          "Who is told of the changes of jobs, and how that goes", answers.WebhookList),
     Route("POST", f"{PREFIX}/webhooks/{{name}}/test", webhook_handlers.test,
           "Send a webhook a message for a try, once", answers.WebhookTest, problems=(404,)),
     Route("GET", f"{PREFIX}/whoami", access_handlers.whoami, "Whose token it is, and what it may do", answers.WhoAmI),

@@ -112,6 +112,12 @@ class ControlClient:
         """Of one knowledge base, or of all."""
         return self._object("GET", f"{API}/kb/{quote(kb)}/cost" if kb else f"{API}/cost")
 
+    def webhooks(self) -> list[Json]:
+        return _rows(self.call("GET", f"{API}/webhooks"), "webhooks")
+
+    def test_webhook(self, name: str) -> Json:
+        return self._object("POST", f"{API}/webhooks/{quote(name, safe='')}/test")
+
     def search(self, kb: str, body: Json) -> Json:
         return self._object("POST", f"{API}/kb/{quote(kb)}/search", body)
 

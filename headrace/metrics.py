@@ -64,10 +64,7 @@ class Control:
     JOBS = Metric("headrace_control_jobs", "gauge", "Jobs by status; finished ones only where asked for", ("status",))
     LAG = Metric("headrace_control_consumer_lag", "gauge", "Records before the consumer group", ("partition",))
     WEBHOOK_MESSAGES = Metric(
-        "headrace_control_webhook_messages",
-        "counter",
-        "Tries to send to webhooks: delivered, failed, given_up",
-        ("result",),
+        "headrace_control_webhook_messages", "counter", "Tries to send to webhooks, by what came of them", ("result",)
     )
     READY = Metric("headrace_control_ready", "gauge", "1 while requests are answered")
 

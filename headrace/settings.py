@@ -223,7 +223,7 @@ class Settings:
     )  # fmt: skip
     webhooks_file: Path | None = _setting(
         "HEADRACE_WEBHOOKS_FILE", None, _path,
-        "who is told of the changes of jobs, edited by `headrace webhook`; webhooks.json in the data directory without it",
+        "who is told of changes of jobs, edited by `headrace webhook`; webhooks.json in the data directory without it",
     )  # fmt: skip
     token: Secret | None = _setting("HEADRACE_TOKEN", None, Secret, "API token that the command line shows to control")
     stack_token: tuple[tuple[str, str], ...] = _setting(

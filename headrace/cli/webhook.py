@@ -22,7 +22,7 @@ STATUSES = (*sorted(ACTIVE), *OVER)
 def webhook() -> None:
     """Webhooks: have a server of yours told whenever a job changes its status.
 
-    Messages are POSTs, signed as Standard Webhooks has it, and sent again for a day until they are taken: docs/webhooks.md.
+    Messages are POSTs, signed as Standard Webhooks has it, and sent again for a day until they are taken.
     """
 
 
