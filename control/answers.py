@@ -48,15 +48,16 @@ class WhoAmI(Answer, frozen=True, kw_only=True):
 
 
 class WebhookAnswer(Answer, frozen=True, kw_only=True):
-    """`url` without path and query, which may hold a secret. `kbs`, `on`: empty: all. `disabled`: why it is."""
+    """`url` without path and query, which may hold a secret. `kbs`, `on`: empty: all. new: not taken up yet, which
+    takes a second; disabled: the receiver wanted no more."""
 
     name: str
     url: str
     kbs: list[str]
     on: list[str]
     created_at: str
+    state: Literal["new", "active", "disabled"]
     waiting: int
-    disabled: str | None
     last_answer: str | None
     last_answer_at: str | None
 

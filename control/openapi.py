@@ -16,7 +16,7 @@ from control.sessions import COOKIE
 _REF = "#/components/schemas/{name}"
 _IN_PATH = {
     "kb": "id of a knowledge base", "job": "id of a job", "partition": "partition of the topic dead-letters",
-    "offset": "offset in it", "host": "host, or host:port, as the URLs name it",
+    "offset": "offset in it", "host": "host, or host:port, as the URLs name it", "name": "name of a webhook",
 }  # fmt: skip
 _ALWAYS = (403, 500, 503)
 """Problems that any call may answer with."""

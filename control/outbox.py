@@ -18,9 +18,9 @@ import msgspec
 
 MOST_WAITING = 1_000
 """Messages to one webhook; beyond it the oldest are given up."""
-_DISABLED = "SELECT why FROM webhooks WHERE id = ?"
+_DISABLED = "SELECT disabled_at FROM webhooks WHERE id = ?"
 _TABLES = """
-CREATE TABLE IF NOT EXISTS webhooks (id TEXT PRIMARY KEY, disabled_at REAL, why TEXT, last_at REAL, last_answer TEXT)
+CREATE TABLE IF NOT EXISTS webhooks (id TEXT PRIMARY KEY, disabled_at REAL, last_at REAL, last_answer TEXT)
     STRICT;
 CREATE TABLE IF NOT EXISTS told (webhook TEXT, kb_id TEXT, job_id TEXT, generation INTEGER, status TEXT,
     PRIMARY KEY (webhook, kb_id)) STRICT, WITHOUT ROWID;
@@ -51,11 +51,10 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How a webhook does. Times in seconds since 1970; `why` it is disabled."""
+    """How a webhook does. Times in seconds since 1970."""
 
     waiting: int
     disabled_at: float | None
-    why: str | None
     last_at: float | None
     last_answer: str | None
 
@@ -139,12 +138,12 @@ class Outbox:
         """Nothing is sent to it any more, and nothing kept for it."""
         with self._transaction():
             self._answered(webhook, at, why)
-            self._db.execute("UPDATE webhooks SET disabled_at = ?, why = ? WHERE id = ?", (at, why, webhook))
+            self._db.execute("UPDATE webhooks SET disabled_at = ? WHERE id = ?", (at, webhook))
             self._db.execute("DELETE FROM messages WHERE webhook = ?", (webhook,))
 
     def standing(self, webhook: str) -> Standing | None:
         row = self._db.execute(
-            "SELECT (SELECT count(*) FROM messages WHERE webhook = id), disabled_at, why, last_at, last_answer "
+            "SELECT (SELECT count(*) FROM messages WHERE webhook = webhooks.id), disabled_at, last_at, last_answer "
             "FROM webhooks WHERE id = ?",
             (webhook,),
         ).fetchone()

@@ -274,8 +274,8 @@ def _answer(webhook: Webhook, standing: Standing | None) -> answers.WebhookAnswe
         kbs=list(webhook.kbs),
         on=list(webhook.on),
         created_at=webhook.created_at,
+        state="new" if standing is None else "disabled" if standing.disabled_at else "active",
         waiting=standing.waiting if standing else 0,
-        disabled=standing.why if standing else None,
         last_answer=standing.last_answer if standing else None,
         last_answer_at=_time(standing.last_at) if standing and standing.last_at else None,
     )

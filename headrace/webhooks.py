@@ -181,7 +181,10 @@ def _check_url(url: str) -> None:
         raise ValueError("the URL of a webhook begins with https:// (or http://) and a host")
     if parts.username is not None or parts.password is not None:
         raise ValueError("the URL holds a user name or password; receivers know us by the signature")
-    _ = parts.port  # raises ValueError
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("the port in the URL of a webhook is no number up to 65535") from None
 
 
 def _text(time: datetime) -> str:

@@ -60,12 +60,11 @@ def list_(app: App, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("name", "server", "knowledge bases", "statuses", "waiting", "last answer", box=None)
+    table = Table("name", "server", "knowledge bases", "statuses", "state", "waiting", "last answer", box=None)
     for row in rows:
-        disabled, last_at = row.get("disabled"), row.get("last_answer_at")
-        last = f"disabled: {disabled}" if disabled else f"{row['last_answer']}, {moment(last_at)}" if last_at else "–"
+        last = f"{row['last_answer']}, {moment(row['last_answer_at'])}" if row["last_answer_at"] else "–"
         cells = (row["name"], row["url"], ", ".join(row["kbs"]) or "all", ", ".join(row["on"]) or "all")
-        table.add_row(*map(escape, cells), f"{row['waiting']:,}", escape(last))
+        table.add_row(*map(escape, cells), row["state"], f"{row['waiting']:,}", escape(last))
     app.out.print(table if rows else "There is none: headrace webhook add NAME URL")
 
 
