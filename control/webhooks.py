@@ -82,6 +82,7 @@ class Webhooks:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._outbox:
             await self._on_outbox(Outbox.close)
+            self._outbox = None
         self._thread.shutdown()
 
     @property

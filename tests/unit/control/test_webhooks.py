@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,6 +126,34 @@ async def test_how_each_job_ended_is_told_although_nobody_looked(world: World, r
     assert [each["job_id"] for each in data] == ["job-2", "job-2", "job-3", "job-4"]
     assert [each["previous"] for each in data] == ["running", "paused", None, None]
     assert len({each.id for each in receiver.received}) == 4
+
+
+@pytest.mark.parametrize(("step", "times"), [("tell", 1), ("next", 1), ("delivered", 2)])
+async def test_cut_off_in_any_gap_it_is_told_after_the_next_start(
+    world: World, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, step: str, times: int
+) -> None:
+    """Before it is noted; before it is sent; after it was sent, and before that is noted."""
+    cut = asyncio.Event()
+    world.add(receiver)
+    world.job(1, "running")
+    async with world.control() as webhooks:
+        await active(webhooks)
+        loop = asyncio.get_running_loop()
+
+        def refuse(self: Outbox, *given: Any) -> None:
+            if step != "next" or ((standing := self.standing(*given)) and standing.waiting):
+                loop.call_soon_threadsafe(cut.set)
+            raise sqlite3.OperationalError("database or disk is full")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(Outbox, step, refuse)
+            world.change(webhooks, "completed")
+            await cut.wait()
+            await webhooks.stop()
+    assert receiver.types() == ["job.completed"] * (times - 1)
+    async with world.control():
+        await came(receiver, *["job.completed"] * times)
+    assert len({(each.id, each.raw) for each in receiver.received}) == 1
 
 
 async def test_the_same_status_is_told_once(world: World, receiver: WebhookReceiver) -> None:
