@@ -15,6 +15,7 @@ from control.openapi import document
 from headrace.cli import cli
 from headrace.cli.about import setting_rows
 from headrace.settings import Settings
+from schemas import asyncapi
 
 DOCS = Path(__file__).parent
 WIDTH = 100
@@ -27,6 +28,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "reference/cli.md": command_line(),
         "reference/http.md": http(),
         "reference/settings.md": settings(),
+        "reference/records.md": records(),
         "decisions/index.md": decisions(),
     }
     for path, text in pages.items():
@@ -96,6 +98,54 @@ def settings() -> str:
 def _cell(value: Any) -> str:
     text = str(value) if value not in (None, [], {}, "") else ""
     return f"`{text.replace(str(Path.home()), '~')}`" if text else "–"
+
+
+def records() -> str:
+    """Of the AsyncAPI document: each topic, the types on it, their fields."""
+    api = asyncapi.document()
+    out = io.StringIO()
+    out.write("# Topics, field by field\n\nThe AsyncAPI 3.0 document is `schemas/asyncapi.json`; ")
+    out.write("how topics are read and written: [topics](../topics.md).\n")
+    for channel in api["channels"].values():
+        out.write(f"\n## {channel['address']}\n\n{_sentence(channel['description'])}\n\n")
+        for key, value in channel["bindings"]["kafka"]["topicConfiguration"].items():
+            out.write(f"* `{key}` {', '.join(value) if isinstance(value, list) else value}\n")
+        for name in channel["messages"]:
+            message = api["components"]["messages"][name]
+            out.write(f"\n### {message['name']}\n\n{message['summary']}\n\n")
+            if reference := message["payload"].get("$ref"):
+                _write_fields(out, api["components"]["schemas"][reference.rpartition("/")[2]])
+    out.write("\n## Parts\n\nWhat stands within the types above.\n")
+    whole = {
+        message["payload"].get("$ref", "").rpartition("/")[2] for message in api["components"]["messages"].values()
+    }
+    for name, schema in sorted(api["components"]["schemas"].items()):
+        if name not in whole:
+            out.write(f"\n### {name}\n\n{schema.get('description', '')}\n\n")
+            _write_fields(out, schema)
+    return out.getvalue()
+
+
+def _write_fields(out: io.StringIO, schema: dict[str, Any]) -> None:
+    for field, kind in schema.get("properties", {}).items():
+        needed = "" if field in schema.get("required", []) else ", may be left out"
+        out.write(f"* `{field}` {_kind(kind)}{needed}\n")
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """In a word or two; a type of its own as a link."""
+    if "$ref" in schema:
+        return _name(schema)
+    if options := schema.get("anyOf"):
+        return " or ".join(_kind(each) for each in options)
+    if words := schema.get("enum"):
+        return ", ".join(f"`{word}`" for word in words)
+    kind = str(schema.get("type", "anything"))
+    return f"list of {_kind(schema['items'])}" if kind == "array" and schema.get("items") else kind
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
 
 
 def http() -> str:

@@ -1,4 +1,4 @@
-"""Writes `schemas/json/<type>.v<n>.json` from the event types: `python -m schemas.generate [--check]`.
+"""Writes `schemas/json/<type>.v<n>.json`, and `schemas/asyncapi.json` of all topics, from the event types: `python -m schemas.generate [--check]`.
 
 What joined is added to `schemas/released.json`; a type that takes back what stands there is refused.
 """
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from schemas import shapes
+from schemas import asyncapi, shapes
 from schemas.codec import EVENT_TYPES
 from schemas.events import Event
 
 FOLDER = Path(__file__).parent / "json"
+ASYNCAPI = Path(__file__).parent / "asyncapi.json"
 
 
 def json_schema(event: type[Event]) -> str:
@@ -30,7 +31,7 @@ def json_schema(event: type[Event]) -> str:
 def stale() -> list[Path]:
     """Schema files that differ from today's types."""
     wanted = {FOLDER / f"{event.TYPE}.v{event.VERSION}.json": json_schema(event) for event in EVENT_TYPES}
-    wanted[shapes.RELEASED] = _released()
+    wanted |= {shapes.RELEASED: _released(), ASYNCAPI: asyncapi.text()}
     return [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
 
 
@@ -72,6 +73,7 @@ def main() -> int:
     for event in EVENT_TYPES:
         (FOLDER / f"{event.TYPE}.v{event.VERSION}.json").write_text(json_schema(event))
     shapes.RELEASED.write_text(_released())
+    ASYNCAPI.write_text(asyncapi.text())
     print(f"{len(EVENT_TYPES)} schemas, {len(changed)} changed")
     return 0
 

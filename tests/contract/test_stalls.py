@@ -9,12 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("consumer", "producer", "headrace")
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-TABLE = PAGE.partition("
-## Stalls
-")[2].partition("
-## ")[0]
-    (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").partition("\n## Stalls\n")[2].partition("\n## ")[0]
-)
+TABLE = PAGE.partition("\n## Stalls\n")[2].partition("\n## ")[0]
 DEPENDENCIES = {"OpenAI", "local model", "Weaviate", "version", "disk", "offsets", "projection", "Kafka"}
 """As `stalls` of a status names them."""
 
