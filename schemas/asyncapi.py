@@ -1,4 +1,6 @@
-"""The topics as an AsyncAPI 3.0 document (https://www.asyncapi.com/docs/reference/specification/v3.0.0), from their types.
+"""The topics as an AsyncAPI document, from their types.
+
+Source: https://www.asyncapi.com/docs/reference/specification/v3.0.0
 
 Addresses have the default prefix. A payload is JSON Schema 2020-12; fields may join it, and readers ignore those that
 they don't know.

@@ -1,4 +1,5 @@
-"""Writes `schemas/json/<type>.v<n>.json`, and `schemas/asyncapi.json` of all topics, from the event types: `python -m schemas.generate [--check]`.
+"""Writes `schemas/json/<type>.v<n>.json` from the event types, and `schemas/asyncapi.json` of the topics:
+`python -m schemas.generate [--check]`.
 
 What joined is added to `schemas/released.json`; a type that takes back what stands there is refused.
 """
