@@ -205,6 +205,10 @@ class Settings:
     topic_prefix: str = _setting("HEADRACE_TOPIC_PREFIX", "headrace.", str, "before the name of every topic and group")
     partitions: int = _setting("HEADRACE_PARTITIONS", 6, _count, "partitions of each topic, when topics are created")
     replication: int = _setting("HEADRACE_REPLICATION", 1, _count, "replicas of each topic, when topics are created")
+    min_insync_replicas: int | None = _setting(
+        "HEADRACE_MIN_INSYNC_REPLICAS", None, _count,
+        "how many of them must have a record before it counts as written; without it 2 of 3, 3 of 4 or 5, 1 of fewer",
+    )  # fmt: skip
     http_host: str = _setting("HEADRACE_HTTP_HOST", "127.0.0.1", str, "address that control listens on")
     http_port: int = _setting("HEADRACE_HTTP_PORT", 8000, _port, "port that control listens on")
     http_trusted_network: bool = _setting(
@@ -297,6 +301,13 @@ class Settings:
         security = self.bootstrap_servers.security
         if security.protocol != "PLAINTEXT" and self.kafka_bootstrap_servers is None:
             return "KAFKA_SECURITY_PROTOCOL goes with KAFKA_BOOTSTRAP_SERVERS: the embedded Kafka is plain"
+        if self.replication > 1 and self.kafka_bootstrap_servers is None:
+            return "HEADRACE_REPLICATION goes with KAFKA_BOOTSTRAP_SERVERS: the embedded Kafka is one broker"
+        if self.min_insync > self.replication:
+            return (
+                f"HEADRACE_MIN_INSYNC_REPLICAS={self.min_insync} can't be reached by "
+                f"HEADRACE_REPLICATION={self.replication}: nothing could be written"
+            )
         return security.misfit()
 
     @property
@@ -327,6 +338,11 @@ class Settings:
             key_password=self.kafka_ssl_key_password,
         )
         return Servers(self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_port}", security)
+
+    @property
+    def min_insync(self) -> int:
+        """With 3 replicas 2: any one broker may be lost without a record lost, and away without a write refused."""
+        return self.min_insync_replicas or (1 if self.replication <= 2 else self.replication // 2 + 1)
 
     @property
     def weaviate(self) -> str:

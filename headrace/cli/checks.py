@@ -17,7 +17,7 @@ from headrace.embedded import EmbeddedError, artifacts, ports
 from headrace.embedded.java import find_java
 from headrace.embedded.process import OWNER_VARIABLE
 from headrace.embedded.weaviate_build import binary_path
-from headrace.kafka.admin import absence, differences, reached
+from headrace.kafka.admin import Difference, absence, differences, reached
 from headrace.settings import Settings
 from headrace.supervisor import read_state, running_stack
 from headrace.supervisor.reachable import any_listens, url_listens
@@ -205,15 +205,27 @@ def _kafka_away(settings: Settings, why: str) -> Finding:
 
 
 def _differing(admin: AdminClient, settings: Settings) -> Finding:
-    found = differences(admin, prefix=settings.topic_prefix, partitions=settings.partitions)
+    found = differences(
+        admin,
+        prefix=settings.topic_prefix,
+        partitions=settings.partitions,
+        replication=settings.replication,
+        min_insync=settings.min_insync,
+    )
     if not found:
         return Finding("Topics", "ok", f"all {len(TOPICS)} as defined, at {settings.bootstrap_servers}")
-    first = found[0]
-    return Finding(
-        "Topics", "warn", "; ".join(map(str, found)),
-        f"e.g. headrace kafka configs --alter --entity-type topics --entity-name {first.topic} "
-        f"--add-config {first.setting}={first.wanted}",
-    )  # fmt: skip
+    return Finding("Topics", "warn", "; ".join(map(str, found)), mend(found[0]))
+
+
+def mend(difference: Difference) -> str:
+    if difference.setting == "partitions":
+        return f"set HEADRACE_PARTITIONS={difference.found}: the partitions of a topic that holds records stay as many"
+    if difference.setting == "replication":
+        return f"set HEADRACE_REPLICATION={difference.found}, or change it with `headrace kafka reassign-partitions`"
+    return (
+        f"e.g. headrace kafka configs --alter --entity-type topics --entity-name {difference.topic} "
+        f"--add-config {difference.setting}={difference.wanted}"
+    )
 
 
 def _port(name: str, server: str, port: int, variable: str, settings: Settings) -> Finding:

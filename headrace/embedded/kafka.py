@@ -105,6 +105,10 @@ class EmbeddedKafka:
         self.port = port
         self.listeners: tuple[Listener, ...] = ()
         """Beside `port`; taken up at the next start."""
+        self.overrides: Mapping[str, str] = {}
+        """Over the server's own settings, where a test makes several brokers one cluster; taken up likewise."""
+        self.cluster_id = _cluster_id()
+        """Of storage that is not formatted yet."""
         self._owner_dir = owner_dir or data_dir
         self._cache_dir = cache_dir
         self._reporter = reporter
@@ -190,13 +194,13 @@ class EmbeddedKafka:
         for each in clients:
             settings |= {f"listener.name.{each.name.lower()}.{name}": value for name, value in each.settings.items()}
         path = self.data_dir / "server.properties"
-        path.write_text(properties(settings))
+        path.write_text(properties({**settings, **self.overrides}))
         return path
 
     def _format_once(self, properties: Path) -> None:
         if (self.data_dir / "log" / "meta.properties").exists():
             return
-        arguments = ["format", "--ignore-formatted", "-t", _cluster_id(), "-c", str(properties)]
+        arguments = ["format", "--ignore-formatted", "-t", self.cluster_id, "-c", str(properties)]
         done = self.installation.run_tool("kafka-storage", arguments, timeout_s=_FORMAT_DEADLINE_S)
         if done.returncode != 0:
             raise EmbeddedError(

@@ -5,10 +5,10 @@ import time
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType, TopicMetadata
 
 from headrace.kafka.servers import Servers
-from schemas.topics import TOPICS
+from schemas.topics import TOPICS, Topic
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,7 @@ ANSWER_S = 5.0
 _REFUSALS = {
     KafkaError._AUTHENTICATION: "see KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
     KafkaError._SSL: "see KAFKA_SECURITY_PROTOCOL, KAFKA_SSL_CAFILE, and KAFKA_SSL_CERTFILE where it asks for one",
+    KafkaError.INVALID_REPLICATION_FACTOR: "start as many brokers as HEADRACE_REPLICATION says, or lower it",
 }
 """What passes by no waiting: error code to what mends it."""
 
@@ -71,7 +72,7 @@ def absence(bootstrap_servers: Servers, exc: KafkaException) -> str:
 
 
 def ensure_topics(
-    bootstrap_servers: Servers, *, prefix: str, partitions: int, replication: int = 1
+    bootstrap_servers: Servers, *, prefix: str, partitions: int, replication: int = 1, min_insync: int = 1
 ) -> list[Difference]:
     """Creates the topics that are missing; blocks. Returns what differs on those that were there.
 
@@ -80,7 +81,8 @@ def ensure_topics(
     """
     admin = reached(bootstrap_servers, TIMEOUT_S)
     wanted = [
-        NewTopic(prefix + topic.name, partitions, replication, config=dict(topic.config)) for topic in TOPICS.values()
+        NewTopic(prefix + topic.name, partitions, replication, config=_config(topic, min_insync))
+        for topic in TOPICS.values()
     ]
     for future in admin.create_topics(wanted, request_timeout=TIMEOUT_S).values():
         try:
@@ -89,7 +91,11 @@ def ensure_topics(
             if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
     _await_visible(admin, {topic.topic for topic in wanted})
-    return differences(admin, prefix=prefix, partitions=partitions)
+    return differences(admin, prefix=prefix, partitions=partitions, replication=replication, min_insync=min_insync)
+
+
+def _config(topic: Topic, min_insync: int) -> dict[str, str]:
+    return {**topic.config, "min.insync.replicas": str(min_insync)}
 
 
 def _await_visible(admin: AdminClient, names: set[str]) -> None:
@@ -101,17 +107,29 @@ def _await_visible(admin: AdminClient, names: set[str]) -> None:
         time.sleep(0.05)
 
 
-def differences(admin: AdminClient, *, prefix: str, partitions: int) -> list[Difference]:
+def differences(
+    admin: AdminClient, *, prefix: str, partitions: int, replication: int, min_insync: int
+) -> list[Difference]:
     found: list[Difference] = []
     metadata = admin.list_topics(timeout=TIMEOUT_S).topics
     resources = [ConfigResource(ResourceType.TOPIC, prefix + name) for name in TOPICS]
     for resource, future in admin.describe_configs(resources, request_timeout=TIMEOUT_S).items():
         config, name = future.result(), resource.name
-        for setting, value in TOPICS[name.removeprefix(prefix)].config.items():
+        for setting, value in _config(TOPICS[name.removeprefix(prefix)], min_insync).items():
             if config[setting].value != value:
                 found.append(Difference(name, setting, value, str(config[setting].value)))
-        if len(metadata[name].partitions) != partitions:
-            found.append(Difference(name, "partitions", str(partitions), str(len(metadata[name].partitions))))
+        found += _shape(name, metadata[name], partitions, replication)
+    return found
+
+
+def _shape(name: str, topic: TopicMetadata, partitions: int, replication: int) -> list[Difference]:
+    found: list[Difference] = []
+    if len(topic.partitions) != partitions:
+        found.append(Difference(name, "partitions", str(partitions), str(len(topic.partitions))))
+    # Replicas on brokers that are away count: they are assigned.
+    assigned = sorted({len(each.replicas) for each in topic.partitions.values()})
+    if assigned != [replication]:
+        found.append(Difference(name, "replication", str(replication), " and ".join(map(str, assigned))))
     return found
 
 

@@ -41,6 +41,7 @@ def _ensure(settings: Settings) -> int:
         prefix=settings.topic_prefix,
         partitions=settings.partitions,
         replication=settings.replication,
+        min_insync=settings.min_insync,
     ):
         log.warning("topic settings differ: %s", difference)
     return partition_count(settings.bootstrap_servers, settings.topic("chunks"))

@@ -152,6 +152,7 @@ class Stack:
                 prefix=settings.topic_prefix,
                 partitions=settings.partitions,
                 replication=settings.replication,
+                min_insync=settings.min_insync,
             )
         except KafkaException as exc:
             raise StackProblem(absence(settings.bootstrap_servers, exc)) from exc

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
-from headrace.kafka.admin import TIMEOUT_S, Difference, admin_client, ensure_topics, partition_count
+from headrace.kafka.admin import TIMEOUT_S, Difference, absence, admin_client, ensure_topics, partition_count
 from headrace.settings import Settings
 from schemas.topics import TOPICS
 from tests.support.waiting import until
@@ -22,8 +22,14 @@ def admin(settings: Settings) -> AdminClient:
 
 @pytest.fixture
 def ensure(settings: Settings) -> Ensure:
-    def call(partitions: int = settings.partitions) -> list[Difference]:
-        return ensure_topics(settings.bootstrap_servers, prefix=settings.topic_prefix, partitions=partitions)
+    def call(partitions: int = settings.partitions, replication: int = 1, min_insync: int = 1) -> list[Difference]:
+        return ensure_topics(
+            settings.bootstrap_servers,
+            prefix=settings.topic_prefix,
+            partitions=partitions,
+            replication=replication,
+            min_insync=min_insync,
+        )
 
     return call
 
@@ -37,6 +43,7 @@ def test_makes_every_topic_with_its_settings(settings: Settings, admin: AdminCli
         resource = ConfigResource(ResourceType.TOPIC, settings.topic(name))
         config = admin.describe_configs([resource])[resource].result()
         assert {key: config[key].value for key in topic.config} == dict(topic.config), name
+        assert config["min.insync.replicas"].value == "1"
 
 
 def test_a_second_time_changes_nothing(admin: AdminClient, settings: Settings, ensure: Ensure) -> None:
@@ -74,6 +81,20 @@ def test_another_number_of_partitions_is_told(settings: Settings, ensure: Ensure
     assert set(found) == {
         Difference(settings.topic(name), "partitions", str(wanted), str(settings.partitions)) for name in TOPICS
     }
+
+
+def test_another_number_of_replicas_is_told(settings: Settings, ensure: Ensure) -> None:
+    ensure()
+    found = ensure(replication=3, min_insync=2)
+    wanted = (("replication", "3", "1"), ("min.insync.replicas", "2", "1"))
+    assert set(found) == {Difference(settings.topic(name), *each) for name in TOPICS for each in wanted}
+
+
+def test_more_replicas_than_brokers_are_refused_with_what_to_do(settings: Settings, ensure: Ensure) -> None:
+    with pytest.raises(KafkaException) as refused:
+        ensure(replication=2)
+    reason = absence(settings.bootstrap_servers, refused.value)
+    assert "is there, but" in reason and "HEADRACE_REPLICATION" in reason
 
 
 def test_writing_to_a_topic_that_is_missing_makes_none(settings: Settings, admin: AdminClient) -> None:

@@ -36,3 +36,22 @@ def test_what_fits_is_taken() -> None:
     settings = Settings.from_env(given)
     assert (settings.embed_batch, settings.session_s, settings.log_level) == (16, 0.5, "DEBUG")
     assert settings.kafka_bootstrap_servers is None
+
+
+@pytest.mark.parametrize(("replicas", "insync"), [(1, 1), (2, 1), (3, 2), (4, 3), (5, 3)])
+def test_more_than_half_of_the_replicas_have_a_record_before_it_counts(replicas: int, insync: int) -> None:
+    given = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092", "HEADRACE_REPLICATION": str(replicas)}
+    assert Settings.from_env(given).min_insync == insync
+    assert Settings.from_env(given | {"HEADRACE_MIN_INSYNC_REPLICAS": "1"}).min_insync == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"HEADRACE_REPLICATION": "3"}, "the embedded Kafka is one broker"),
+        ({"HEADRACE_MIN_INSYNC_REPLICAS": "2"}, "HEADRACE_REPLICATION=1: nothing could be written"),
+    ],
+)
+def test_replicas_that_can_not_be_are_refused(given: dict[str, str], says: str) -> None:
+    with pytest.raises(InvalidSetting, match=says):
+        Settings.from_env(given)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from headrace import embedded
+from headrace.cli.checks import mend
 from headrace.cli.root import COMMANDS
 from headrace.embedded.data_dir import DataDirLock
+from headrace.kafka.admin import Difference
 from headrace.supervisor import StackState, run_dir
 from headrace.supervisor.state import write_state
 from tests.unit.cli import control_fake
@@ -133,3 +135,15 @@ def test_up_beside_a_running_stack_is_4(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 4
     assert "up already at http://127.0.0.1:8000 (ready)" in result.stderr
     assert "headrace down" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("partitions", "set HEADRACE_PARTITIONS=3"),
+        ("replication", "set HEADRACE_REPLICATION=3, or"),
+        ("min.insync.replicas", "--entity-name t --add-config min.insync.replicas=2"),
+    ],
+)
+def test_doctor_says_what_mends_a_topic(setting: str, says: str) -> None:
+    assert says in mend(Difference("t", setting, "2", "3"))
