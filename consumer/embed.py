@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from consumer.calls import Calls, Text
@@ -10,6 +11,7 @@ from consumer.judge import Judge
 from consumer.shares import Shares
 from consumer.stalls import GaveUp, Stalls
 from consumer.vector_cache import VectorCache
+from headrace import tracing
 from headrace.errors import Outgrown
 from headrace.vectors import Tenancy, VectorStore
 from schemas.chunks import Chunk
@@ -36,6 +38,12 @@ class EmbedStage:
         self._cache, self._step_aside = cache, step_aside
 
     async def prepare(self, batch: Batch) -> None:
+        began_ns = time.time_ns()
+        await self._prepare(batch)
+        if tracing.on():
+            batch.prepared_ns = began_ns, time.time_ns()
+
+    async def _prepare(self, batch: Batch) -> None:
         for item in batch.items:
             await self._judge.judge(item)
             if isinstance(item.event, Newer) and item.result == "parked":

@@ -96,12 +96,13 @@ class Item:
 class Batch:
     """Items that are embedded together and acked together, in offset order per partition.
 
-    `events` are Faust's handles of the same records.
+    `events` are Faust's handles of the same records. `prepared_ns`: from when to when, where traces are on.
     """
 
     items: list[Item]
     events: list[Any]
     group_generation: int
+    prepared_ns: tuple[int, int] | None = None
 
     def jobs(self) -> dict[str, list[Item]]:
         """Items by job, records that name none left out."""

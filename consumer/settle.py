@@ -11,9 +11,11 @@ from confluent_kafka import KafkaError, KafkaException
 from consumer.embed import place_of
 from consumer.item import MAX_NAME, Batch, Item
 from consumer.judge import Judge
+from consumer.pages_traced import tell_pages
 from consumer.parking import Parking
 from consumer.reports import Reports
 from consumer.stalls import GaveUp, Stalls
+from headrace import tracing
 from headrace.embedding.base import Vectors
 from headrace.errors import DependencyUnwell
 from headrace.kafka.publisher import Publisher, wait_all
@@ -92,13 +94,15 @@ class SettleStage:
             raise GaveUp(DependencyUnwell("job", "another worker has it"), 0)
 
     async def _write(self, batch: Batch) -> None:
-        began = time.monotonic()
+        began, began_ns = time.monotonic(), time.time_ns()
         for item in batch.items:
             self._judge.reconsider(item)
         for items in batch.jobs().values():
             await self._index([item for item in items if item.result is None and isinstance(item.event, Chunk)])
         if time.monotonic() - began > self._late_s:
             await self._take_back(batch)
+        if tracing.on():
+            tell_pages(batch, (began_ns, time.time_ns()))
 
     async def _set_aside(self, batch: Batch) -> None:
         for item in batch.items:

@@ -19,6 +19,7 @@ from control.problems import Problem
 from control.requests import MAX_BODY_BYTES, check_sender, is_loopback
 from control.roles import need_of
 from control.writer import Fenced
+from headrace import tracing
 from headrace.errors import DependencyUnwell
 from headrace.settings import InvalidSetting, Settings
 from headrace.tokens import InvalidTokens, read_tokens
@@ -94,16 +95,25 @@ def _serving(engine: Engine, route: Route) -> Next:
 
 
 def _answering(gate: Gate) -> Middleware:
+    async def answer(request: web.Request, handler: Next) -> web.StreamResponse:
+        try:
+            check_sender(request, open_on=None if gate.tokens.required() else gate.listens_on)
+            return await handler(request)
+        except Exception as exc:  # whatever it is, the client gets a problem; a fault of ours is logged with its trace
+            return _problem(request, _as_problem(exc, request))
+
     @web.middleware
     async def answering(request: web.Request, handler: Next) -> web.StreamResponse:
         began = time.monotonic()
-        try:
-            check_sender(request, open_on=None if gate.tokens.required() else gate.listens_on)
-            response = await handler(request)
-        except Exception as exc:  # whatever it is, the client gets a problem; a fault of ours is logged with its trace
-            response = _problem(request, _as_problem(exc, request))
         route = request.match_info.route.resource
         name = route.canonical if route else "unknown"
+        told = {"http.request.method": request.method, "http.route": name}
+        with tracing.span(
+            f"{request.method} {name}", told, parent=request.headers.get(tracing.HEADER), serves=True
+        ) as span:
+            response = await answer(request, handler)
+            if span is not None:
+                span.set_attribute("http.response.status_code", response.status)
         REQUESTS.labels(name, request.method, str(response.status)).observe(time.monotonic() - began)
         return response
 

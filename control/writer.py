@@ -23,6 +23,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from control.problems import Unavailable
+from headrace import tracing
 from headrace.kafka.publisher import BASE_CONFIG
 from headrace.kafka.servers import Servers
 from schemas.codec import encode, headers_for
@@ -150,7 +151,7 @@ class Writer:
             self._prefix + each.event.TOPIC,
             key=each.event.key().encode(),
             value=encode(each.event),
-            headers=list(headers_for(each.event, self._source)),
+            headers=[*headers_for(each.event, self._source), *tracing.headers()],
             partition=each.partition,
             on_delivery=delivered,
         )

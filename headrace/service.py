@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import uvloop
 
+from headrace import tracing
 from headrace.kafka.connection import mend_connections
 from headrace.settings import InvalidSetting, Settings
 from schemas.codec import instant
@@ -58,7 +59,7 @@ class Quiet(logging.Filter):
 
 class JsonLines(logging.Formatter):
     """One object a line: `time, level, service, logger, message`, and what the message begins with: `job_id`, or a
-    record's `topic, partition, offset`. `exception` is a traceback."""
+    record's `topic, partition, offset`. `exception` is a traceback; `trace_id, span_id` where it belongs to a trace."""
 
     def format(self, record: logging.LogRecord) -> str:
         message = _sound(record.getMessage())
@@ -75,6 +76,7 @@ class JsonLines(logging.Formatter):
             line |= {"topic": place[1], "partition": int(place[2]), "offset": int(place[3])}
         if record.exc_info:
             line["exception"] = _sound(self.formatException(record.exc_info))
+        line |= tracing.ids()
         return msgspec.json.encode(line).decode()
 
 
@@ -87,7 +89,7 @@ def configure_logging(level: str, form: str = "TEXT") -> None:
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonLines() if form == "JSON" else text)
-    handler.addFilter(Quiet("aiokafka", "librdkafka", "faust", "mode", "httpx", "weaviate"))
+    handler.addFilter(Quiet("aiokafka", "librdkafka", "faust", "mode", "httpx", "weaviate", "opentelemetry"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("aiokafka", "faust", "mode", "httpx", "httpx2", "httpcore", "openai", "weaviate", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
@@ -101,6 +103,11 @@ def run(main: Main) -> int:
         print(f"headrace: {exc}", file=sys.stderr)
         return 2
     configure_logging(settings.log_level, settings.log_format)
+    try:
+        tracing.configure(SERVICE)
+    except tracing.MissingPackages as exc:
+        print(f"headrace: {exc}", file=sys.stderr)
+        return 2
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -119,4 +126,6 @@ def run(main: Main) -> int:
         except Exception:
             log.exception("ends because of an error")
             return 1
+        finally:
+            tracing.stop()
     return 0

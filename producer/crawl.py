@@ -35,6 +35,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from headrace import tracing
 from producer.accounting import accounts
 from producer.base import Ground, base_pages, own_pages
 from producer.checkpoint import Manifest, mark_visited
@@ -332,13 +333,28 @@ class Crawl(Epoch):
         if not visitor.inside(entry.url):  # an excluded start URL, or one that an older definition had inside
             self._note(await publication.leave_out(entry, visitor.scope.verdict(entry.url).reason))
             return
+        with tracing.span("page", self._traced(entry)) as span:
+            page = await self._visit_within(entry, visitor, publication)
+            if span is not None:
+                span.set_attributes({"headrace.state": page.state, "headrace.chunks": len(page.chunks)})
+
+    def _traced(self, entry: Entry) -> tracing.Attributes:
+        command = self._command
+        return {
+            "url.full": tracing.address(entry.url),
+            "headrace.job_id": command.job_id,
+            "headrace.kb_id": command.kb_id,
+            "headrace.generation": command.generation,
+        }
+
+    async def _visit_within(self, entry: Entry, visitor: Visitor, publication: Publication) -> PageRecord:
         visit = await visitor.visit(entry)
         self._read.add(asyncio.current_task())
         self._stir()
         if visit.content is not None:
             self._tools.metrics.read(visit.content)
         visit, known = self._holders.unless_held(visit), self._known.get(entry.url)
-        with self._tools.metrics.publish_seconds.time():
+        with self._tools.metrics.publish_seconds.time(), tracing.span("publish"):
             page = await publication.publish(visit, known)
         self._holders.recorded(page, visit, known)
         self._note(page)
@@ -346,6 +362,7 @@ class Crawl(Epoch):
         if page.state == "kept" and page.links_truncated:
             self._frontier.overflowed = True
         self._discovery.follow(page, visit.links, visitor.inside, entry.hops)
+        return page
 
     def _note(self, page: PageRecord) -> None:
         self._frontier.mark_visited(page.url)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace import tracing
 from producer.client import Client
 from producer.fetch import FetchError, FetchResult
 from producer.frontier import MAX_HOPS, Entry
@@ -80,6 +81,14 @@ class _Trouble(msgspec.Struct, frozen=True):
     duration_ms: float = 0.0
 
 
+def _trace(got: FetchResult | _Trouble, attempt: int) -> None:
+    ended = time.time_ns()
+    told: dict[str, str | int] = {"http.request.method": "GET", "http.request.resend_count": attempt - 1}
+    if got.status is not None:
+        told["http.response.status_code"] = got.status
+    tracing.tell("fetch", ended - int(got.duration_ms * 1e6), ended, told)
+
+
 class Visitor:
     """Visits pages of one crawl; many at once. `start`, `visit`, `stop`. Raises ScopeError for unusable patterns.
 
@@ -124,8 +133,10 @@ class Visitor:
         for attempt in itertools.count(1):
             with self._waits():
                 got = await self._ask(entry, attempt)
+            _trace(got, attempt)
             if isinstance(got, FetchResult):
-                visit = await self._judge(entry, attempt, got)
+                with tracing.span("read"):
+                    visit = await self._judge(entry, attempt, got)
                 return msgspec.structs.replace(visit, received=got.bytes_received, duration_ms=got.duration_ms)
             tries = TRIES_REFUSED if got.status == 429 else len(BACK_OFF_S) + 1
             if attempt >= tries or not got.transient:

@@ -12,6 +12,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from headrace import tracing
 from headrace.kafka.records import RawRecord
 from headrace.kafka.servers import Servers
 from schemas.codec import Headers, copied_headers, encode, headers_for, with_fields
@@ -89,7 +90,7 @@ class Publisher:
             event.TOPIC,
             key=event.key().encode(),
             value=encode(event),
-            headers=headers_for(event, self._source),
+            headers=headers_for(event, self._source) + tracing.headers(),
             partition=partition,
         )
 

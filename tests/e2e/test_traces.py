@@ -1,0 +1,54 @@
+"""A page is followed from its fetch through Kafka to Weaviate by one trace."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.e2e.conftest import House
+from tests.fakes.otlp_collector import OtlpCollector, Span
+from tests.support.waiting import until
+
+CALLER, ASKED_BY = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+OF_A_PAGE = {
+    *(("headrace-producer", name) for name in ("page", "fetch", "read", "publish")),
+    *(("headrace-consumer", name) for name in ("embed", "index")),
+}
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[OtlpCollector]:
+    collector = OtlpCollector()
+    await collector.start()
+    yield collector
+    await collector.stop()
+
+
+async def test_a_page_has_one_trace_from_fetch_to_index(house: House, collector: OtlpCollector) -> None:
+    for service in house.services.values():
+        service.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    await house.start()
+    kb = house.kb()
+    traceparent = f"00-{CALLER}-{ASKED_BY}-01"
+    path = f"/kb/{kb}/start?x=topsecret"
+    assert (await house.api.call("POST", path, house.definition(), traceparent=traceparent))[0] == 202
+    done = await house.api.until_status(kb, "completed", within_s=120)
+
+    async def whole() -> list[Span] | None:
+        pages = [span for span in collector.spans if span.name == "page" and span.attributes["headrace.chunks"]]
+        there = all(set(collector.of_trace(page.trace_id)) == OF_A_PAGE for page in pages)
+        return pages if there and len(pages) == 60 else None
+
+    pages = await until(whole, within_s=60, what="each page's trace is whole")
+    assert pages is not None
+    for page in pages:
+        assert not page.parent_id and page.attributes["headrace.job_id"] == done["job_id"]
+        of_page = collector.of_trace(page.trace_id)
+        (fetch,), (publish,) = of_page["headrace-producer", "fetch"], of_page["headrace-producer", "publish"]
+        assert fetch.attributes["http.response.status_code"] == 200 and fetch.parent_id == page.span_id
+        indexed = of_page["headrace-consumer", "index"]
+        assert {span.parent_id for span in (*indexed, *of_page["headrace-consumer", "embed"])} == {publish.span_id}
+        assert page.began_ns <= fetch.began_ns < fetch.ended_ns < max(span.ended_ns for span in indexed)
+        assert sum(span.attributes["headrace.chunks"] for span in indexed) == page.attributes["headrace.chunks"]
+    (start,) = collector.of_trace(CALLER)["headrace-control", "POST /api/ingestion/kb/{kb}/start"]
+    assert start.parent_id == ASKED_BY and start.attributes["http.response.status_code"] == 202
+    assert not any("topsecret" in str(value) for span in collector.spans for value in span.attributes.values())
