@@ -8,6 +8,7 @@ import faust
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from consumer.metrics import REGISTRY
 from consumer.window import Window
 from headrace.kafka.follower import Follower
 from headrace.metrics import Consumer as Metrics
@@ -59,4 +60,7 @@ class Health:
         return web.json_response(report, status=200 if report["ok"] else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(
+            body=generate_latest(self._registry) + generate_latest(REGISTRY),
+            headers={"Content-Type": CONTENT_TYPE_LATEST},
+        )

@@ -27,6 +27,7 @@ then the group generation is another.
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,11 +36,12 @@ import msgspec
 
 from consumer.account import Account, Sum, most_tokens, passes
 from consumer.judge import Judge
+from consumer.metrics import EMBEDDED_TOKENS, EMBEDDING_CALLS, EMBEDDING_SECONDS, EMBEDDING_USD
 from consumer.reports import Reports
 from consumer.stalls import GaveUp
 from headrace.embedding.base import Embedded, TextsRefused
 from headrace.errors import DependencyUnwell
-from headrace.prices import Prices
+from headrace.prices import Prices, usd
 from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.facts import BudgetReached, CallReserved, CallSettled
@@ -97,13 +99,16 @@ class Ledger:
             await self._reports.publish(reserved, command.partition)
             if self._term() != term or not may():
                 raise GaveUp(DependencyUnwell("job", "not running"), 0)
-            embedded = await make()
+            embedded = await _timed(reserved.provider, make)
         except (GaveUp, TextsRefused, DependencyUnwell) as exc:
             if not (isinstance(exc, DependencyUnwell) and exc.in_doubt):
                 await self._settle(command, job, settled)
             raise
         else:
-            await self._settle(command, job, self._paid(command, settled, texts, embedded))
+            settled = self._paid(command, settled, texts, embedded)
+            EMBEDDED_TOKENS.labels(settled.provider).inc(settled.tokens)
+            EMBEDDING_USD.labels(settled.provider).inc(usd(settled.pico_usd) or 0)
+            await self._settle(command, job, settled)
             return embedded
         finally:
             if job:
@@ -234,6 +239,20 @@ def _settlement(reserved: CallReserved, worker: str) -> CallSettled:
         worker=worker,
         settled_at=reserved.reserved_at,
     )
+
+
+async def _timed(provider: str, make: Callable[[], Awaitable[Embedded]]) -> Embedded:
+    result, began = "failed", time.monotonic()
+    try:
+        embedded = await make()
+        EMBEDDING_SECONDS.labels(provider).observe(time.monotonic() - began)
+        result = "answered"
+        return embedded
+    except TextsRefused:
+        result = "refused"
+        raise
+    finally:
+        EMBEDDING_CALLS.labels(provider, result).inc()
 
 
 def _wake(job: _Job) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from consumer.embed import place_of
 from consumer.item import MAX_NAME, Batch, Item
 from consumer.judge import Judge
+from consumer.metrics import RECORDS, WRITE_SECONDS
 from consumer.pages_traced import tell_pages
 from consumer.parking import Parking
 from consumer.reports import Reports
@@ -98,7 +100,8 @@ class SettleStage:
         for item in batch.items:
             self._judge.reconsider(item)
         for items in batch.jobs().values():
-            await self._index([item for item in items if item.result is None and isinstance(item.event, Chunk)])
+            with WRITE_SECONDS.time():
+                await self._index([item for item in items if item.result is None and isinstance(item.event, Chunk)])
         if time.monotonic() - began > self._late_s:
             await self._take_back(batch)
         if tracing.on():
@@ -118,6 +121,8 @@ class SettleStage:
 
     async def _tell(self, batch: Batch) -> None:
         await wait_all(await self._outcomes(batch))
+        for result, count in Counter(item.result or "" for item in batch.items).items():
+            RECORDS.labels(result).inc(count)
         for command in {item.job_id: item.command for item in batch.items if item.result == "parked"}.values():
             assert command is not None
             self._parked(command)

@@ -4,10 +4,12 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from consumer.metrics import STALLED
 from consumer.reports import Reports
 from headrace.errors import DependencyUnwell
 from schemas.codec import now
@@ -86,6 +88,7 @@ class Stalls:
     async def _end(self, command: JobCommand, dependency: str) -> None:
         told = self._told.pop((command.job_id, dependency), None)
         if told:
+            self._count()
             reason, since = told
             log.info("job %s goes on: %s is well again", command.job_id, dependency)
             await self._reports.stall(command, dependency=dependency, reason=reason, since=since, ended=True)
@@ -94,6 +97,12 @@ class Stalls:
         """Its owner is about to report on the job, which ends what was told: what lasts is told again, behind that."""
         for key in [key for key in self._told if key[0] == job_id]:
             del self._told[key]
+        self._count()
+
+    def _count(self) -> None:
+        STALLED.clear()
+        for dependency, jobs in Counter(dependency for _, dependency in self._told).items():
+            STALLED.labels(dependency).set(jobs)
 
     async def _watched(
         self, call: Callable[[], Awaitable[T]], wait: "_Wait", server: str, asked_s: Callable[[], float | None] | None
@@ -140,6 +149,7 @@ class Stalls:
             reason, since = self._told.get(key, ("", now()))
             if reason != exc.reason:
                 self._told[key] = (exc.reason, since)
+                self._count()
                 untold.append((command, since))
                 log.warning("job %s waits: %s", command.job_id, exc)
         async with self._telling:

@@ -101,6 +101,29 @@ class Consumer:
     READING = Metric(
         "headrace_consumer_reading", "gauge", "1 while records are taken in, 0 while it waits for partitions or offsets"
     )
+    RECORDS = Metric(
+        "headrace_consumer_records",
+        "counter",
+        "Records of chunks that were settled, by what became of them",
+        ("result",),
+    )
+    EMBEDDING_CALLS = Metric(
+        "headrace_consumer_embedding_calls", "counter", "Calls of embedding providers: answered, refused, failed",
+        ("provider", "result"),
+    )  # fmt: skip
+    EMBEDDING_SECONDS = Metric(
+        "headrace_consumer_embedding_seconds", "histogram", "Time of a call that was answered", ("provider",)
+    )
+    EMBEDDED_TOKENS = Metric(
+        "headrace_consumer_embedded_tokens", "counter", "Tokens that providers counted, or the records", ("provider",)
+    )
+    EMBEDDING_USD = Metric(
+        "headrace_consumer_embedding_usd", "counter", "Dollars that calls cost, where there is a price", ("provider",)
+    )
+    WRITE_SECONDS = Metric(
+        "headrace_consumer_write_seconds", "histogram", "Time to write a batch's objects to Weaviate"
+    )
+    STALLED = Metric("headrace_consumer_stalled_jobs", "gauge", "Jobs that wait, by what for", ("dependency",))
     CATCH_UP_WAIT_SECONDS = Metric(
         "headrace_consumer_catch_up_wait_seconds", "gauge", "How long it has waited to read its state from Kafka"
     )
