@@ -55,6 +55,9 @@ export const note = (kind, ...children) => h("div", {class: `note ${kind}`}, ...
 export const problem = (error) => h("div", {class: "note bad", role: "alert"}, h("p", {}, error.message));
 export const card = (title, ...children) => h("section", {class: "card"}, title && h("h2", {}, title), ...children);
 
+/** Said to those whose role is below `role`, in place of what has the attribute `data-needs`. */
+export const lacks = (role, ...children) => h("p", {class: "faint", "data-lacks": role}, ...children);
+
 /** A page of the web; its own words may not look like ours, so it is opened apart. */
 export const outside = (url, text = url) => h("a", {href: /^https?:/.test(url) ? url : null, rel: "noreferrer noopener", target: "_blank"}, text);
 

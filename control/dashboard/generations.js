@@ -15,10 +15,10 @@ export function generations(kbId) {
     changes.again();
     const job = (each) => jobs.find((job) => job.job_id === each.job_id);
     const rollback = button("Roll back", () => post(`/kb/${kbId}/rollback`, {generation: published[0].generation}), {
-      kind: "danger", question: `Undo generation ${published[0]?.generation} of ${kbId}? Searches see the one before again.`, done: "Roll back: asked for.",
+      kind: "danger", question: `Undo generation ${published[0]?.generation} of ${kbId}? Searches see the one before again.`, done: "Roll back: asked for.", "data-needs": "operate",
     });
     const clear = button("Vacuum", () => post(`/kb/${kbId}/vacuum`, {}), {
-      kind: "quiet", question: `Delete what only older generations of ${kbId} show? They can't be searched or gone back to after.`, done: "Vacuum: asked for.",
+      kind: "quiet", question: `Delete what only older generations of ${kbId} show? They can't be searched or gone back to after.`, done: "Vacuum: asked for.", "data-needs": "admin",
     });
     return [
       card("Generations", table("The newest first", [

@@ -1,6 +1,6 @@
 /** What is known of a knowledge base's newest job, as it goes: bars, figures, curves, and what can be told it to do. */
 
-import {h, bar, button, card, fill, figures, note, refill, table, time} from "/dashboard/dom.js";
+import {h, bar, button, card, fill, figures, lacks, note, refill, table, time} from "/dashboard/dom.js";
 import {bytes, dollars, duration, number, percent, rough, words} from "/dashboard/format.js";
 import {get, known, post, query} from "/dashboard/api.js";
 import {curves} from "/dashboard/charts.js";
@@ -11,13 +11,13 @@ const [FEWEST, MOST] = [20, 120];
 
 /** Buttons for what makes sense now. The focus goes on to the next where its button is no more. */
 export function commands(kbId) {
-  const command = (name, label, options) => button(label, () => post(`/kb/${kbId}/${name}`), {done: `${label}: asked for.`, ...options});
+  const command = (name, label, options) => button(label, () => post(`/kb/${kbId}/${name}`), {done: `${label}: asked for.`, "data-needs": "operate", ...options});
   const start = command("start", "Refresh"), pause = command("pause", "Pause", {kind: "quiet"}), resume = command("resume", "Resume");
   const cancel = command("cancel", "Cancel", {kind: "danger", question: `Cancel the job of ${kbId}? What it wrote is removed.`});
   const approve = button("Approve", () => post(`/kb/${kbId}/approve`, {digest: known.statuses.get(kbId).review.digest}), {
-    question: `Publish this generation of ${kbId} although pages are missing?`, done: "Approve: asked for.",
+    question: `Publish this generation of ${kbId} although pages are missing?`, done: "Approve: asked for.", "data-needs": "operate",
   });
-  const element = h("div", {class: "actions"}, approve, resume, start, pause, cancel);
+  const element = h("div", {class: "actions"}, lacks("operate", "Your token may look and search."), approve, resume, start, pause, cancel);
   const changed = (status) => {
     const active = !!status && !OVER.has(status.status), focused = element.contains(document.activeElement);
     start.textContent = status ? "Refresh" : "Start";

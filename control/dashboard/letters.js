@@ -13,7 +13,7 @@ export function deadLetters(kbId) {
     say(answer.retried ? `${plural(answer.retried, "record")} tried again.` : answer.not_retried[0]?.reason ?? "Nothing was left to retry.");
     await element.again();
   };
-  const again = (which, label) => button("Retry", () => retry(which), {kind: "quiet small", "aria-label": label});
+  const again = (which, label) => button("Retry", () => retry(which), {kind: "quiet small", "aria-label": label, "data-needs": "operate"});
   const element = loaded(async () => {
     const waiting = (await get(`/dead-letters${query({kb: kbId, state: "waiting", limit: GROUPED})}`)).dead_letters;
     const all = await listed("By place on the topic of dead letters", [
@@ -28,7 +28,7 @@ export function deadLetters(kbId) {
       waiting.length > 0 && card("Waiting, by reason", table("The most frequent first", [
         ["Why", ([reason]) => reason, "text"], ["Records", ([, letters]) => number(letters.length), "number"],
         ["", ([reason, letters]) => again({places: letters.map((letter) => letter.place)}, `Retry: ${reason}`)],
-      ], grouped(waiting)), h("div", {class: "actions"}, button("Retry all that wait", () => retry({kb_id: kbId}))),
+      ], grouped(waiting)), h("div", {class: "actions"}, button("Retry all that wait", () => retry({kb_id: kbId}), {"data-needs": "operate"})),
       waiting.length === GROUPED && faint(`The first ${number(GROUPED)} are counted here.`)),
       card("All", all),
     ];

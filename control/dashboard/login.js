@@ -32,6 +32,7 @@ export function login(entered) {
 /** Who is logged in, with a way out; nothing where nobody is asked. `left()` once logged out. */
 export async function signedIn(element, left) {
   const who = await get("/whoami").catch(() => ({token: null}));
+  document.documentElement.dataset.role = who.role ?? "";
   fill(element, who.token !== null && [
     h("span", {title: who.kbs.length ? `Only ${who.kbs.join(", ")}` : "All knowledge bases"}, `${who.token} (${who.role})`),
     button("Log out", async () => { await call("POST", "/logout"); left(); }, {kind: "quiet small"}),

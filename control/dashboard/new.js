@@ -1,6 +1,6 @@
 /** A form that shows what a site's first page would become, what the whole would cost, and starts it. */
 
-import {h, card, faint, figures, fill, note, problem, tiles} from "/dashboard/dom.js";
+import {h, card, faint, figures, fill, lacks, note, problem, tiles} from "/dashboard/dom.js";
 import {bytes, dollars, duration, milliseconds, number, plural} from "/dashboard/format.js";
 import {post} from "/dashboard/api.js";
 
@@ -45,7 +45,8 @@ export function fresh() {
       busy = false;
     }
   };
-  const element = h("div", {}, h("div", {class: "title"}, h("h1", {}, "New knowledge base")), h("div", {class: "halves"}, form, shown));
+  const element = h("div", {}, h("div", {class: "title"}, h("h1", {}, "New knowledge base")),
+    lacks("admin", "A knowledge base is defined by an administrator: your token may not."), h("div", {class: "halves", "data-needs": "admin"}, form, shown));
   return {element, title: "New knowledge base"};
 }
 

@@ -13,7 +13,7 @@ export function overview() {
   const sums = h("div"), list = h("ul", {class: "kbs"}), lag = partitions(), none = h("div");
   const filter = h("input", {id: "filter", type: "search", autocomplete: "off", oninput: () => order()});
   const filtered = h("div", {class: "filter", hidden: true}, h("label", {for: "filter"}, "Only names with"), filter);
-  const element = h("div", {}, h("div", {class: "title"}, h("h1", {}, "Knowledge bases"), h("div", {class: "actions"}, h("a", {class: "button", href: "#/new"}, "New knowledge base"))),
+  const element = h("div", {}, h("div", {class: "title"}, h("h1", {}, "Knowledge bases"), h("div", {class: "actions"}, h("a", {class: "button", href: "#/new", "data-needs": "admin"}, "New knowledge base"))),
     sums, filtered, none, list, lag.element);
   const cards = new Map();
   let asking = false, closed = false;
@@ -64,7 +64,7 @@ function summary() {
 
 function first() {
   return card("Make the first", h("p", {}, "A knowledge base is a web site kept searchable. Give its address, see what its pages would become, and start."),
-    h("p", {}, h("a", {class: "button", href: "#/new"}, "Begin with an address")));
+    h("p", {}, h("a", {class: "button", href: "#/new", "data-needs": "admin"}, "Begin with an address")));
 }
 
 function kbCard(name) {

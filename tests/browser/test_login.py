@@ -35,3 +35,29 @@ async def test_a_token_opens_the_page_and_logging_out_closes_it(browser: Browser
         await page.get_by_role("button", name="Log out").click()
         await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
         await expect(page.get_by_role("link", name=kb)).to_have_count(0)
+
+
+async def test_what_a_role_does_not_allow_is_not_offered(browser: Browser, settings: Settings) -> None:
+    kb = kb_name()
+    async with control(settings) as api, opened(browser, api.url, refused_with="401") as page:
+        await api.start(kb, DEFINITION)
+        cancel, new = page.get_by_role("button", name="Cancel"), page.get_by_role("link", name="New knowledge base")
+        only = page.get_by_text("Your token may look and search.")
+        for role, may_run, may_define in (("read", False, False), ("operate", True, False), ("admin", True, True)):
+            _, token = create(settings.tokens, role, role)
+            await page.goto("/")
+            if role == "read":
+                await page.reload()
+            await page.get_by_label("API token").fill(token)
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_text(f"{role} ({role})")).to_be_visible()
+            await expect(new).to_be_visible(visible=may_define)
+            await page.goto(f"/#/kb/{kb}")
+            await expect(page.get_by_role("heading", name=kb)).to_be_visible()
+            await expect(cancel).to_be_visible(visible=may_run)
+            await expect(only).to_be_visible(visible=not may_run)
+            assert not await violations(page)
+            await page.goto("/#/new")
+            await expect(page.get_by_label("Address of the site")).to_be_visible(visible=may_define)
+            await page.get_by_role("button", name="Log out").click()
+            await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
