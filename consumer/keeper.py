@@ -54,6 +54,10 @@ class Keeper:
 
     def assigned(self, partitions: frozenset[int]) -> None:
         self._partitions = partitions
+        for job_id in self._stalls.told:
+            known = self._commands.get(job_id)
+            if known is None or known.partition not in partitions:
+                self._stalls.forget(job_id)  # another owner tells of it now
         for partition in partitions:
             for command in self._commands.of_partition(partition):
                 if not self._over(command):

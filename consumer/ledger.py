@@ -242,17 +242,16 @@ def _settlement(reserved: CallReserved, worker: str) -> CallSettled:
 
 
 async def _timed(provider: str, make: Callable[[], Awaitable[Embedded]]) -> Embedded:
-    result, began = "failed", time.monotonic()
+    """A call that is cut off is nobody's failure, and not counted."""
+    began = time.monotonic()
     try:
         embedded = await make()
-        EMBEDDING_SECONDS.labels(provider).observe(time.monotonic() - began)
-        result = "answered"
-        return embedded
-    except TextsRefused:
-        result = "refused"
+    except (TextsRefused, DependencyUnwell) as exc:
+        EMBEDDING_CALLS.labels(provider, "refused" if isinstance(exc, TextsRefused) else "failed").inc()
         raise
-    finally:
-        EMBEDDING_CALLS.labels(provider, result).inc()
+    EMBEDDING_SECONDS.labels(provider).observe(time.monotonic() - began)
+    EMBEDDING_CALLS.labels(provider, "answered").inc()
+    return embedded
 
 
 def _wake(job: _Job) -> None:

@@ -100,8 +100,7 @@ class SettleStage:
         for item in batch.items:
             self._judge.reconsider(item)
         for items in batch.jobs().values():
-            with WRITE_SECONDS.time():
-                await self._index([item for item in items if item.result is None and isinstance(item.event, Chunk)])
+            await self._index([item for item in items if item.result is None and isinstance(item.event, Chunk)])
         if time.monotonic() - began > self._late_s:
             await self._take_back(batch)
         if tracing.on():
@@ -136,8 +135,11 @@ class SettleStage:
         chunks, vectors = [_stored(item, command) for item in items], [_vector(item) for item in items]
 
         async def write() -> dict[int, str]:
+            began = time.monotonic()
             await self._store.ensure(place)
-            return await self._store.insert(place, chunks, vectors)
+            refused = await self._store.insert(place, chunks, vectors)
+            WRITE_SECONDS.observe(time.monotonic() - began)
+            return refused
 
         try:
             refused = await self._stalls.retry(

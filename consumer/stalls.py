@@ -99,6 +99,11 @@ class Stalls:
             del self._told[key]
         self._count()
 
+    @property
+    def told(self) -> frozenset[str]:
+        """Jobs with a stall that is not over."""
+        return frozenset(job_id for job_id, _ in self._told)
+
     def _count(self) -> None:
         STALLED.clear()
         for dependency, jobs in Counter(dependency for _, dependency in self._told).items():

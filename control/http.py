@@ -1,8 +1,10 @@
 """The HTTP server: routes, the guard against foreign pages, and problem details for every error."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
@@ -24,9 +26,14 @@ from headrace.errors import DependencyUnwell
 from headrace.settings import InvalidSetting, Settings
 from headrace.tokens import InvalidTokens, read_tokens
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
 log = logging.getLogger(__name__)
 
 _ENCODER = msgspec.json.Encoder()
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked all the time, by nobody who would look for a trace."""
 STOP_S = 2.0
 """What requests under way are given at a stop; `?after=` waits are cut off."""
 
@@ -107,10 +114,7 @@ def _answering(gate: Gate) -> Middleware:
         began = time.monotonic()
         route = request.match_info.route.resource
         name = route.canonical if route else "unknown"
-        told = {"http.request.method": request.method, "http.route": name}
-        with tracing.span(
-            f"{request.method} {name}", told, parent=request.headers.get(tracing.HEADER), serves=True
-        ) as span:
+        with _traced(request, name) as span:
             response = await answer(request, handler)
             if span is not None:
                 span.set_attribute("http.response.status_code", response.status)
@@ -118,6 +122,14 @@ def _answering(gate: Gate) -> Middleware:
         return response
 
     return answering
+
+
+def _traced(request: web.Request, route: str) -> "contextlib.AbstractContextManager[Span | None]":
+    if route in PROBES:
+        return contextlib.nullcontext()
+    told = {"http.request.method": request.method, "http.route": route}
+    parent = request.headers.get(tracing.HEADER)
+    return tracing.span(f"{request.method} {route}", told, parent=parent, serves=True)
 
 
 def _as_problem(exc: Exception, request: web.Request) -> Problem:

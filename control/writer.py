@@ -26,7 +26,7 @@ from control.problems import Unavailable
 from headrace import tracing
 from headrace.kafka.publisher import BASE_CONFIG
 from headrace.kafka.servers import Servers
-from schemas.codec import encode, headers_for
+from schemas.codec import Headers, encode, headers_for
 from schemas.events import Event, Place
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,10 @@ class Writer:
             Fenced: another instance took over; `fenced` is set.
         """
         loop = asyncio.get_running_loop()
-        self._pending = asyncio.ensure_future(loop.run_in_executor(self._thread, self._transact, list(outgoing)))
+        traced = tracing.headers()  # here: the thread knows no current span
+        self._pending = asyncio.ensure_future(
+            loop.run_in_executor(self._thread, self._transact, list(outgoing), traced)
+        )
         done, _ = await asyncio.wait([self._pending], timeout=ANSWER_S)
         if not done:
             raise Unavailable("Kafka is away; whether the command was taken will show in the status")
@@ -128,7 +131,7 @@ class Writer:
                 log.warning("can't begin as the writer yet: %s", exc.args[0].str())
                 self._wait_s(1.0)
 
-    def _transact(self, outgoing: Sequence[Outgoing]) -> list[Written]:
+    def _transact(self, outgoing: Sequence[Outgoing], traced: Headers) -> list[Written]:
         reported: list[Message] = []
 
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -138,7 +141,7 @@ class Writer:
         try:
             self._producer.begin_transaction()
             for each in outgoing:
-                self._produce(each, delivered)
+                self._produce(each, traced, delivered)
             self._conclude(self._producer.commit_transaction)
         except KafkaException as exc:
             _raise_if_fenced(exc)
@@ -146,12 +149,12 @@ class Writer:
             raise Unavailable(f"Kafka did not take the command: {exc.args[0].str()}") from exc
         return [self._written(message) for message in reported]
 
-    def _produce(self, each: Outgoing, delivered: Any) -> None:
+    def _produce(self, each: Outgoing, traced: Headers, delivered: Any) -> None:
         self._producer.produce(
             self._prefix + each.event.TOPIC,
             key=each.event.key().encode(),
             value=encode(each.event),
-            headers=[*headers_for(each.event, self._source), *tracing.headers()],
+            headers=[*headers_for(each.event, self._source), *traced],
             partition=each.partition,
             on_delivery=delivered,
         )

@@ -105,7 +105,7 @@ def run(main: Main) -> int:
     configure_logging(settings.log_level, settings.log_format)
     try:
         tracing.configure(SERVICE)
-    except tracing.MissingPackages as exc:
+    except InvalidSetting as exc:
         print(f"headrace: {exc}", file=sys.stderr)
         return 2
 

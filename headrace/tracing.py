@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from headrace.settings import InvalidSetting
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
@@ -20,15 +22,13 @@ HEADER = "traceparent"
 FLUSH_S = 2.0
 """What a stop waits for a collector that is slow or away."""
 WHERE = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+HOW = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+PROTOCOL = "http/protobuf"
 
 Attributes = Mapping[str, str | int | float | bool]
 
 _provider: "TracerProvider | None" = None
 _tracer: "Tracer | None" = None
-
-
-class MissingPackages(ImportError):
-    """Traces are asked for, and the packages that make them are not installed."""
 
 
 def wanted(env: Mapping[str, str]) -> bool:
@@ -37,23 +37,33 @@ def wanted(env: Mapping[str, str]) -> bool:
 
 
 def configure(service: str, env: Mapping[str, str] = os.environ) -> None:
-    """Once, before anything is traced. `OTEL_*` variables hold as OpenTelemetry has them. Raises MissingPackages."""
+    """Once, before anything is traced. `OTEL_*` variables hold as OpenTelemetry has them. Raises InvalidSetting."""
     global _provider, _tracer  # noqa: PLW0603
     if not wanted(env):
         return
+    how = next((name for name in HOW if env.get(name)), None)
+    if how and env[how] != PROTOCOL:
+        raise InvalidSetting(
+            f"{how} is {env[how]!r}; traces go by {PROTOCOL} alone: unset it here, and name the collector's port "
+            "for that (mostly 4318)"
+        )
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as exc:
-        raise MissingPackages(
+        raise InvalidSetting(
             f"{' or '.join(WHERE)} asks for traces, which take packages that are not installed: "
             "pip install 'headrace[traces]', or unset it"
         ) from exc
-    named = {} if env.get("OTEL_SERVICE_NAME") else {"service.name": f"headrace-{service}"}
-    _provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
-    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    named = env.get("OTEL_SERVICE_NAME") or "service.name=" in env.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    resource = Resource.create({} if named else {"service.name": f"headrace-{service}"})
+    try:
+        _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    except ValueError as exc:
+        raise InvalidSetting(f"a variable OTEL_… holds what it can't: {exc}") from exc
     _tracer = _provider.get_tracer("headrace")
 
 
@@ -80,12 +90,18 @@ def span(
     if _tracer is None:
         yield None
         return
-    from opentelemetry.trace import SpanKind
+    from opentelemetry.trace import SpanKind, StatusCode
 
     kind = SpanKind.SERVER if serves else SpanKind.INTERNAL
     context = _context(parent) if parent else None
-    with _tracer.start_as_current_span(name, context, kind, dict(attributes or {})) as current:
-        yield current
+    with _tracer.start_as_current_span(
+        name, context, kind, dict(attributes or {}), record_exception=False, set_status_on_exception=False
+    ) as current:
+        try:
+            yield current
+        except Exception as exc:  # by its type alone: its message may hold what no attribute may
+            current.set_status(StatusCode.ERROR, type(exc).__name__)
+            raise
 
 
 def tell(

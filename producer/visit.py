@@ -82,6 +82,9 @@ class _Trouble(msgspec.Struct, frozen=True):
 
 
 def _trace(got: FetchResult | _Trouble, attempt: int) -> None:
+    """Nothing where there was no request: robots.txt forbids the page, or its host is left alone."""
+    if not got.duration_ms:
+        return
     ended = time.time_ns()
     told: dict[str, str | int] = {"http.request.method": "GET", "http.request.resend_count": attempt - 1}
     if got.status is not None:

@@ -4,6 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from headrace import tracing
+from headrace.kafka.follower import end_offset, stream_span
+from headrace.kafka.records import RawRecord
 from tests.e2e.conftest import House
 from tests.fakes.otlp_collector import OtlpCollector, Span
 from tests.support.waiting import until
@@ -21,6 +24,15 @@ async def collector() -> AsyncIterator[OtlpCollector]:
     await collector.start()
     yield collector
     await collector.stop()
+
+
+async def _records(house: House, topic: str) -> AsyncIterator[RawRecord]:
+    where = {"bootstrap_servers": house.settings.bootstrap_servers, "topic": topic}
+    prefix = house.settings.topic_prefix
+    for partition in range(house.settings.partitions):
+        end = await end_offset(**where, partition=partition, prefix=prefix)
+        async for record in stream_span(**where, partition=partition, first=0, end=end, prefix=prefix):
+            yield record
 
 
 async def test_a_page_has_one_trace_from_fetch_to_index(house: House, collector: OtlpCollector) -> None:
@@ -51,4 +63,6 @@ async def test_a_page_has_one_trace_from_fetch_to_index(house: House, collector:
         assert sum(span.attributes["headrace.chunks"] for span in indexed) == page.attributes["headrace.chunks"]
     (start,) = collector.of_trace(CALLER)["headrace-control", "POST /api/ingestion/kb/{kb}/start"]
     assert start.parent_id == ASKED_BY and start.attributes["http.response.status_code"] == 202
+    commands = [record async for record in _records(house, "commands")]
+    assert [str(tracing.parent_of(record.headers)).split("-")[1] for record in commands] == [CALLER]
     assert not any("topsecret" in str(value) for span in collector.spans for value in span.attributes.values())

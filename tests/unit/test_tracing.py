@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from headrace import tracing
+from tests.support.spans import traced
 
 SERVICES = "import consumer.service, control.service, producer.service, headrace.service, sys; "
 
@@ -67,3 +68,47 @@ def test_an_address_tells_no_secret() -> None:
     assert tracing.address("https://me:secret@example.org:8443/a/b?token=secret#x") == "https://example.org:8443/a/b"
     assert tracing.parent_of([("ce_id", b"1"), ("traceparent", b"00-x")]) == "00-x"
     assert tracing.parent_of([("traceparent", None)]) is None
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "http/protobuf"),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+            "http/protobuf",
+        ),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, "max_queue_size"),
+    ],
+)
+def test_what_can_not_be_done_is_said_at_the_start(env: dict[str, str], says: str) -> None:
+    code = "from control.__main__ import *; from headrace.service import run; sys.exit(run(None))"
+    asked = python("import sys; " + code, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1", **env)
+    assert asked.returncode == 2 and says in asked.stderr and "Traceback" not in asked.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "name"),
+    [
+        ({}, "headrace-x"),
+        ({"OTEL_SERVICE_NAME": "mine"}, "mine"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "a=b,service.name=mine"}, "mine"),
+    ],
+)
+def test_a_service_is_named_as_its_environment_says(env: dict[str, str], name: str) -> None:
+    code = "from headrace import tracing; tracing.configure('x'); "
+    said = python(
+        code + "print(tracing._provider.resource.attributes['service.name'])",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1",
+        **env,
+    )
+    assert said.stdout.strip() == name, said.stderr
+
+
+def test_an_error_is_told_without_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may hold what no attribute may: a URL with its query, a client's key."""
+    ended = traced(monkeypatch)
+    with pytest.raises(ValueError, match="topsecret"), tracing.span("page"):
+        raise ValueError("topsecret")
+    (span,) = ended.get_finished_spans()
+    assert "ValueError" in span.to_json() and "topsecret" not in span.to_json()

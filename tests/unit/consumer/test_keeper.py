@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from consumer.keeper import Keeper
+from consumer.metrics import REGISTRY
 from consumer.reports import Reports
 from consumer.stalls import Stalls
 from headrace.errors import DependencyUnwell
@@ -90,3 +91,16 @@ async def test_a_stall_that_outlasts_a_report_is_told_again_behind_it(
     async with asyncio.timeout(30):
         await stalls.retry(write, [job])
     assert log.told() == ["stall", {"_hold": "holding", "_run": "running"}[duty], "stall", "ended"]
+
+
+async def test_a_stall_of_a_job_that_is_anothers_now_is_shown_no_longer() -> None:
+    """Else both owners' metrics show it, and this one's for ever."""
+    keeper, stalls = kept(Log())
+    mine, anothers = command(), command(job_id="anothers", partition=0)
+    jobs = {job.job_id: job for job in (mine, anothers)}
+    keeper._commands = cast(Any, SimpleNamespace(get=jobs.get, of_partition=lambda partition: []))
+    await stalls.tell([mine, anothers], DependencyUnwell("Weaviate", "down"))
+    assert REGISTRY.get_sample_value("headrace_consumer_stalled_jobs", {"dependency": "Weaviate"}) == 2
+    keeper.assigned(frozenset({mine.partition}))
+    assert REGISTRY.get_sample_value("headrace_consumer_stalled_jobs", {"dependency": "Weaviate"}) == 1
+    assert stalls.told == {mine.job_id}

@@ -1,6 +1,7 @@
 """Every call is reserved, made and settled; cut off in any gap, the log never tells of less than was billed."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import pytest
 from consumer.account import Account, Sum
 from consumer.judge import Judge
 from consumer.ledger import Ledger
+from consumer.metrics import REGISTRY
 from consumer.reports import Reports
 from consumer.stalls import GaveUp
 from headrace.embedding.base import Embedded, TextsRefused
@@ -332,3 +334,41 @@ async def test_a_repair_is_not_held_up_by_a_budget() -> None:
     log.known.tell(generation("published"))
     await Owner(log).call()
     assert log.billed == 4
+
+
+def _calls() -> dict[str, float]:
+    results = ("answered", "refused", "failed")
+    return {
+        result: REGISTRY.get_sample_value(
+            "headrace_consumer_embedding_calls_total", {"provider": "openai", "result": result}
+        )
+        or 0
+        for result in results
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "result"),
+    [
+        (None, "answered"),
+        (TextsRefused("bad"), "refused"),
+        (DependencyUnwell("OpenAI", "429"), "failed"),
+        (asyncio.CancelledError(), None),
+    ],
+)
+async def test_a_call_is_counted_by_what_came_of_it_and_not_where_it_was_cut_off(
+    error: BaseException | None, result: str | None
+) -> None:
+    """A pause or a stop that cuts calls off is no failure of the provider."""
+    owner, before = Owner(Log(Budget())), _calls()
+
+    def answer() -> Embedded:
+        if error is not None:
+            raise error
+        return Embedded(np.zeros((1, 2), dtype=np.float32), 4)
+
+    owner.answer = answer
+    with pytest.raises(type(error)) if error else contextlib.nullcontext():
+        await owner.call()
+    counted = {name: count - before[name] for name, count in _calls().items() if count > before[name]}
+    assert counted == ({result: 1} if result else {})

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from consumer.item import MAX_REASON, Batch, Item, item_of
 from consumer.judge import Judge
+from consumer.metrics import REGISTRY
 from consumer.parking import Parking
 from consumer.reports import Reports
 from consumer.settle import Lifecycle, SettleStage
@@ -282,3 +283,29 @@ async def test_what_is_anothers_after_an_end_gets_no_further() -> None:
     term = Term()
     told = await left(Store(), Log(), term, when_ended=term.over)
     assert told == ["dead_lettered", "parked_span", "crawl_end"]
+
+
+async def test_a_write_is_timed_where_weaviate_took_it() -> None:
+    """Neither a batch with nothing to write counts, nor a try that failed, nor the pause behind it."""
+
+    def writes() -> float:
+        return REGISTRY.get_sample_value("headrace_consumer_write_seconds_count") or 0
+
+    tries, before = 0, writes()
+
+    def once() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise DependencyUnwell("Weaviate", "down")
+
+    known = Known(command(), generation("open"))
+    judge = Judge(cast(Follower, LateCommands(known)), known.commands, known.kbs)
+    stage = stage_of(judge, Store(once), Log())
+    each = item(chunk())
+    await judge.judge(each)
+    each.vector = np.ones(8, dtype=np.float32)
+    await stage.settle(Batch([each], [None], 1))
+    assert (each.result, tries, writes() - before) == ("indexed", 2, 1)
+    await stage.settle(Batch([each], [None], 1))
+    assert writes() - before == 1

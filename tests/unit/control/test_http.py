@@ -15,6 +15,7 @@ from control.engine import Engine
 from control.http import application, check_host
 from control.openapi import document
 from headrace.settings import InvalidSetting, Settings
+from tests.support.spans import traced
 
 API = "/api/ingestion"
 
@@ -182,3 +183,11 @@ async def test_the_openapi_document(client: Any) -> None:
 def _schema(name: str) -> dict[str, Any]:
     components = msgspec.json.decode(document())["components"]
     return {"$ref": f"#/components/schemas/{name}", "components": components}
+
+
+async def test_a_request_has_a_span_unless_it_is_a_probe(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = traced(monkeypatch)
+    for path in ("/healthz", "/readyz", "/metrics", f"{API}/kb/docs"):
+        await client.get(path, headers={"traceparent": "00-" + "é" * 9_00})
+    (span,) = ended.get_finished_spans()
+    assert (span.name, dict(span.attributes or {})["http.response.status_code"]) == (f"GET {API}/kb/{{kb}}", 503)

@@ -17,6 +17,7 @@ from schemas.kb import Crawl, Definition, Source, resolve
 from schemas.pages import PageRecord
 from tests.fakes.site import FakeSite
 from tests.fakes.site_behaviours import huge, redirect, reset, status
+from tests.support.spans import traced
 
 
 class HerePool(ContentPool):
@@ -149,3 +150,15 @@ async def test_what_an_answer_cost_is_told_whatever_it_was(visitors: Visitors) -
     assert (broken.state, broken.received) == ("failed", 0)
     assert all(each.duration_ms > 0 for each in (page, away, gone, denied, unwell, big, broken))
     assert (forbidden.state, forbidden.received, forbidden.duration_ms) == ("skipped", 0, 0.0)
+
+
+async def test_a_page_that_was_not_asked_for_has_no_fetch_in_its_trace(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = traced(monkeypatch)
+    visitors.site.behave("/robots.txt", redirect("/elsewhere.txt"))
+    visitors.site.put("/elsewhere.txt", "User-agent: headrace\nDisallow: /private", "text/plain")
+    await visitors.visits("/private")
+    assert not ended.get_finished_spans()
+    await visitors.visits(visitors.site.paths[0])
+    assert [span.name for span in ended.get_finished_spans()] == ["fetch", "read"]
