@@ -41,12 +41,7 @@ def configure(service: str, env: Mapping[str, str] = os.environ) -> None:
     global _provider, _tracer  # noqa: PLW0603
     if not wanted(env):
         return
-    how = next((name for name in HOW if env.get(name)), None)
-    if how and env[how] != PROTOCOL:
-        raise InvalidSetting(
-            f"{how} is {env[how]!r}; traces go by {PROTOCOL} alone: unset it here, and name the collector's port "
-            "for that (mostly 4318)"
-        )
+    _check(env)
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
@@ -65,6 +60,19 @@ def configure(service: str, env: Mapping[str, str] = os.environ) -> None:
     except ValueError as exc:
         raise InvalidSetting(f"a variable OTEL_… holds what it can't: {exc}") from exc
     _tracer = _provider.get_tracer("headrace")
+
+
+def _check(env: Mapping[str, str]) -> None:
+    """What OpenTelemetry would pass over, or stumble on at each export."""
+    how = next((name for name in HOW if env.get(name)), None)
+    if how and env[how] != PROTOCOL:
+        raise InvalidSetting(
+            f"{how} is {env[how]!r}; traces go by {PROTOCOL} alone: unset it here, and name the collector's port "
+            "for that (mostly 4318)"
+        )
+    where = next(name for name in WHERE if env.get(name))
+    if not env[where].startswith(("http://", "https://")):
+        raise InvalidSetting(f"{where} is no http or https URL, such as http://127.0.0.1:4318")
 
 
 def stop() -> None:

@@ -20,6 +20,7 @@ PREFIX = "headrace."
 _HEADERS = {
     "ce_specversion": "1.0", "ce_type": "the type and version of the value", "ce_source": "who wrote it",
     "ce_id": "the record's own id", "ce_time": "when, RFC 3339", "content-type": "application/json",
+    "traceparent": "W3C Trace Context, where traces are on",
 }  # fmt: skip
 _LETTER = "dead_letter"
 

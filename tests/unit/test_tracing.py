@@ -79,11 +79,12 @@ def test_an_address_tells_no_secret() -> None:
             "http/protobuf",
         ),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, "max_queue_size"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "127.0.0.1:4318"}, "such as http://"),
     ],
 )
 def test_what_can_not_be_done_is_said_at_the_start(env: dict[str, str], says: str) -> None:
     code = "from control.__main__ import *; from headrace.service import run; sys.exit(run(None))"
-    asked = python("import sys; " + code, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1", **env)
+    asked = python("import sys; " + code, **{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"} | env)
     assert asked.returncode == 2 and says in asked.stderr and "Traceback" not in asked.stderr
 
 
@@ -112,3 +113,21 @@ def test_an_error_is_told_without_its_message(monkeypatch: pytest.MonkeyPatch) -
         raise ValueError("topsecret")
     (span,) = ended.get_finished_spans()
     assert "ValueError" in span.to_json() and "topsecret" not in span.to_json()
+
+
+@pytest.mark.parametrize(
+    ("header", "spans"),
+    [
+        (b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", 1),
+        (b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", 0),
+        (b"\xff" * 600_000, 1),
+        (b"00-" + b"0" * 32 + b"-00f067aa0ba902b7-01", 1),
+    ],
+    ids=["sampled", "not sampled", "garbage", "zeros"],
+)
+def test_what_a_records_header_says(header: bytes, spans: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that is not sampled stays so in the consumer; a header that is none stops nothing."""
+    ended = traced(monkeypatch)
+    parent = tracing.parent_of([(tracing.HEADER, header)])
+    tracing.tell("index", 1, 2, parent=parent)
+    assert len(ended.get_finished_spans()) == spans
