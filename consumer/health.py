@@ -1,4 +1,4 @@
-"""`/healthz` and `/metrics` of one consumer, on loopback, where a port is set."""
+"""`/healthz` and `/metrics` of one consumer, where a port is set."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,8 @@ STUCK_S = 120.0
 
 class Health:
     def __init__(self, settings: Settings, app: faust.App, window: Window, follower: Follower) -> None:
-        self._port, self._app, self._window = settings.consumer_health_port, app, window
+        self._host, self._port = settings.health_host, settings.consumer_health_port
+        self._app, self._window = app, window
         self._runner: web.AppRunner | None = None
         self._registry = CollectorRegistry()
         values: dict[Metric, Callable[[], float]] = {
@@ -41,7 +42,7 @@ class Health:
         routes.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(routes)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        await web.TCPSite(self._runner, self._host, self._port).start()
 
     async def stop(self) -> None:
         if self._runner:

@@ -237,14 +237,18 @@ class Settings:
         "HEADRACE_CONSUMER_HEALTH_PORT",
         None,
         _port,
-        "loopback port of the consumer's /healthz and /metrics; off without it",
+        "port of the consumer's /healthz and /metrics; off without it",
     )
     producer_health_port: int | None = _setting(
         "HEADRACE_PRODUCER_HEALTH_PORT",
         None,
         _port,
-        "loopback port of the producer's /healthz and /metrics; off without it",
+        "port of the producer's /healthz and /metrics; off without it",
     )
+    health_host: str = _setting(
+        "HEADRACE_HEALTH_HOST", "127.0.0.1", str,
+        "address of both; no token is asked for there: beyond loopback only where none but your own come",
+    )  # fmt: skip
     user_agent: str = _setting(
         "HEADRACE_USER_AGENT", f"Headrace/{headrace.__version__} (no contact given)", _user_agent,
         "User-Agent of the crawler; give a contact, such as Headrace/0.1 (+https://example.org/bot; me@example.org)",

@@ -1,4 +1,4 @@
-"""`/healthz` and `/metrics` on loopback, for whoever watches this process."""
+"""`/healthz` and `/metrics`, for whoever watches this process."""
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -6,14 +6,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from producer.jobs import Jobs
 from producer.metrics import Metrics
 
-HOST = "127.0.0.1"
-
 
 class Health:
     """`start`, `stop`. Answers as long as the event loop runs, which is the point of asking."""
 
-    def __init__(self, port: int, jobs: Jobs, metrics: Metrics) -> None:
-        self._port, self._jobs, self._metrics = port, jobs, metrics
+    def __init__(self, host: str, port: int, jobs: Jobs, metrics: Metrics) -> None:
+        self._host, self._port, self._jobs, self._metrics = host, port, jobs, metrics
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/metrics", self._show_metrics)
@@ -21,7 +19,7 @@ class Health:
 
     async def start(self) -> None:
         await self._runner.setup()
-        await web.TCPSite(self._runner, HOST, self._port).start()
+        await web.TCPSite(self._runner, self._host, self._port).start()
 
     async def stop(self) -> None:
         await self._runner.cleanup()

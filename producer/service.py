@@ -96,7 +96,7 @@ async def _health(settings: Settings, jobs: Jobs, metrics: Metrics) -> AsyncIter
     if settings.producer_health_port is None:
         yield
         return
-    health = Health(settings.producer_health_port, jobs, metrics)
+    health = Health(settings.health_host, settings.producer_health_port, jobs, metrics)
     await health.start()
     try:
         yield
