@@ -9,6 +9,7 @@ ALL = (
     "extract", "chunking", "quality", "frontier", "crawl_speed", "crawl_large", "restart", "producer", "consumer",
     "embedding", "fairness", "local_embedding", "weaviate_writing", "end_to_end", "bill", "ledger", "reembed",
     "search", "control", "sql", "access", "watchers", "rebuild", "vacuum", "takeover",
+    "sizes",
 )  # fmt: skip
 
 INTERRUPTED = 130

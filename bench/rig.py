@@ -37,6 +37,7 @@ class Rig:
         }
         self.settings = Settings.from_env(self.environment)
         self.site_url, self.openai_url = site_url, openai_url
+        self.servers_dir = directory / "servers"
         self.services = {n: Service(n, self.environment, directory) for n in ("producer", "consumer", "control")}
         self.api = Api(f"http://127.0.0.1:{port}")
 
