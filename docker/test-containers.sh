@@ -1,11 +1,11 @@
 #!/bin/bash
 # docker/test-containers.sh [--if-possible] [--few] [pytest arguments]
 #
-# Runs the integration tests on containers, and docker-compose.yml as a whole; with --few, of the former one file for
-# each of what containers could make a difference to: topics, publishing and following, the consumer, search. A Docker
-# engine that is there is used, with the official images. Where there is none, docker/standin/ brings one up on Debian,
-# with stand-in images, and takes it down again. Where that can't be had either, nothing is run and the reason is
-# printed: with --if-possible as the end of a good run (for CI), else as a failure.
+# Runs the integration tests on containers, and the compose files as a whole; with --few docker-compose.yml alone, and of
+# the former one file for each of what containers could make a difference to: topics, publishing and following, the
+# consumer, search. A Docker engine that is there is used, with the official images. Where there is none, docker/standin/
+# brings one up on Debian, with stand-in images, and takes it down again. Where that can't be had either, nothing is run
+# and the reason is printed: with --if-possible as the end of a good run (for CI), else as a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ IMAGE=$(sed -n 's/^  image: \(headrace:.*\)$/\1/p' docker-compose.yml)
 optional=no
 # without those of the embedded stack, which are about just that
 tests=(tests/integration tests/containers --ignore tests/integration/test_embedded_stack.py)
-FEW=(tests/integration/{test_topics,test_publisher_follower,consumer/test_consumer,test_search_weaviate}.py tests/containers)
+FEW=(tests/integration/{test_topics,test_publisher_follower,consumer/test_consumer,test_search_weaviate}.py tests/containers/test_compose.py)
 if [ "${1:-}" = --if-possible ]; then optional=yes; shift; fi
 if [ "${1:-}" = --few ]; then tests=("${FEW[@]}"); shift; fi
 
