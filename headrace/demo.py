@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from headrace.cli.search import print_hit
+from headrace.cli.stack import on_the_path
 from headrace.cli.view import chunk_counts, crawl_counts, took, trouble
 from headrace.cli.watch import POLL_S, patient_status, showing
 from headrace.client import ACTIVE, ControlClient, ControlProblem, Json
@@ -152,6 +153,7 @@ class Demo:
         url = f"{self._client.url}/api/ingestion/kb/{KB}"
         self._out.print("\n[bold]What to try next[/], in another terminal:")
         for line in (
+            *on_the_path(),
             f'headrace search {KB} "your question"',
             "headrace ingest https://example.org/docs/",
             f"headrace jobs {KB} --events",

@@ -1,9 +1,13 @@
 """`headrace up` and `headrace down`."""
 
+import errno
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +25,9 @@ from headrace.supervisor.state import StackState, log_dir
 STOP_S = 150.0
 """The bounds of an orderly stop: pausing 15 s, three services 15 s each, servers 30 s, and something over."""
 _POLL_S = 0.2
+_OF_A_DIRECTORY = (
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT
+)  # fmt: skip
 
 
 @click.command()
@@ -52,10 +59,23 @@ def run_foreground(app: App, then: Callable[[Stack], None]) -> None:
     stack = Stack(app.settings, default_reporter())
     try:
         run_stack(stack, lambda: then(stack))
+        app.err.print("Headrace is down.")
     except StopRequested:
         raise Failure("stopped before everything was up") from None
     except (EmbeddedError, StackProblem) as exc:
         raise Failure("\n".join([str(exc), *getattr(exc, "__notes__", ())])) from exc
+    except OSError as exc:
+        raise _unusable(app.settings.data_dir, exc) from exc
+
+
+def _unusable(data_dir: Path, exc: OSError) -> Exception:
+    """The error as it is, where it isn't the data directory's."""
+    if exc.errno not in _OF_A_DIRECTORY:
+        return exc
+    return Failure(
+        f"the data directory {data_dir} can't be used: {exc.strerror} ({exc.filename or 'while writing'}). "
+        "Free some space or mend it, or choose another by HEADRACE_DATA_DIR."
+    )
 
 
 def refuse_second(settings: Settings) -> None:
@@ -76,12 +96,17 @@ def summary(console: Console, state: StackState, data_dir: Path) -> None:
     console.print()
     console.print("[bold green]Headrace is up.[/]")
     for name, place in (
-        ("control", f"{state.url}   (OpenAPI: {state.url}/openapi.json)"),
+        ("control", f"{state.url}   (/openapi.json describes it)"),
         ("Kafka", state.kafka),
         ("Weaviate", state.weaviate),
         ("logs", str(log_dir(data_dir))),
     ):
         console.print(f"  {name:<10}{place}", soft_wrap=True)
+
+
+def on_the_path() -> tuple[str, ...]:
+    """What a terminal needs first, where `headrace` is not on its path."""
+    return () if shutil.which("headrace") else (f"export PATH={shlex.quote(sysconfig.get_path('scripts'))}:$PATH",)
 
 
 def tell_paused(app: App) -> None:
@@ -97,16 +122,22 @@ def _stay(app: App, stack: Stack) -> None:
     if state:
         summary(app.err, state, app.settings.data_dir)
     tell_paused(app)
-    app.err.print("Next, in another terminal: headrace ingest https://example.org/docs/   [dim](Ctrl-C here stops)")
+    app.err.print("Next, in another terminal [dim](Ctrl-C here stops)[/]:", soft_wrap=True)
+    for line in (*on_the_path(), "headrace ingest https://example.org/docs/"):
+        app.err.print(f"  {line}", markup=False, soft_wrap=True)
     while True:
         signal.pause()
 
 
 def _detached(app: App) -> None:
     logs = log_dir(app.settings.data_dir)
-    logs.mkdir(parents=True, exist_ok=True)
     log_file = logs / "supervisor.log"
-    with log_file.open("wb") as log:
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        log = log_file.open("wb")
+    except OSError as exc:
+        raise _unusable(app.settings.data_dir, exc) from exc
+    with log:
         process = subprocess.Popen(
             [sys.executable, "-m", "headrace.supervisor"],
             stdin=subprocess.DEVNULL,

@@ -48,7 +48,7 @@ class DataDirLock:
 
 def running_pid(data_dir: Path) -> int | None:
     """The process that runs a stack on `data_dir` now; None where none does."""
-    with suppress(FileNotFoundError), (data_dir / _PID_FILE).open("rb") as probe:
+    with suppress(FileNotFoundError, NotADirectoryError), (data_dir / _PID_FILE).open("rb") as probe:
         try:
             fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:  # somebody holds it: that is the answer

@@ -128,7 +128,7 @@ class Stack:
         host, port = self.settings.http_host, self.settings.http_port
         if host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::"):
             ports.require_free(port, server="control", setting="HEADRACE_HTTP_PORT")
-        with self._reporter.step("Starting Kafka and Weaviate", hint=self.servers.describe()):
+        with self._reporter.step("Starting Kafka and Weaviate"):
             self.servers.start()
         self.say(f"✓ {self.servers.describe()}")
         if not self.settings.openai_available:
@@ -242,7 +242,10 @@ class Stack:
             weaviate=self.servers.weaviate_url,
             pids=self._told_pids,
         )
-        write_state(self.settings.data_dir, state)
+        try:
+            write_state(self.settings.data_dir, state)
+        except OSError as exc:  # a full disk must not keep it from stopping what it started
+            self.say(f"! the state of the stack can't be written to {run_dir(self.settings.data_dir)}: {exc.strerror}")
 
 
 def embedded_settings(settings: Settings) -> EmbeddedSettings:

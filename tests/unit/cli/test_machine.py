@@ -147,3 +147,14 @@ def test_up_beside_a_running_stack_is_4(run: Run, tmp_path: Path) -> None:
 )
 def test_doctor_says_what_mends_a_topic(setting: str, says: str) -> None:
     assert says in mend(Difference("t", setting, "2", "3"))
+
+
+@pytest.mark.parametrize("options", [(), ("--detach",)])
+def test_up_says_what_to_do_about_its_data_directory(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    (tmp_path / "data").write_text("")
+    monkeypatch.setenv("HEADRACE_DATA_DIR", str(tmp_path / "data"))
+    result = run("up", *options)
+    assert result.exit_code == 1
+    assert "can't be used: Not a directory" in result.stderr and "HEADRACE_DATA_DIR" in result.stderr
