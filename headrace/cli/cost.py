@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import click
-from rich.table import Table
 
 from headrace.cli.root import App, pass_app, print_json
+from headrace.cli.rows import Rows
 from headrace.cli.view import dollars
 from headrace.client import Json
 
@@ -29,7 +29,7 @@ def cost(app: App, kb: str | None, as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
-    table = Table(f"day / {'job' if kb else 'KB'}", "calls", "texts", "tokens", "dollars", "not settled", box=None)
+    table = Rows(f"day / {'job' if kb else 'KB'}", "calls", "texts", "tokens", "dollars", "not settled")
     for day in answer["days"]:
         table.add_row(day["day"], *_cells(day))
     for name, spent in _parts(answer):

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 from rich.markup import escape
-from rich.table import Table
 
 from headrace.cli.root import FAILED, App, Failure, pass_app, print_json
+from headrace.cli.rows import Rows
 from headrace.cli.view import moment
 from headrace.client import API, Json
 
@@ -63,7 +63,7 @@ def list_(app: App, kb: str | None, state: str | None, reason: str | None, as_js
     if as_json:
         print_json(rows)
         return
-    table = Table("place", "KB", "state", "stage", "at", "chunk", "reason", box=None)
+    table = Rows("place", "KB", "state", "stage", "at", "chunk", "reason")
     for row in rows:
         table.add_row(
             _place(row["place"]), row["kb_id"] or "–", row["state"], row["stage"], moment(row["dead_lettered_at"]),

@@ -2,9 +2,9 @@
 
 import click
 from rich.markup import escape
-from rich.table import Table
 
 from headrace.cli.root import App, pass_app, print_json
+from headrace.cli.rows import Rows
 from headrace.cli.view import moment
 from headrace.client import Json
 
@@ -19,12 +19,12 @@ def generations(app: App, kb: str, as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
-    table = Table("generation", "state", "search", "base", "changed", "job", "reason", box=None)
+    table = Rows("generation", "state", "search", "base", "changed", "job", "reason")
     for row in answer["generations"]:
         table.add_row(
             str(row["generation"]),
             row["state"],
-            "published" if row["searched"] else "--generation" if row["searchable"] else "–",
+            "published" if row["searched"] else f"--generation {row['generation']}" if row["searchable"] else "–",
             str(row["base"] or "–"),
             moment(row["changed_at"]),
             row["job_id"],
@@ -104,8 +104,8 @@ def changes(
         app.err.print("There are more: --limit, or --json with the API's `after`.")
 
 
-def _page_table(pages: list[Json]) -> Table:
-    table = Table("change", "+", "-", "=", "url", "why", box=None)
+def _page_table(pages: list[Json]) -> Rows:
+    table = Rows("change", "+", "-", "=", "url", "why")
     for page in pages:
         why = page["reason"] or page["status"] or page["state"] if page["change"] == "removed" else ""
         counts = (str(page[f"chunks_{word}"]) for word in ("added", "removed", "kept"))

@@ -5,9 +5,9 @@ from urllib.parse import quote
 
 import click
 from rich.markup import escape
-from rich.table import Table
 
 from headrace.cli.root import App, pass_app, print_json
+from headrace.cli.rows import Rows
 from headrace.cli.view import duration, moment
 from headrace.client import API, Json
 
@@ -50,10 +50,8 @@ def hosts(app: App, kb: str, host: str | None, as_json: bool) -> None:
         app.out.print(shown if rows else "Nothing was asked of any host.")
 
 
-def _hosts(rows: list[Json]) -> Table:
-    table = Table(
-        "host", "requests", "outcomes", "MB", "mean", "p95", "waited", "robots.txt", "at once", "closed until", box=None
-    )
+def _hosts(rows: list[Json]) -> Rows:
+    table = Rows("host", "requests", "outcomes", "MB", "mean", "p95", "waited", "robots.txt", "at once", "closed until")
     for row in rows:
         delay = row["crawl_delay_s"]
         table.add_row(
@@ -71,8 +69,8 @@ def _hosts(rows: list[Json]) -> Table:
     return table
 
 
-def _requests(rows: list[Json]) -> Table:
-    table = Table("at", "for", "outcome", "try", "ms", "waited ms", "bytes", "url", box=None)
+def _requests(rows: list[Json]) -> Rows:
+    table = Rows("at", "for", "outcome", "try", "ms", "waited ms", "bytes", "url")
     for row in rows:
         table.add_row(
             moment(row["at"]), row["purpose"], _outcome(row), str(row["attempt"]),

@@ -4,9 +4,9 @@ import json
 from typing import Any, TextIO
 
 import click
-from rich.table import Table
 
 from headrace.cli.root import USAGE, App, Failure, pass_app, print_json
+from headrace.cli.rows import Rows
 from headrace.cli.view import moment
 
 
@@ -24,7 +24,7 @@ def list_(app: App, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("KB", "published", "last", "active job", "updated", "source", box=None)
+    table = Rows("KB", "published", "last", "active job", "updated", "source")
     for row in rows:
         urls = row["definition"]["source"]["urls"]
         more = f" and {len(urls) - 1} more" if len(urls) > 1 else ""

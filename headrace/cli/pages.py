@@ -5,9 +5,9 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import click
 from rich.markup import escape
-from rich.table import Table
 
 from headrace.cli.root import NOT_FOUND, App, Failure, pass_app, print_json
+from headrace.cli.rows import Rows
 from headrace.client import API, Json
 from schemas.pages import PageState
 
@@ -110,8 +110,8 @@ def _print_summary(app: App, summary: Json) -> None:
     app.out.print()
 
 
-def _table(rows: list[Json]) -> Table:
-    table = Table("state", "status", box=None)
+def _table(rows: list[Json]) -> Rows:
+    table = Rows("state", "status")
     for name in ("chunks", "bytes", "ms", "depth"):
         table.add_column(name, justify="right")
     for name in ("url", "title", "reason", "found on"):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 from rich.markup import escape
-from rich.table import Table
 
 from headrace.cli.root import App, pass_app, print_json
+from headrace.cli.rows import Rows
 from headrace.client import Json
 
 
@@ -41,7 +41,7 @@ def sql(app: App, query: str, as_json: bool, file: Path | None) -> None:
 
 
 def _show(app: App, answer: Json) -> None:
-    table = Table(*(escape(column["name"]) for column in answer["columns"]), box=None)
+    table = Rows(*(escape(column["name"]) for column in answer["columns"]))
     for row in answer["rows"]:
         table.add_row(*("" if value is None else escape(str(value)) for value in row))
     app.out.print(table)

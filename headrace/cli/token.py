@@ -9,9 +9,9 @@ from typing import Any, get_args
 import click
 import msgspec
 from rich.markup import escape
-from rich.table import Table
 
 from headrace.cli.root import USAGE, App, Failure, pass_app, print_json
+from headrace.cli.rows import Rows
 from headrace.cli.view import moment
 from headrace.tokens import InvalidTokens, Role, Token, create, read_tokens, revoke, rotate
 
@@ -76,7 +76,7 @@ def list_(app: App, as_json: bool) -> None:
         rows = [msgspec.structs.asdict(each) | {"state": each.state(now)} for each in tokens]
         print_json([{name: value for name, value in row.items() if name not in hidden} for row in rows])
         return
-    table = Table("name", "role", "knowledge bases", "state", "created", "expires", "id", box=None)
+    table = Rows("name", "role", "knowledge bases", "state", "created", "expires", "id")
     for each in tokens:
         scope = ", ".join(each.kbs) or "all"
         table.add_row(

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
+from headrace.cli.rows import Rows
 from headrace.client import Json
 
 COLOURS = {
@@ -177,10 +177,8 @@ def _spent(job: Json) -> str:
     return dollars(cost["usd"]) if cost.get("tokens_embedded") else "–"
 
 
-def job_table(jobs: Iterable[Json], title: str | None = None) -> Table:
-    table = Table(
-        "KB", "gen", "status", "pages", "chunks", "failed", "dollars", "started", "took", "job", title=title, box=None
-    )
+def job_table(jobs: Iterable[Json], title: str | None = None) -> Rows:
+    table = Rows("KB", "gen", "status", "pages", "chunks", "failed", "dollars", "started", "took", "job", title=title)
     for job in jobs:
         crawled, _ = crawl_counts(job)
         done, chunks = chunk_counts(job)

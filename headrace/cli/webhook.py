@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import click
 from rich.markup import escape
-from rich.table import Table
 
 from headrace.cli.root import USAGE, App, Failure, pass_app, print_json
+from headrace.cli.rows import Rows
 from headrace.cli.token import Duration
 from headrace.cli.view import moment
 from headrace.client import ACTIVE
@@ -60,7 +60,7 @@ def list_(app: App, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("name", "server", "knowledge bases", "statuses", "state", "waiting", "last answer", box=None)
+    table = Rows("name", "server", "knowledge bases", "statuses", "state", "waiting", "last answer")
     for row in rows:
         last = f"{row['last_answer']}, {moment(row['last_answer_at'])}" if row["last_answer_at"] else "–"
         cells = (row["name"], row["url"], ", ".join(row["kbs"]) or "all", ", ".join(row["on"]) or "all")
