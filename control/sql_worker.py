@@ -12,6 +12,7 @@ much memory and so many seconds of the processor, and the kernel ends it where D
 import json
 import math
 import os
+import re
 import resource
 import signal
 import sys
@@ -25,6 +26,10 @@ RESULT = "result"
 ADDRESS_SPACE = 4
 """Times DuckDB's own limit: what DuckDB doesn't count, and the libraries, are in it too."""
 ROWS_AT_ONCE = 2_048
+
+
+_ASKED = "EXPLAIN "
+"""Stands before a query to see whether it names only what there is."""
 
 
 class Refused(Exception):
@@ -41,11 +46,19 @@ def main() -> None:
         _fill(connection, asked["views"], json.loads(sys.stdin.readline()))
         _say(_run(connection, asked))
     except (Refused, duckdb.Error) as exc:
-        _say({"error": str(exc)})
+        _say({"error": _reason(exc, asked["views"])})
     except MemoryError:
         _say({"error": "Out of Memory Error: the query needs more memory than it may use"})
     sys.stdout.flush()
     os._exit(0)  # what is left of a broken query need not be put in order
+
+
+def _reason(exc: Exception, views: Json) -> str:
+    """What DuckDB says, without what it can't know: that EXPLAIN is ours, and which tables were meant."""
+    text = str(exc)
+    if unknown := re.match(r"Catalog Error: Table with name (\S+) does not exist", text):
+        return f"there is no view {unknown[1]}; there are {', '.join(sorted(views))} (DESCRIBE one to see its columns)"
+    return re.sub(rf"(LINE 1: ){_ASKED}(.*\n) {{{len(_ASKED)}}}", r"\1\2", text)
 
 
 def _confine(asked: Json) -> None:
@@ -86,7 +99,7 @@ def _check(connection: duckdb.DuckDBPyConnection, query: str) -> None:
     if len(found) != 1 or found[0].type != duckdb.StatementType.SELECT:
         raise Refused("only one SELECT is answered: nothing can be written, set, loaded or attached")
     if not query.lstrip().upper().startswith(("DESCRIBE", "DESC", "SHOW", "SUMMARIZE")):
-        connection.execute(f"EXPLAIN {query}")
+        connection.execute(_ASKED + query)
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, views: Json, exported: list[str]) -> None:

@@ -159,7 +159,7 @@ _INTRODUCTION = """\
 <!-- Made from control/views.py: python -m control.views -->
 # SQL over the history
 
-```
+```sh
 headrace sql "SELECT state, count(*) FROM pages WHERE kb_id = 'docs' GROUP BY state"
 headrace sql "SELECT date_trunc('hour', fetched_at) AS hour, count(*) FROM pages GROUP BY hour ORDER BY hour" --json
 headrace sql "FROM requests" --parquet requests.parquet

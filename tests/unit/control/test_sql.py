@@ -178,6 +178,13 @@ def test_a_query_that_is_refused(confined: Confined, query: str, says: str) -> N
     assert says in str(refused.value)
 
 
+async def test_a_slip_is_shown_where_it_is_and_an_unknown_view_beside_those_that_there_are(sql: Sql) -> None:
+    with pytest.raises(BadRequest, match=r"there is no view facts; there are calls, dead_letters, events, jobs"):
+        await rows(sql, "SELECT * FROM facts")
+    with pytest.raises(BadRequest, match=r"(?m)^LINE 1: SELECT stat FROM pages\n {15}\^"):
+        await rows(sql, "SELECT stat FROM pages")
+
+
 @pytest.mark.parametrize("query", ["SELECT * FROM facts", f"SELECT {'(' * 40_000}1{')' * 40_000}"])
 async def test_what_is_wrong_is_told_to_who_asked(sql: Sql, query: str) -> None:
     with pytest.raises(BadRequest):
