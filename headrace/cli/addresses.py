@@ -31,7 +31,8 @@ def directory_of(url: str) -> str | None:
 def check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise click.UsageError(f"{url!r} is not an http or https URL; write it like https://example.org/docs/")
+        meant = f"https://{url}" if "." in url and "://" not in url else "https://example.org/docs/"
+        raise click.UsageError(f"{url!r} is not an http or https URL; write it like {meant}")
     return url
 
 

@@ -8,9 +8,9 @@ import click
 
 from headrace.cli.addresses import check_url, covered, directory_of, is_loopback, private_range, slug_of
 from headrace.cli.budget import budget_of, budget_options, set_budget
-from headrace.cli.root import FAILED, App, Failure, pass_app, print_json
+from headrace.cli.root import FAILED, WAITS, App, Failure, pass_app, print_json
 from headrace.cli.view import chunk_counts, cost_words, crawl_counts, took, trouble
-from headrace.cli.watch import waits_for_nothing, watch
+from headrace.cli.watch import waits_for_a_person, waits_for_nothing, watch
 from headrace.client import Json
 
 _OPTIONS = (
@@ -159,6 +159,8 @@ def follow(app: App, kb: str, accepted: Json, as_json: bool) -> None:
         print_json(status)
     else:
         _report(app, kb, status)
+    if waits_for_a_person(status):
+        raise Failure(f"{kb} waits for a person: {status.get('reason') or 'see headrace status ' + kb}", WAITS)
     if status.get("status") not in ("completed", "completed_with_errors"):
         raise Failure(f"{kb} is {status.get('status')}: {status.get('reason') or 'see headrace jobs ' + kb}", FAILED)
 
@@ -174,7 +176,7 @@ def _report(app: App, kb: str, status: Json) -> None:
         + (f", for {cost}" if cost else ""),
         soft_wrap=True,
     )
-    for line in trouble(status):
+    for line in trouble(status) if status.get("status") != "needs_review" else ():  # which was said when it came to be
         app.err.print(f"[yellow]{line}", soft_wrap=True)
     if str(status.get("status")).startswith("completed"):
         app.err.print(f'Ask it: headrace search {kb} "your question"')

@@ -1,5 +1,7 @@
 """`headrace kafka`: the broker's own tools."""
 
+import textwrap
+
 import click
 
 from headrace.cli.root import USAGE, App, Failure
@@ -27,7 +29,8 @@ def kafka(ctx: click.Context, tool: str | None, arguments: tuple[str, ...]) -> N
     """
     if tool is None or tool in ("--help", "-h"):
         click.echo(ctx.get_help())
-        click.echo(f"\nTools: {', '.join(_tools())}")
+        tools = f"Tools: {', '.join(_tools())}"
+        click.echo("\n" + textwrap.fill(tools, 78, subsequent_indent="  ", break_on_hyphens=False))
         return
     _run(ctx.ensure_object(App), tool, arguments)
 

@@ -1,7 +1,9 @@
 """The group of all commands: shared options, errors as text with exit codes, commands imported when they are run."""
 
 import json
+import re
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from headrace.client import ControlClient, ControlProblem, ControlUnreachable, InvalidAddress
+from headrace.client import ControlClient, ControlError, ControlProblem, ControlUnreachable, InvalidAddress
 from headrace.settings import InvalidSetting, Settings
 
 OK, FAILED, USAGE, UNREACHABLE, CONFLICT, NOT_FOUND, TIMED_OUT, WAITS = range(8)
@@ -21,7 +23,7 @@ EXIT_CODES = {
     CONFLICT: "makes no sense now, such as a job that is active already",
     NOT_FOUND: "not found",
     TIMED_OUT: "`wait` gave up after --timeout; the job goes on",
-    WAITS: "`wait`: the job waits for a person, for a review or a larger budget",
+    WAITS: "`ingest` and `wait`: the job waits for a person, for a review or a larger budget",
 }
 """docs/operations.md has this table, and a test compares them."""
 
@@ -132,6 +134,13 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and (near := get_close_matches(args[0], COMMANDS, n=1)):
+            raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near[0]!r}?", ctx)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -140,7 +149,8 @@ class Commands(click.Group):
         except ControlUnreachable as exc:
             raise Failure(str(exc), UNREACHABLE) from exc
         except ControlProblem as exc:
-            raise Failure(_with_advice(exc), _code_of(exc)) from exc
+            advice = _of_unknown_kb(ctx.obj, exc) if exc.code == "unknown-kb" else _with_advice(exc)
+            raise Failure(advice, _code_of(exc)) from exc
         except InvalidSetting as exc:
             raise Failure(f"{exc}. `headrace settings` lists all settings.", USAGE) from exc
 
@@ -153,15 +163,27 @@ def _code_of(problem: ControlProblem) -> int:
     return USAGE if problem.status in (400, 415, 422) else FAILED
 
 
+def _of_unknown_kb(app: App, problem: ControlProblem) -> str:
+    """What a person can do, rather than which requests a program could send."""
+    says = str(problem).partition(";")[0]
+    named = re.search(r"'(.+)'", says)
+    try:
+        near = get_close_matches(named[1] if named else "", [kb["kb_id"] for kb in app.client.kbs()], n=1)
+    except ControlError:  # the list may need another role, or control be gone by now: then without it
+        near = []
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{says}.{meant} `headrace kb list` shows what there is; `headrace ingest URL --kb NAME` makes one."
+
+
 def _with_advice(problem: ControlProblem) -> str:
     advice = {
-        "unknown-kb": " `headrace kb list` shows what there is; `headrace ingest URL --kb NAME` makes one.",
         "job-active": " See `headrace status`, or stop it with `headrace cancel KB`.",
         "token-missing": " Show it by HEADRACE_TOKEN.",
         "token-refused": " See HEADRACE_TOKEN, and `headrace token list` on control's machine.",
         "no-job": " Begin one with `headrace ingest --kb NAME`.",
     }
-    return f"{problem}.{advice.get(problem.code, '')}" if not str(problem).endswith(".") else str(problem)
+    whole = str(problem).endswith((".", "^"))  # a sentence, or a mark below the place that is meant
+    return str(problem) if whole else f"{problem}.{advice.get(problem.code, '')}"
 
 
 HELP = f"""Turn web sites into searchable knowledge bases, through a log that remembers everything.

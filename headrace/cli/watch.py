@@ -97,9 +97,10 @@ class Bars:
         )
         facts = f"[dim]{rate(status)}, lag {lag(status)}, ETA {duration(status.get('eta_s'))}"
         self.progress.update(self._index, completed=done, total=chunks or None, detail=facts)
-        for line in set(trouble(status)) - self._said if word in ("stalled", "needs_review") else ():
-            self._said.add(line)
-            self.progress.console.print(f"[yellow]{line}")
+        for line in trouble(status) if word in ("stalled", "needs_review") else ():
+            if line not in self._said:
+                self._said.add(line)
+                self.progress.console.print(f"[yellow]{line}", soft_wrap=True)
 
     def _row(self, what: str, unit: str) -> TaskID:
         return self.progress.add_task(what, total=None, what=what, unit=unit, detail="")

@@ -50,7 +50,7 @@ def test_ingest_does_not_wait_for_a_person_to_raise_a_budget(run: Run, control: 
     reason = "budget: $0.2 of $0.25 are spent"
     control.statuses["docs"] = [status_of(status="paused", commanded_by="budget", reason=reason)]
     result = run("ingest", URL, "--kb", "docs", "--max-usd", "0.25")
-    assert result.exit_code == 1 and f"docs is paused: {reason}" in result.stderr
+    assert result.exit_code == 7 and f"docs waits for a person: {reason}" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_what_waits_for_no_review_is_not_approved_unseen(run: Run, control: Fake
 def test_a_review_ends_the_watching_of_an_ingest(run: Run, control: FakeControl) -> None:
     control.statuses["docs"] = [status_of(), status_of(status="needs_review", reason="9 of 10 pages would vanish")]
     result = run("ingest", "--kb", "docs")
-    assert result.exit_code == 1
+    assert result.exit_code == 7
     assert "9 of 10 pages would vanish" in result.stderr and "headrace approve docs" in result.stderr
 
 

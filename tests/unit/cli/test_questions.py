@@ -1,6 +1,7 @@
 """Commands that ask: status, jobs, kb, search; tables, JSON and exit codes."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,8 @@ def test_generations(run: Run, control: FakeControl) -> None:
         ],
     }
     said = run("generations", "docs").stdout
-    rows = [line.split()[:3] for line in said.splitlines()[1:4]]
-    assert rows == [["3", "published", "published"], ["2", "published", "--generation"], ["1", "published", "–"]]
+    rows = [re.split(r"  +", line.strip())[:3] for line in said.splitlines()[1:4]]
+    assert rows == [["3", "published", "published"], ["2", "published", "--generation 2"], ["1", "published", "–"]]
     assert "Below 2: vacuumed at" in said and "1,200 objects deleted" in said
     control.generations["vacuum"]["vacuumed_at"] = None
     assert "Below 2: being vacuumed" in run("generations", "docs").stdout
@@ -149,6 +150,24 @@ def test_an_unknown_kb_is_5_and_says_what_to_do(run: Run, arguments: tuple[str, 
     assert result.exit_code == 5
     assert result.stdout == ""
     assert "there is no knowledge base 'none'. `headrace kb list` shows what there is" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("search", "doc", "x"), 5, "Did you mean 'docs'?"),
+        (("serch", "docs", "x"), 2, "No such command 'serch'. Did you mean 'search'?"),
+        (("ingest", "docs.example.org"), 2, "write it like https://docs.example.org\n"),
+        (("ingest", "ftp://docs.example.org/"), 2, "write it like https://example.org/docs/\n"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(
+    run: Run, control: FakeControl, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    control.statuses["docs"] = [status_of()]
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert says in result.stderr
 
 
 def test_no_control_is_3_and_says_what_to_do(run: Run) -> None:
