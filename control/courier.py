@@ -10,6 +10,7 @@ import msgspec
 
 import headrace
 from headrace.addresses import AddressPolicy, forbidden_within, guarded_socket_factory
+from headrace.retry_after import retry_after_seconds
 from headrace.webhooks import Webhook
 
 TOTAL_S = 15.0
@@ -19,6 +20,8 @@ PAUSES_S = (5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200)
 JITTER = 0.2
 LONGEST_S = 43_200.0
 """Of what a receiver may ask for by Retry-After."""
+LONGEST_PAUSE_S = LONGEST_S * (1 + JITTER)
+"""Between two tries of a message."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -78,9 +81,7 @@ def _judged(response: aiohttp.ClientResponse) -> Answer:
         return Answer("gone", "HTTP 410: the receiver wants no more")
     if 300 <= status < 400:
         return Answer("failed", f"HTTP {status}: a redirect, which is not followed; give the URL it leads to")
-    seconds = response.headers.get("Retry-After", "").strip()
-    asked = float(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < 10 else None
-    return Answer("failed", f"HTTP {status}", asked)
+    return Answer("failed", f"HTTP {status}", retry_after_seconds(response.headers.get("Retry-After")))
 
 
 def _why(webhook: Webhook, exc: Exception) -> str:

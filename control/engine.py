@@ -77,7 +77,7 @@ class Engine:
         self.webhooks = Webhooks(
             settings.webhooks,
             settings.data_dir / "webhooks.sqlite",
-            kbs=lambda: [kb.kb_id for kb in self._books.kbs.all() if not kb.deleted],
+            kbs=lambda: [kb.kb_id for kb in self._books.kbs.all()],
             jobs=self._books.jobs,
             status_of=self.snapshots.of,
         )
@@ -268,6 +268,7 @@ class Engine:
 
     def _kb_changed(self, kb_id: str) -> None:
         self.snapshots.touch_kb(kb_id)
+        self.webhooks.touch(kb_id)
         if self.unready is None:
             self._tell_of(kb_id)
         if self._books.switching(kb_id):
@@ -307,9 +308,11 @@ class Engine:
             for partition, offsets in sorted(known.items())
         ]
 
-    def _status_changed(self, answer: answers.StatusAnswer) -> None:
-        self.hub.tell("status", answer.kb_id, answer)
+    def _status_changed(self, answer: answers.StatusAnswer, newest: bool) -> None:
         self.webhooks.changed(answer)
+        if not newest:
+            return
+        self.hub.tell("status", answer.kb_id, answer)
         if self.unready is None:
             self._tell_of(answer.kb_id)
 

@@ -18,12 +18,16 @@ import msgspec
 
 MOST_WAITING = 1_000
 """Messages to one webhook; beyond it the oldest are given up."""
+_SETTLED = """
+DELETE FROM told WHERE webhook = ?1 AND kb_id = ?2 AND status IN ('completed', 'completed_with_errors', 'failed')
+    AND generation < (SELECT max(generation) FROM told WHERE webhook = ?1 AND kb_id = ?2)"""
+"""Older jobs that ended, of which nothing more is told unless they are rolled back. That they were is kept."""
 _DISABLED = "SELECT disabled_at FROM webhooks WHERE id = ?"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS webhooks (id TEXT PRIMARY KEY, disabled_at REAL, last_at REAL, last_answer TEXT)
     STRICT;
 CREATE TABLE IF NOT EXISTS told (webhook TEXT, kb_id TEXT, job_id TEXT, generation INTEGER, status TEXT,
-    PRIMARY KEY (webhook, kb_id)) STRICT, WITHOUT ROWID;
+    PRIMARY KEY (kb_id, webhook, generation)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS messages (number INTEGER PRIMARY KEY AUTOINCREMENT, webhook TEXT, kb_id TEXT, id TEXT,
     body BLOB, tries INTEGER DEFAULT 0, next_at REAL DEFAULT 0) STRICT;
 CREATE INDEX IF NOT EXISTS waiting ON messages (webhook, kb_id, number);
@@ -31,7 +35,7 @@ CREATE INDEX IF NOT EXISTS waiting ON messages (webhook, kb_id, number);
 
 
 class Told(msgspec.Struct, frozen=True):
-    """The state of a knowledge base's newest job that a webhook knows of, or will once its messages have come."""
+    """A job's state that a webhook knows of, or will once its messages have come."""
 
     kb_id: str
     job_id: str
@@ -91,16 +95,21 @@ class Outbox:
             self._db.execute("DELETE FROM told WHERE webhook = ?", (webhook,))
             self._db.execute("DELETE FROM messages WHERE webhook = ?", (webhook,))
 
-    def told(self, webhook: str, kb_id: str) -> Told | None:
-        row = self._db.execute(
-            "SELECT kb_id, job_id, generation, status FROM told WHERE webhook = ? AND kb_id = ?", (webhook, kb_id)
-        ).fetchone()
-        return Told(*row) if row else None
+    def told(self, kb_id: str) -> dict[str, dict[int, Told]]:
+        """By webhook and generation: the newest job, those that were not over, and those that were cancelled."""
+        found: dict[str, dict[int, Told]] = {}
+        for webhook, *row in self._db.execute(
+            "SELECT webhook, kb_id, job_id, generation, status FROM told WHERE kb_id = ?", (kb_id,)
+        ):
+            state = Told(*row)
+            found.setdefault(webhook, {})[state.generation] = state
+        return found
 
     def tell(self, webhook: str, state: Told, message: tuple[str, bytes] | None) -> int:
         """Notes the state, and the message (id, body) of it, if there is one; how many older ones it drove out."""
         with self._transaction():
             self._note(webhook, state)
+            self._db.execute(_SETTLED, (webhook, state.kb_id))
             if message is None or self._db.execute(_DISABLED, (webhook,)).fetchone() != (None,):
                 return 0
             self._db.execute(

@@ -60,10 +60,11 @@ class Snapshots:
         projection: Projection,
         ailments: Ailments,
         *,
-        on_change: Callable[[answers.StatusAnswer], None],
+        on_change: Callable[[answers.StatusAnswer, bool], None],
         watched: Callable[[], bool],
     ) -> None:
-        """`on_change(answer)` is called from the event loop with each new status of a knowledge base's newest job.
+        """`on_change(answer, newest)` is called from the event loop with each new status; `newest`: whether it is of
+        its knowledge base's newest job.
 
         `watched()`: whether somebody wants those without asking for them.
         """
@@ -206,8 +207,7 @@ class Snapshots:
             entry.not_before = ended + (max(pause_s, RETRY_S) if entry.dirty else pause_s)
         if entry.answer == before or entry.answer is None:
             return
-        if self._newest(command):
-            self._on_change(entry.answer)
+        self._on_change(entry.answer, self._newest(command))
         async with self._changed:
             self._changed.notify_all()
 

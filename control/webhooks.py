@@ -1,8 +1,8 @@
 """Tells webhooks of each change of a job's status: at least once, in order for each knowledge base.
 
 What was told is compared with what is so (`control/outbox.py` has the steps): when a status is made anew, and for all
-knowledge bases at a start, so that what changed while no control ran is told then. What came and went between two
-looks at a running job (0.1 to 1 s) is not told; how each job ended always is.
+knowledge bases once a webhook is taken up, so that what changed while no control ran is told then. What came and went
+between two looks at a running job (0.1 to 1 s) is not told; how each job ended always is.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from control import answers
-from control.courier import Answer, pause_s, send, wait
+from control.courier import LONGEST_PAUSE_S, Answer, pause_s, send, wait
 from control.metrics import WEBHOOK_MESSAGES
 from control.outbox import Message, Outbox, Standing, Told
 from control.status import OVER
@@ -39,10 +39,11 @@ T = TypeVar("T")
 
 
 class Webhooks:
-    """`start`, then `changed` with each new status, from the event loop; `stop`.
+    """`start`; then `changed` with each new status, and `touch` with a knowledge base that has a new command, from the
+    event loop; `stop`.
 
-    `kbs()`: the ids of all knowledge bases. `jobs(kb_id)`: newest first. `status_of(command)`: as it is now; may raise
-    DependencyUnwell.
+    `kbs()`: the ids of all knowledge bases, deleted ones too: they may come back. `jobs(kb_id)`: newest first.
+    `status_of(command)`: as it is now; may raise DependencyUnwell.
     """
 
     def __init__(
@@ -58,7 +59,8 @@ class Webhooks:
         self._kbs, self._jobs, self._status_of = kbs, jobs, status_of
         self._seen: Stamp | None = None
         self._webhooks: dict[str, Webhook] = {}
-        self._changed: dict[str, answers.StatusAnswer | None] = {}
+        self._changed: dict[str, dict[str, answers.StatusAnswer]] = {}
+        """By knowledge base and job, the newest statuses that are at hand."""
         self._wake = asyncio.Event()
         self._waiting: dict[str, asyncio.Event] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
@@ -67,7 +69,6 @@ class Webhooks:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._changed = dict.fromkeys(self._kbs())
         self._task = asyncio.create_task(self._follow(), name="webhooks")
 
     async def failure(self) -> None:
@@ -90,8 +91,11 @@ class Webhooks:
         return bool(self._webhooks)
 
     def changed(self, answer: answers.StatusAnswer) -> None:
-        """The newest job of a knowledge base has this status now."""
-        self._changed[answer.kb_id] = answer
+        self._changed.setdefault(answer.kb_id, {})[answer.job_id] = answer
+        self._wake.set()
+
+    def touch(self, kb_id: str) -> None:
+        self._changed.setdefault(kb_id, {})
         self._wake.set()
 
     async def all(self) -> list[answers.WebhookAnswer]:
@@ -115,20 +119,22 @@ class Webhooks:
         while True:
             changed, self._changed = self._changed, {}
             self._wake.clear()
-            try:
-                await self._reconcile()
-                for kb_id, answer in changed.items():
-                    await self._compare(kb_id, answer)
-                await wait(self._wake, LOOK_S)
-            except (DependencyUnwell, sqlite3.Error, OSError) as exc:  # what is to be told stands where it stood
-                log.warning("webhooks wait: %s", exc)
-                self._changed = dict.fromkeys(changed) | self._changed
+            hindrances = {await _hindrance(self._reconcile())}
+            for kb_id, statuses in changed.items():
+                hindrance = await _hindrance(self._compare(kb_id, statuses))
+                if hindrance is not None:  # what is to be told stands where it stood, and holds no other
+                    self._changed.setdefault(kb_id, {})
+                hindrances.add(hindrance)
+            if hindered := sorted(each for each in hindrances if each is not None):
+                log.warning("webhooks wait: %s", "; ".join(hindered))
                 await asyncio.sleep(RETRY_S)
+            else:
+                await wait(self._wake, LOOK_S)
 
     async def _reconcile(self) -> None:
         """Takes up what the file says, where it has changed."""
         now = stamp_of(self._file)
-        if now is None or (now == self._seen and self._outbox is not None):  # one that vanishes ends nothing
+        if now is None or now == self._seen:  # one that vanishes ends nothing
             return
         try:
             webhooks = {each.id: each for each in await asyncio.to_thread(read_webhooks, self._file)}
@@ -141,14 +147,23 @@ class Webhooks:
         known = await self._on_outbox(Outbox.known)
         for webhook_id in known - webhooks.keys():
             await self._end(webhook_id)
-        for webhook_id in webhooks.keys() - known:
+        self._take_up({id: webhook for id, webhook in webhooks.items() if id in known})
+        if new := webhooks.keys() - known:
             states = await self._states()
-            await self._on_outbox(lambda outbox, id=webhook_id, states=states: outbox.begin(id, states))  # type: ignore[misc]
-        self._webhooks, self._seen = webhooks, now
+            for webhook_id in new:
+                await self._on_outbox(lambda outbox, id=webhook_id: outbox.begin(id, states))  # type: ignore[misc]
+            self._take_up(webhooks)
+        self._seen = now
+        log.info("%d webhooks read from %s", len(webhooks), self._file)
+
+    def _take_up(self, webhooks: dict[str, Webhook]) -> None:
+        if webhooks.keys() - self._webhooks.keys():  # for these nobody compared what changed until now
+            for kb_id in self._kbs():
+                self.touch(kb_id)
+        self._webhooks = webhooks
         for webhook_id in webhooks.keys() - self._sending.keys():
             self._waiting[webhook_id] = asyncio.Event()
             self._sending[webhook_id] = asyncio.create_task(self._send(webhook_id), name=f"webhook {webhook_id}")
-        log.info("%d webhooks read from %s", len(webhooks), self._file)
 
     async def _end(self, webhook_id: str) -> None:
         self._webhooks.pop(webhook_id, None)
@@ -158,41 +173,43 @@ class Webhooks:
         await self._on_outbox(lambda outbox: outbox.forget(webhook_id))
 
     async def _states(self) -> list[Told]:
-        newest = [jobs[0] for kb_id in self._kbs() if (jobs := self._jobs(kb_id))]
-        return [_told(await self._status_of(command)) for command in newest]
+        known = [(each, jobs[0]) for kb_id in self._kbs() if (jobs := self._jobs(kb_id)) for each in jobs]
+        wanted = [each for each, newest in known if each is newest or each.desired == "rolled_back"]
+        return [_told(await self._status_of(command)) for command in wanted]
 
-    async def _compare(self, kb_id: str, answer: answers.StatusAnswer | None) -> None:
-        """`answer`: of the newest job, where it is at hand. A job between that and the one told last has ended."""
-        jobs = self._jobs(kb_id) if self._webhooks else []
-        statuses = {answer.job_id: answer} if answer else {}
+    async def _compare(self, kb_id: str, statuses: dict[str, answers.StatusAnswer]) -> None:
+        """`statuses`: by job, those that are at hand."""
+        if not self._webhooks:
+            return
+        jobs, told = self._jobs(kb_id), await self._on_outbox(lambda outbox: outbox.told(kb_id))
         for webhook in self._webhooks.values():
-            told = await self._on_outbox(lambda outbox, id=webhook.id: outbox.told(id, kb_id))  # type: ignore[misc]
-            for command in reversed(_behind(jobs, told)):
+            known = told.get(webhook.id, {})
+            for command in reversed(_behind(jobs, known)):
                 if command.job_id not in statuses:
                     statuses[command.job_id] = await self._status_of(command)
-                told = await self._tell(webhook, told, statuses[command.job_id])
-            self._waiting[webhook.id].set()
+                await self._tell(webhook, known, statuses[command.job_id])
 
-    async def _tell(self, webhook: Webhook, told: Told | None, answer: answers.StatusAnswer) -> Told:
-        state = _told(answer)
-        if told == state:
-            return state
-        previous = told.status if told is not None and told.job_id == state.job_id else None
+    async def _tell(self, webhook: Webhook, known: Mapping[int, Told], answer: answers.StatusAnswer) -> None:
+        state, before = _told(answer), known.get(answer.generation)
+        settled = before is None and state.status in OVER - {"cancelled"} and state.generation < max(known, default=0)
+        if before == state or settled:
+            return
+        previous = before.status if before is not None and before.job_id == state.job_id else None
         message = _of_job(answer, previous) if webhook.wants(state.kb_id, state.status) else None
         dropped = await self._on_outbox(lambda outbox: outbox.tell(webhook.id, state, message))
         if dropped:
             self._given_up(webhook, dropped, "too many wait")
-        return state
+        self._waiting[webhook.id].set()
 
     async def _send(self, webhook_id: str) -> None:
         while True:
             self._waiting[webhook_id].clear()
             try:
                 message = await self._on_outbox(lambda outbox: outbox.next(webhook_id))
-                wait_s = max(0.0, message.next_at - time.time()) if message else None
-                if message is None or wait_s:
+                wait_s = message.next_at - time.time() if message else None
+                if message is None or (wait_s is not None and 0 < wait_s <= LONGEST_PAUSE_S):
                     await wait(self._waiting[webhook_id], wait_s)
-                    continue
+                    continue  # what is to wait for longer was put off by a clock that has been set back since
                 webhook = self._webhooks[webhook_id]
                 await self._settle(webhook, message, await send(webhook, message.id, message.body))
             except sqlite3.Error as exc:  # the message stands where it stood
@@ -203,20 +220,29 @@ class Webhooks:
         now = time.time()
         if answer.kind == "taken":
             WEBHOOK_MESSAGES.labels("delivered").inc()
-            await self._on_outbox(lambda outbox: outbox.delivered(webhook.id, message, now, answer.said))
+            await self._noted(lambda outbox: outbox.delivered(webhook.id, message, now, answer.said))
             return
         if answer.kind == "gone":
             log.error("webhook %s at %s is disabled: %s", webhook.name, webhook.place, answer.said)
-            await self._on_outbox(lambda outbox: outbox.disable(webhook.id, now, answer.said))
+            await self._noted(lambda outbox: outbox.disable(webhook.id, now, answer.said))
             return
         pause = pause_s(message.tries + 1, answer.retry_after_s)
         if pause is None:
-            await self._on_outbox(lambda outbox: outbox.delivered(webhook.id, message, now, answer.said))
+            await self._noted(lambda outbox: outbox.delivered(webhook.id, message, now, answer.said))
             self._given_up(webhook, 1, answer.said)
             return
         WEBHOOK_MESSAGES.labels("failed").inc()
         log.warning("webhook %s at %s: %s; again in %.0f s", webhook.name, webhook.place, answer.said, pause)
-        await self._on_outbox(lambda outbox: outbox.postpone(webhook.id, message, now, answer.said, now + pause))
+        await self._noted(lambda outbox: outbox.postpone(webhook.id, message, now, answer.said, now + pause))
+
+    async def _noted(self, work: Callable[[Outbox], None]) -> None:
+        """Tried until the disk takes it: until then the message isn't sent again."""
+        while True:
+            try:
+                return await self._on_outbox(work)
+            except sqlite3.Error as exc:
+                log.warning("webhooks wait: %s", exc)
+                await asyncio.sleep(RETRY_S)
 
     def _given_up(self, webhook: Webhook, messages: int, why: str) -> None:
         WEBHOOK_MESSAGES.labels("given_up").inc(messages)
@@ -228,14 +254,30 @@ class Webhooks:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, outbox)
 
 
-def _behind(jobs: list[JobCommand], told: Told | None) -> list[JobCommand]:
+async def _hindrance(work: Awaitable[None]) -> str | None:
+    """Why it has to be tried again later."""
+    try:
+        await work
+    except (DependencyUnwell, sqlite3.Error, OSError) as exc:
+        return str(exc)
+    return None
+
+
+def _behind(jobs: list[JobCommand], known: Mapping[int, Told]) -> list[JobCommand]:
     """The jobs whose state a webhook may not know, newest first."""
-    if told is None:
-        return jobs
-    newer = [each for each in jobs if each.generation > told.generation]
-    known = next((each for each in jobs if each.generation == told.generation), None)
-    still = known is not None and (not newer or told.status not in OVER)
-    return [*newer, known] if still and known else newer
+    last = max(known, default=0)
+    return [
+        each
+        for place, each in enumerate(jobs)
+        if place == 0 or each.generation > last or _goes_on(each, known.get(each.generation))
+    ]
+
+
+def _goes_on(command: JobCommand, told: Told | None) -> bool:
+    """An older job: it was not over, or is rolled back since."""
+    if told is not None and told.status not in OVER:
+        return True
+    return command.desired == "rolled_back" and (told is None or told.status != "cancelled")
 
 
 def _told(answer: answers.StatusAnswer) -> Told:

@@ -35,9 +35,9 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def stamp_of(path: Path) -> Stamp | None:
-    """Differs once the file was replaced or written; None where there is none."""
+    """Differs once the file was replaced or written, or has other readers; None where there is none."""
     try:
         stat = os.stat(path)
     except OSError:
         return None
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size, stat.st_mode, stat.st_uid, stat.st_gid

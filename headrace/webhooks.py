@@ -59,7 +59,8 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def place(self) -> str:
         """The URL without what may be secret in it."""
         parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        host = parts.hostname or ""
+        return f"{parts.scheme}://" + (f"[{host}]" if ":" in host else host) + (f":{parts.port}" if parts.port else "")
 
     def wants(self, kb_id: str, status: str) -> bool:
         return sees(self.kbs, kb_id) and (not self.on or status in self.on)
@@ -176,7 +177,10 @@ def _check(webhook: Webhook) -> None:
 def _check_url(url: str) -> None:
     if len(url) > _MOST_URL_CHARACTERS or re.search(r"[\s\x00-\x1f\x7f]", url):
         raise ValueError(f"the URL has spaces or control characters, or more than {_MOST_URL_CHARACTERS} characters")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # whose text repeats a user name and password
+        raise ValueError("the host in the URL of a webhook can't be read") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("the URL of a webhook begins with https:// (or http://) and a host")
     if parts.username is not None or parts.password is not None:

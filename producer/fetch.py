@@ -9,8 +9,6 @@ import re
 import socket
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import aiohttp
@@ -18,6 +16,7 @@ import msgspec
 from yarl import URL
 
 from headrace.addresses import AddressPolicy, forbidden_within, guarded_socket_factory
+from headrace.retry_after import retry_after_seconds
 from producer.inflate import BodyTooLarge, Inflater, UnknownEncoding
 from producer.urls import UrlError, canonical
 
@@ -237,21 +236,6 @@ class Fetcher:
         limits = self._timeouts
         if elapsed_s > limits.grace_s and received < elapsed_s * limits.min_bytes_per_s:
             raise FetchError("too_slow", f"{received} bytes in {elapsed_s:.0f} s")
-
-
-def retry_after_seconds(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds that a Retry-After header asks for: a number or an HTTP date (RFC 9110, 10.2.3); None if unreadable."""
-    if value is None:
-        return None
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
 
 
 def _counting_connections() -> aiohttp.TraceConfig:

@@ -75,10 +75,13 @@ async def told(receiver: WebhookReceiver, kb: str, types: list[str]) -> None:
 async def test_each_change_is_told_once_signed_and_in_order_over_a_restart(
     settings: Settings, publisher: Publisher, receiver: WebhookReceiver
 ) -> None:
-    old, kb = kb_name(), kb_name()
+    old, gone, kb = kb_name(), kb_name(), kb_name()
     async with control(settings) as api:
         await api.start(old, DEFINITION)
         await api.until(old, "queued")
+        await Played(settings, publisher, await api.start(gone, DEFINITION)).complete()
+        await api.until(gone, "completed")
+        await api.ok("DELETE", f"{API}/kb/{gone}")
         secret = secret_of(settings, receiver)
         await begun(api)
         receiver.answers.extend([(500, {}), (302, {"Location": receiver.url})])
@@ -88,14 +91,41 @@ async def test_each_change_is_told_once_signed_and_in_order_over_a_restart(
         await job.index("running", 1)
         await told(receiver, kb, ["job.queued", "job.running"])
     await job.complete()
-    assert not any(each.body["data"]["kb_id"] == old for each in receiver.received), "nothing of the past is told"
-    async with control(settings):
+    async with control(settings) as api:
         await told(receiver, kb, ["job.queued", "job.running", "job.completed"])
+        await api.start(gone, DEFINITION)
+        await told(receiver, gone, ["job.queued"])
+    assert not any(each.body["data"]["kb_id"] == old for each in receiver.received), "nothing of the past is told"
     assert all(each.signed_by(secret) for each in receiver.received)
-    queued, *more = [each for each in receiver.received if each.body["type"] == "job.queued"]
+    of_kb = [each for each in receiver.received if each.body["data"]["kb_id"] == kb]
+    queued, *more = [each for each in of_kb if each.body["type"] == "job.queued"]
     assert [(each.id, each.raw) for each in more] == [(queued.id, queued.raw)] * 2, "what was refused came again"
-    data = receiver.received[-1].body["data"]
+    data = of_kb[-1].body["data"]
     assert (data["previous"], data["job_id"], data["generation"]) == ("running", job.job["job_id"], 1)
+
+
+async def test_an_end_that_is_known_once_the_next_job_has_begun_is_told(
+    settings: Settings, publisher: Publisher, receiver: WebhookReceiver
+) -> None:
+    kb = kb_name()
+    async with control(settings) as api:
+        secret_of(settings, receiver, on=("queued", "completed"))
+        await begun(api)
+        job = Played(settings, publisher, await api.start(kb, DEFINITION))
+        await told(receiver, kb, ["job.queued"])
+        await job.crawl("finished", 1)
+        await job.index("running", 1)
+        await job.generation("published")
+        await api.until(kb, "running")
+
+        async def next_begun() -> bool:
+            return (await api.call("POST", f"{API}/kb/{kb}/start", {}))[0] == 202
+
+        await until(next_begun)
+        await told(receiver, kb, ["job.queued"] * 2)
+        await job.finish()
+        await told(receiver, kb, ["job.queued", "job.queued", "job.completed"])
+    assert receiver.received[-1].body["data"]["job_id"] == job.job["job_id"]
 
 
 async def test_what_a_receiver_is_told_is_what_it_asked_for(

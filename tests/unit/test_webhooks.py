@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.private_file import stamp_of
 from headrace.webhooks import InvalidWebhooks, Webhook, add, read_webhooks, remove, rotate, sign
 
 URL = "https://example.org/hooks/topsecret"
@@ -51,7 +52,8 @@ def test_what_was_added_is_read_and_what_was_removed_is_gone(file: Path) -> None
         ("ftp://example.org/topsecret", "https://"), ("https:///topsecret", "a host"), ("topsecret", "https://"),
         ("https://me:topsecret@example.org/", "user name"), ("https://example.org/top secret", "spaces"),
         ("https://example.org/topsecret\n", "spaces"), ("https://example.org:topsecret/", "port"),
-        ("https://example.org/topsecret" + "x" * 2_000, "characters"),
+        ("https://example.org/topsecret" + "x" * 2_000, "characters"), ("https://[topsecret/", "can't be read"),
+        ("https://me:topsecret@ex\u2100mple.org/", "can't be read"),
     ],
 )  # fmt: skip
 def test_a_url_that_can_not_be_is_refused_and_not_repeated(file: Path, url: str, says: str) -> None:
@@ -59,6 +61,19 @@ def test_a_url_that_can_not_be_is_refused_and_not_repeated(file: Path, url: str,
         made(file, url=url)
     assert "topsecret" not in str(caught.value) or says == "port"
     assert not file.exists()
+
+
+def test_the_place_can_be_told_with_no_secret(file: Path) -> None:
+    assert made(file, url="http://[2001:DB8::1]:8080/topsecret?topsecret").place == "http://[2001:db8::1]:8080"
+    assert made(file, "other").place == "https://example.org"
+
+
+def test_a_file_that_may_be_read_after_all_is_a_changed_one(file: Path) -> None:
+    made(file)
+    file.chmod(0)
+    before = stamp_of(file)
+    file.chmod(0o600)
+    assert stamp_of(file) != before
 
 
 @pytest.mark.parametrize(

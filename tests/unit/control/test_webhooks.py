@@ -3,18 +3,23 @@
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from control import courier, outbox
+from control import webhooks as webhooks_module
 from control.courier import PAUSES_S, pause_s
 from control.outbox import Outbox, Told
 from control.webhooks import Webhooks
-from headrace.webhooks import Webhook, add
+from headrace.errors import DependencyUnwell
+from headrace.webhooks import Webhook, add, read_webhooks
 from tests.fakes.webhook_receiver import WebhookReceiver
 from tests.support.waiting import until
 
@@ -28,6 +33,7 @@ class Job:
     job_id: str
     generation: int
     kb_id: str = KB
+    desired: str = "running"
 
 
 class Status:
@@ -40,11 +46,15 @@ class Status:
 
 @dataclass
 class World:
-    """Jobs, the newest first, and their statuses; control over them can be started again and again."""
+    """Jobs, the newest first, and their statuses; control over them can be started again and again.
+
+    `unwell`: ids of jobs whose status can't be made.
+    """
 
     directory: Path
     jobs: list[Job] = field(default_factory=list)
     statuses: dict[str, str] = field(default_factory=dict)
+    unwell: set[str] = field(default_factory=set)
 
     @property
     def file(self) -> Path:
@@ -54,8 +64,8 @@ class World:
         wanted = {"kbs": (), "on": (), "allow_addresses": ("127.0.0.0/8",)} | options
         return add(self.file, "hook", receiver.url, **wanted)
 
-    def job(self, number: int, status: str) -> Job:
-        job = Job(f"job-{number}", number)
+    def job(self, number: int, status: str, kb_id: str = KB) -> Job:
+        job = Job(f"job-{number}", number, kb_id)
         self.jobs.insert(0, job)
         self.statuses[job.job_id] = status
         return job
@@ -63,11 +73,14 @@ class World:
     @contextlib.asynccontextmanager
     async def control(self) -> AsyncIterator[Webhooks]:
         async def status_of(job: Any) -> Any:
+            if job.job_id in self.unwell:
+                raise DependencyUnwell("projection", "out of memory")
             return Status(job, self.statuses[job.job_id])
 
         webhooks = Webhooks(
-            self.file, self.directory / "webhooks.sqlite", kbs=lambda: [KB],
-            jobs=lambda kb_id: self.jobs,  # type: ignore[arg-type, return-value]
+            self.file, self.directory / "webhooks.sqlite",
+            kbs=lambda: dict.fromkeys(job.kb_id for job in self.jobs),
+            jobs=lambda kb_id: [job for job in self.jobs if job.kb_id == kb_id],  # type: ignore[arg-type, misc]
             status_of=status_of,
         )  # fmt: skip
         webhooks.start()
@@ -76,10 +89,11 @@ class World:
         finally:
             await webhooks.stop()
 
-    def change(self, webhooks: Webhooks, status: str) -> None:
-        """Of the newest job."""
-        self.statuses[self.jobs[0].job_id] = status
-        webhooks.changed(Status(self.jobs[0], status))  # type: ignore[arg-type]
+    def change(self, webhooks: Webhooks, status: str, job: Job | None = None) -> None:
+        """Of the newest job, where none is named."""
+        job = job or self.jobs[0]
+        self.statuses[job.job_id] = status
+        webhooks.changed(Status(job, status))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -156,6 +170,74 @@ async def test_cut_off_in_any_gap_it_is_told_after_the_next_start(
     assert len({(each.id, each.raw) for each in receiver.received}) == 1
 
 
+async def test_an_end_that_is_known_once_the_next_job_has_begun_is_told(
+    world: World, receiver: WebhookReceiver
+) -> None:
+    """The next may begin once the generation is published; the status says `completed` a little later."""
+    world.add(receiver)
+    first = world.job(1, "running")
+    async with world.control() as webhooks:
+        await active(webhooks)
+        world.job(2, "queued")
+        world.change(webhooks, "queued")
+        await came(receiver, "job.queued")
+        world.change(webhooks, "completed", first)
+        await came(receiver, "job.queued", "job.completed")
+    data = receiver.received[-1].body["data"]
+    assert (data["job_id"], data["previous"]) == ("job-1", "running")
+
+
+async def test_a_rollback_of_an_older_job_is_told_once(world: World, receiver: WebhookReceiver) -> None:
+    """The newest published one is rolled back, though one after it has failed."""
+    world.add(receiver)
+    async with world.control() as webhooks:
+        await active(webhooks)
+        first = world.job(1, "completed")
+        world.change(webhooks, "completed")
+        await came(receiver, "job.completed")
+        world.job(2, "failed")
+        world.change(webhooks, "failed")
+        await came(receiver, "job.completed", "job.failed")
+        first = world.jobs[1] = replace(first, desired="rolled_back")
+        world.change(webhooks, "cancelling", first)
+        await came(receiver, "job.completed", "job.failed", "job.cancelling")
+    world.statuses[first.job_id] = "cancelled"
+    for _ in range(2):
+        async with world.control() as webhooks:
+            await came(receiver, "job.completed", "job.failed", "job.cancelling", "job.cancelled")
+            world.change(webhooks, "failed")
+    assert receiver.received[-1].body["data"]["previous"] == "cancelling"
+
+
+async def test_what_was_rolled_back_before_is_nothing_new(world: World, receiver: WebhookReceiver) -> None:
+    first = world.job(1, "cancelled")
+    world.jobs[0] = replace(first, desired="rolled_back")
+    world.job(2, "running")
+    world.add(receiver)
+    async with world.control() as webhooks:
+        await active(webhooks)
+        world.change(webhooks, "completed")
+        await came(receiver, "job.completed")
+    assert receiver.received[0].body["data"]["job_id"] == "job-2"
+
+
+async def test_a_job_whose_status_can_not_be_made_holds_no_other(world: World, receiver: WebhookReceiver) -> None:
+    one, other = world.job(1, "running", "a"), world.job(2, "running", "b")
+    world.add(receiver)
+    async with world.control() as webhooks:
+        await active(webhooks)
+    world.statuses |= {one.job_id: "completed", other.job_id: "failed"}
+    world.unwell = {one.job_id}
+    async with world.control() as webhooks:
+        await came(receiver, "job.failed")
+        add(world.file, "second", receiver.url, kbs=(), on=(), allow_addresses=("127.0.0.0/8",))
+        world.change(webhooks, "completed", other)
+        await came(receiver, "job.failed", "job.completed")
+        world.unwell.clear()
+        await came(receiver, "job.failed", "job.completed", "job.completed")
+    assert receiver.received[-1].body["data"]["kb_id"] == "a"
+
+
 async def test_the_same_status_is_told_once(world: World, receiver: WebhookReceiver) -> None:
     world.add(receiver)
     async with world.control() as webhooks:
@@ -189,6 +271,63 @@ async def test_a_file_that_vanishes_or_is_broken_ends_nothing(world: World, rece
     world.file.write_bytes(content)
     async with world.control():
         await came(receiver, "job.completed")
+
+
+async def test_once_the_file_can_be_read_what_ended_before_is_told(world: World, receiver: WebhookReceiver) -> None:
+    world.add(receiver)
+    world.job(1, "running")
+    async with world.control() as webhooks:
+        await active(webhooks)
+    content = world.file.read_bytes()
+    world.file.write_bytes(b"{")
+    async with world.control() as webhooks:
+        world.change(webhooks, "completed")
+        await until(lambda: _is(not webhooks._changed), what="taken note of")
+        world.file.write_bytes(content)
+        await came(receiver, "job.completed")
+
+
+async def test_while_the_disk_refuses_nothing_is_sent_again_and_again(
+    world: World, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks_module, "RETRY_S", 0.01)
+    refused = 0
+
+    def refuse(self: Outbox, *given: Any) -> None:
+        nonlocal refused
+        refused += 1
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async def often() -> bool:
+        return refused > 3
+
+    world.add(receiver)
+    world.job(1, "running")
+    async with world.control() as webhooks:
+        await active(webhooks)
+        with monkeypatch.context() as broken:
+            broken.setattr(Outbox, "delivered", refuse)
+            world.change(webhooks, "completed")
+            await until(often)
+        world.change(webhooks, "failed")
+        await came(receiver, "job.completed", "job.failed")
+
+
+async def test_a_clock_that_was_set_back_holds_no_message(world: World, receiver: WebhookReceiver) -> None:
+    world.add(receiver)
+    world.job(1, "running")
+    async with world.control() as webhooks:
+        await active(webhooks)
+    (hook,) = read_webhooks(world.file)
+    box = Outbox(world.directory / "webhooks.sqlite")
+    box.tell(hook.id, Told(KB, "job-1", 1, "failed"), ("msg_1", b'{"type": "job.failed"}'))
+    message = box.next(hook.id)
+    assert message is not None
+    box.postpone(hook.id, message, 0.0, "HTTP 500", until=time.time() + 10 * 365 * 86_400)
+    box.close()
+    world.statuses["job-1"] = "failed"
+    async with world.control():
+        await came(receiver, "job.failed")
 
 
 async def test_one_that_does_not_take_a_message_holds_no_other_knowledge_base(world: World) -> None:
@@ -233,7 +372,20 @@ def test_a_disabled_one_keeps_nothing_and_one_that_was_removed_leaves_nothing(bo
     box.tell("w", Told("a", "job", 1, "failed"), ("n", b""))
     assert box.next("w") is None and box.next("v") is not None
     box.forget("w")
-    assert (box.known(), box.told("w", "a"), box.standing("w")) == ({"v"}, None, None)
+    assert (box.known(), set(box.told("a")), box.standing("w")) == ({"v"}, {"v"}, None)
+
+
+def test_of_older_jobs_only_those_are_kept_that_may_still_be_told_of(box: Outbox) -> None:
+    ends = ("completed", "cancelled", "failed", "running", "completed_with_errors", "completed")
+    for generation, status in enumerate(ends, start=1):
+        box.tell("w", Told("a", f"job-{generation}", generation, status), None)
+    assert list(box.told("a")["w"]) == [2, 4, 6]
+
+
+async def test_a_receiver_may_name_a_date(world: World, receiver: WebhookReceiver) -> None:
+    receiver.answers.append((503, {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(hours=1))}))
+    answer = await courier.send(world.add(receiver), "msg_1", b'{"type": "job.failed"}')
+    assert answer.kind == "failed" and answer.retry_after_s is not None and answer.retry_after_s > 1_800
 
 
 def test_tries_go_on_for_over_a_day_further_and_further_apart() -> None:

@@ -5,14 +5,13 @@ import gzip
 import socket
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.abc import ResolveResult
 
-from producer.fetch import Fetcher, FetchError, Timeouts, retry_after_seconds
+from producer.fetch import Fetcher, FetchError, Timeouts
 from tests.fakes.resolver import FakeResolver
 
 MIB = 1024 * 1024
@@ -251,20 +250,3 @@ async def test_an_unknown_name() -> None:
     async with Fetcher("T/1", resolver=Nowhere([])) as fetcher:
         error = await failure(fetcher, "http://nowhere.example/")
     assert (error.kind, error.transient) == ("dns", False)
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("120", 120.0),
-        (" 5 ", 5.0),
-        ("Tue, 01 Sep 2026 00:02:00 GMT", 120.0),
-        ("Mon, 31 Aug 2026 00:00:00 GMT", 0.0),
-        ("soon", None),
-        ("-5", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_retry_after(value: str | None, expected: float | None) -> None:
-    assert retry_after_seconds(value, now=datetime(2026, 9, 1, tzinfo=UTC)) == expected
