@@ -9,6 +9,7 @@ import aiohttp
 import msgspec
 
 import headrace
+from control.resolver import Resolver
 from headrace.addresses import AddressPolicy, forbidden_within, guarded_socket_factory
 from headrace.retry_after import retry_after_seconds
 from headrace.webhooks import Webhook
@@ -54,7 +55,9 @@ async def send(webhook: Webhook, message_id: str, body: bytes) -> Answer:
         "webhook-signature": webhook.signatures(message_id, timestamp, body),
     }
     connector = aiohttp.TCPConnector(
-        socket_factory=guarded_socket_factory(AddressPolicy(webhook.allow_addresses)), force_close=True
+        resolver=Resolver(),
+        socket_factory=guarded_socket_factory(AddressPolicy(webhook.allow_addresses)),
+        force_close=True,
     )
     try:
         async with (

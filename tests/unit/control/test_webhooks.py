@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from control import courier, outbox
 from control import webhooks as webhooks_module
@@ -380,6 +383,34 @@ def test_of_older_jobs_only_those_are_kept_that_may_still_be_told_of(box: Outbox
     for generation, status in enumerate(ends, start=1):
         box.tell("w", Told("a", f"job-{generation}", generation, status), None)
     assert list(box.told("a")["w"]) == [2, 4, 6]
+
+
+async def test_nothing_waits_for_a_name_server_that_does_not_answer(
+    world: World, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that is no daemon is waited for when the process ends."""
+    answer, threads, real = threading.Event(), list[threading.Thread](), socket.getaddrinfo
+
+    def look_up(host: Any, *given: Any, **more: Any) -> Any:
+        if host == "localhost":
+            return real(host, *given, **more)
+        threads.append(threading.current_thread())
+        answer.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    hook = world.add(receiver)
+    hung = structs.replace(hook, url="http://hook.example.org/")
+    sending = asyncio.create_task(courier.send(hung, "msg_1", b"{}"))
+    await until(lambda: _is(bool(threads)))
+    named = structs.replace(
+        hook, url=receiver.url.replace("127.0.0.1", "localhost"), allow_addresses=("127.0.0.0/8", "::1")
+    )
+    assert (await courier.send(named, "msg_2", b'{"type": "job.failed"}')).kind == "taken"
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    answer.set()
+    assert all(thread.daemon for thread in threads)
 
 
 async def test_a_receiver_may_name_a_date(world: World, receiver: WebhookReceiver) -> None:
