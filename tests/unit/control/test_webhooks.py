@@ -83,7 +83,7 @@ class World:
         webhooks = Webhooks(
             self.file, self.directory / "webhooks.sqlite",
             kbs=lambda: dict.fromkeys(job.kb_id for job in self.jobs),
-            jobs=lambda kb_id: [job for job in self.jobs if job.kb_id == kb_id],  # type: ignore[arg-type, misc]
+            jobs=lambda kb_id: [job for job in self.jobs if job.kb_id == kb_id],  # type: ignore[misc]
             status_of=status_of,
         )  # fmt: skip
         webhooks.start()
