@@ -1,6 +1,6 @@
 /** Which view is shown, and what it is told. */
 
-import {fill} from "/dashboard/dom.js";
+import {h, fill} from "/dashboard/dom.js";
 import {known} from "/dashboard/api.js";
 import {overview} from "/dashboard/overview.js";
 import {kb} from "/dashboard/kb.js";
@@ -19,11 +19,18 @@ function route() {
   view = room === "kb" && id ? kb(id, tab ?? "") : (ROOMS[room] ?? overview)();
   document.title = `${view.title} · Headrace`;
   fill(main, view.element);
+  showTab();
   for (const link of document.querySelectorAll("header nav a")) {
     const here = link.getAttribute("href") === `#/${room in ROOMS ? room : ""}`;
     if (here && room !== "kb") link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+}
+
+/** Where not all rooms fit, the one that is shown is among those that do. */
+function showTab() {
+  const tabs = main.querySelector("nav.tabs"), tab = tabs?.querySelector("[aria-current]");
+  if (tab) tabs.scrollLeft = tab.offsetLeft - tabs.offsetLeft - (tabs.clientWidth - tab.offsetWidth) / 2;
 }
 
 function enter() {
@@ -33,12 +40,31 @@ function enter() {
   signedIn(document.getElementById("caller"), () => known.leave());
 }
 
-const line = document.getElementById("connection");
+const line = document.getElementById("connection"), away = document.getElementById("away");
+const AWAY_AFTER_MS = 2000;
+let lost = null;
+
+/** A note beside the line at the top, where the connection isn't back at once: what is shown grows old. */
+function tellLost() {
+  const since = new Date();
+  lost ??= setTimeout(() => {
+    fill(away, h("p", {}, h("strong", {}, "Headrace can't be reached. "), known.told ? `What you see is as of ${since.toLocaleTimeString()}. ` : "",
+      "This page goes on by itself once control is back."));
+    away.hidden = false;
+  }, AWAY_AFTER_MS);
+}
+
+function tellFound() {
+  clearTimeout(lost);
+  lost = null;
+  away.hidden = true;
+}
 
 known.addEventListener("changed", ({detail}) => view?.changed?.(detail));
 known.addEventListener("line", () => {
   line.className = known.connected ? "live" : "lost";
-  line.textContent = known.connected ? "Live" : "Not connected, trying again";
+  line.textContent = known.connected ? "Live" : "Offline";
+  if (known.connected) tellFound(); else tellLost();
 });
 
 known.addEventListener("login", () => {
@@ -48,6 +74,7 @@ known.addEventListener("login", () => {
   document.title = `${view.title} · Headrace`;
   fill(document.getElementById("caller"));
   line.className = line.textContent = "";
+  tellFound();
   fill(main, view.element);
   view.shown();
 });

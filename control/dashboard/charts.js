@@ -1,9 +1,9 @@
-/** A job over time: how far crawl and index had come, and how fast they were. Drawn as wide as there is room. */
+/** Curves, drawn as wide as there is room: how far crawl and index of a job had come, and how fast they were; the lag. */
 
 import {h, s, fill, table} from "/dashboard/dom.js";
-import {duration, number, rough, roundUp} from "/dashboard/format.js";
+import {duration, number, rough, roundUp, timeStep} from "/dashboard/format.js";
 
-const [HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [220, 56, 12, 10, 24];
+const [HEIGHT, LEFT, RIGHT, TOP, BOTTOM, EDGE] = [220, 56, 12, 10, 24, 40];
 
 const COUNTS = {
   title: "Crawl against index", empty: "The curves begin with the first page.", said: number,
@@ -16,7 +16,23 @@ const RATES = {
   title: "Per second", empty: "Told once there are two moments to compare.", said: rough,
   lines: [["dealt", "Chunks indexed", (at) => at.chunks], ["pages", "Pages read", (at) => at.pages]],
 };
+const LAG = {
+  title: "Lag since this page was opened", empty: "The curve begins with the second look.", said: number,
+  lines: [["dealt", "Records to go", (at) => at.all], ["pages", "On the partition with the most", (at) => at.most]],
+};
 const SMOOTHED = 2;
+const SPARK = {width: 120, height: 18};
+
+/** An element with `show(moments)`: each has at_s, all (records to go), most (the same of the partition that has most). */
+export const lagCurve = () => chart(LAG);
+
+/** A small curve beside a figure: `values` [[at_s, value]…], in the order of time, up to `top`. */
+export function spark(values, top) {
+  const [[first], [last]] = [values[0], values.at(-1)], {width, height} = SPARK;
+  const x = (at) => (width * (at - first)) / Math.max(last - first, 0.001), y = (value) => height - 1 - ((height - 2) * value) / Math.max(top, 1);
+  return s("svg", {class: "spark", viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true"},
+    s("path", {d: values.map(([at, value], index) => `${index ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join("")}));
+}
 
 /** An element with `show(moments)`: each has at_s, pages, chunks_found, chunks_processed, counted up to then. */
 export function curves() {
@@ -56,13 +72,14 @@ function speeds(moments) {
 }
 
 function chart({title, lines, empty, said}) {
-  const drawing = h("div", {class: "drawing"}), legend = h("ul", {class: "legend"});
-  const element = h("figure", {class: "card chart"}, h("figcaption", {}, h("h2", {}, title), legend), drawing);
+  const drawing = h("div", {class: "drawing"}), legend = h("ul", {class: "legend"}), when = h("span", {class: "when"});
+  const element = h("figure", {class: "card chart"}, h("figcaption", {}, h("h2", {}, title), when, legend), drawing);
   let moments = [], pointed = null;
   const draw = () => {
     const at = moments[pointed] ?? moments.at(-1);
     fill(legend, lines.map(([name, says, of]) => h("li", {}, s("svg", {viewBox: "0 0 20 8", "aria-hidden": "true"}, s("path", {class: name, d: "M1 4L19 4"})),
-      says, at && h("strong", {}, said(of(at))))), pointed !== null && at && h("li", {class: "when"}, `after ${duration(at.at_s - moments[0].at_s)}`));
+      says, at && h("strong", {}, said(of(at))))));
+    fill(when, pointed !== null && at && `after ${duration(at.at_s - moments[0].at_s)}`);
     if (moments.length < 2) fill(drawing, h("p", {class: "faint"}, empty));
     else fill(drawing, drawn(moments, lines, said, drawing.clientWidth, pointed));
   };
@@ -87,15 +104,15 @@ function drawn(moments, lines, said, width, pointed) {
   const path = (of) => moments.map((at, index) => `${index ? "L" : "M"}${x(at.at_s).toFixed(1)} ${y(of(at)).toFixed(1)}`).join("");
   const floor = `L${x(last).toFixed(1)} ${TOP + high}L${LEFT} ${TOP + high}Z`;
   const words = `Over ${duration(last - first)}: ${lines.map(([, name, of]) => `${name.toLowerCase()} ${said(of(moments.at(-1)))}`).join(", ")}.`;
-  const parts = Math.max(2, Math.min(6, Math.floor(width / 130)));
+  const step = timeStep(last - first, Math.max(2, Math.min(6, Math.floor(width / 110))));
   const [begun] = lines, cursor = pointed === null ? null : moments[pointed];
   return s("svg", {viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": words},
     [0, 0.25, 0.5, 0.75, 1].map((share) => s("g", {},
       s("line", {class: "axis", x1: LEFT, x2: width - RIGHT, y1: y(top * share), y2: y(top * share)}),
       share % 0.5 === 0 && s("text", {x: LEFT - 8, y: y(top * share) + 4, "text-anchor": "end"}, said(top * share)))),
-    Array.from({length: parts + 1}, (_, part) => s("text", {
-      x: x(first + ((last - first) * part) / parts), y: HEIGHT - 6, "text-anchor": part === 0 ? "start" : part === parts ? "end" : "middle",
-    }, part ? duration(((last - first) * part) / parts) : "0")),
+    Array.from({length: Math.floor((last - first) / step) + 1}, (_, part) => s("text", {
+      x: x(first + step * part), y: HEIGHT - 6, "text-anchor": part === 0 ? "start" : x(first + step * part) > width - EDGE ? "end" : "middle",
+    }, part ? duration(step * part) : "0")),
     s("path", {class: `area ${begun[0]}`, d: path(begun[2]) + floor}),
     lines.map(([name, , of]) => s("path", {class: name, d: path(of)})),
     cursor && [s("line", {class: "cursor", x1: x(cursor.at_s), x2: x(cursor.at_s), y1: TOP, y2: TOP + high}),

@@ -33,7 +33,7 @@ const sums = (spent) => tiles([
   ["Not settled", spent.unsettled_tokens ? `${number(spent.unsettled_tokens)} tokens` : "–"],
 ]);
 
-const days = (spent) => card("By day", spendings("In UTC, the newest first", "Day", spent.days.map((day) => [day.day, day])));
+const days = (spent) => card("By day", spendings("In UTC, the newest first", "Day", spent.days.map((day) => [h("time", {datetime: day.day}, day.day), day])));
 
 function spendings(caption, first, rows) {
   const most = Math.max(0, ...rows.map(([, spent]) => spent.tokens_embedded));

@@ -31,13 +31,15 @@ export function fill(element, ...children) {
 
 const FOCUSABLE = "a[href], button, input, select, textarea, summary, [tabindex='0']";
 
-/** Anew where what it tells has changed; who was on its third link is on its third link again. */
+/** Anew where what it tells has changed; who was on its third link is on its third link again, and as far to the right. */
 export function refill(element, told, make) {
   const key = JSON.stringify(told ?? null);
   if (element.told === key) return;
   element.told = key;
   const focused = [...element.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
+  const right = [...element.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
   fill(element, make());
+  for (const [index, each] of element.querySelectorAll(".scroll").entries()) each.scrollLeft = right[index] ?? 0;
   if (focused >= 0) element.querySelectorAll(FOCUSABLE)[focused]?.focus({preventScroll: true});
 }
 
@@ -59,7 +61,7 @@ export const card = (title, ...children) => h("section", {class: "card"}, title 
 export const lacks = (role, ...children) => h("p", {class: "faint", "data-lacks": role}, ...children);
 
 /** A page of the web; its own words may not look like ours, so it is opened apart. */
-export const outside = (url, text = url) => h("a", {href: /^https?:/.test(url) ? url : null, rel: "noreferrer noopener", target: "_blank"}, text);
+export const outside = (url, text = url) => h("a", {href: /^https?:/.test(url) ? url : null, title: url, rel: "noreferrer noopener", target: "_blank"}, text);
 
 /** columns: [[heading, row => cell, "number"|"url"|undefined]…]; rows may grow by `table.more(rows)`. */
 export function table(caption, columns, rows, empty = "Nothing yet.") {
@@ -153,9 +155,10 @@ export async function listed(caption, columns, ask, empty) {
   return h("div", {}, list, more);
 }
 
-const AGAIN_MS = 1000;
+const [AGAIN_MS, UNWELL_MS, SHARE] = [1000, 5000, 10];
 
-/** Shows what `ask()` gives, or why it can't; `again()` asks anew, at most once a second. */
+/** Shows what `ask()` gives, or why it can't; `again()` asks anew, at most once a second and a tenth of the time.
+ *  What is wrong with Headrace is over some time, so it goes on to ask by itself; what was wrongly asked for stays wrong. */
 export function loaded(ask) {
   const element = h("div", {"aria-busy": "true"}, faint("Loading…"));
   let asking = false, wanted = false, times = 0;
@@ -165,15 +168,16 @@ export function loaded(ask) {
     asking = true;
     while (wanted) {
       wanted = false;
-      let shown;
+      const began = performance.now();
       try {
-        shown = await ask();
+        const shown = await ask();
+        refill(element, ++times, () => shown);
       } catch (error) {
-        shown = problem(error);
+        refill(element, error.message, () => problem(error));
+        if ((error.status ?? 500) >= 500) setTimeout(() => element.isConnected && element.again(), UNWELL_MS);
       }
-      refill(element, ++times, () => shown);
       element.ariaBusy = "false";
-      if (wanted) await new Promise((resume) => setTimeout(resume, AGAIN_MS));
+      if (wanted) await new Promise((resume) => setTimeout(resume, Math.max(AGAIN_MS, SHARE * (performance.now() - began))));
     }
     asking = false;
   };

@@ -1,6 +1,7 @@
 /** Values in words. */
 
 const NUMBERS = new Intl.NumberFormat("en");
+const CENTS = new Intl.NumberFormat("en", {minimumFractionDigits: 2, maximumFractionDigits: 2});
 const ROUGH = new Intl.NumberFormat("en", {maximumSignificantDigits: 2});
 
 export const number = (value) => (value === null || value === undefined ? "–" : NUMBERS.format(value));
@@ -11,10 +12,11 @@ export const plural = (count, one, many = `${one}s`) => `${number(count)} ${coun
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 10) return `${Number(seconds.toFixed(1))} s`;
   const whole = Math.round(seconds);
   const [hours, minutes, left] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  return hours ? `${hours} h ${minutes} min` : minutes ? `${minutes} min ${left} s` : `${left} s`;
+  if (hours) return minutes ? `${hours} h ${minutes} min` : `${hours} h`;
+  return !minutes ? `${left} s` : left ? `${minutes} min ${left} s` : `${minutes} min`;
 }
 
 export function bytes(count) {
@@ -26,9 +28,15 @@ export function bytes(count) {
 
 export function dollars(usd) {
   if (usd === null || usd === undefined) return "unknown";
-  if (usd >= 1 || usd === 0) return `$${usd.toFixed(2)}`;
+  if (usd >= 1 || usd === 0) return `$${CENTS.format(usd)}`;
   return usd < 0.0001 ? `$${usd.toFixed(6)}` : `$${usd.toFixed(4)}`;
 }
+
+/** Steps of a scale of time, in seconds. */
+const STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400];
+
+/** The least such step of which no more than `parts` fit into as many seconds. */
+export const timeStep = (seconds, parts) => STEPS_S.find((step) => seconds / step <= parts) ?? 86_400 * Math.ceil(seconds / parts / 86_400);
 
 export const milliseconds = (ms) => (ms === null || ms === undefined ? "–" : `${number(Math.round(ms))} ms`);
 

@@ -1,6 +1,6 @@
 /** One knowledge base: what it is, what can be done with it, and its rooms. */
 
-import {h, badge, note, outside, refill} from "/dashboard/dom.js";
+import {h, badge, faint, note, outside, refill} from "/dashboard/dom.js";
 import {known} from "/dashboard/api.js";
 import {commands, job, notes} from "/dashboard/job.js";
 import {search} from "/dashboard/search.js";
@@ -24,7 +24,7 @@ export function kb(kbId, tab) {
   const room = h("div", {}, view.element);
   const link = ([key, [label]]) => h("a", {href: `#/kb/${kbId}${key && `/${key}`}`, "aria-current": key === here ? "page" : null}, label);
   const element = h("div", {},
-    h("div", {class: "title"}, h("div", {}, h("h1", {}, kbId), at, about), buttons.element),
+    h("div", {class: "title"}, h("div", {class: "what"}, h("h1", {}, kbId), at, about), buttons.element),
     said, h("nav", {class: "tabs", "aria-label": `Rooms of ${kbId}`}, Object.entries(ROOMS).map(link)), room);
   const changed = (which) => {
     if (which !== null && which !== kbId) return;
@@ -33,7 +33,7 @@ export function kb(kbId, tab) {
     buttons.element.hidden = room.hidden = !its;
     refill(at, status?.status, () => status && badge(status.status));
     refill(about, its && [its.definition, its.published_generation], () => its && told(its));
-    refill(said, [missing, status && [status.status, status.reason, status.stalls, status.review, status.lost]], () => (missing ? none(kbId) : status && notes(status)));
+    refill(said, [missing, !!its, status && [status.status, status.reason, status.stalls, status.review, status.lost]], () => (missing ? none(kbId) : its ? status && notes(status) : faint("Loading…")));
     buttons.changed(status);
     view.changed?.(status, its);
   };
@@ -45,6 +45,6 @@ const none = (kbId) => note("warn", h("p", {}, `There is no knowledge base ${kbI
 
 function told(its) {
   const [first, ...others] = its.definition.source.urls;
-  return [outside(first), others.length > 0 && ` and ${others.length} more`, ` · ${its.definition.embedding.model ?? "the usual model"}`,
+  return [h("span", {class: "cut"}, outside(first)), others.length > 0 && ` and ${others.length} more`, ` · ${its.definition.embedding.model ?? "the usual model"}`,
     its.published_generation ? ` · searched at generation ${its.published_generation}` : " · nothing is published yet"];
 }

@@ -17,7 +17,7 @@ export function deadLetters(kbId) {
   const element = loaded(async () => {
     const waiting = (await get(`/dead-letters${query({kb: kbId, state: "waiting", limit: GROUPED})}`)).dead_letters;
     const all = await listed("By place on the topic of dead letters", [
-      ["Place", (letter) => place(letter)], ["State", (letter) => badge(letter.state)], ["Stage", (letter) => letter.stage],
+      ["Place", (letter) => place(letter), "number"], ["State", (letter) => badge(letter.state)], ["Stage", (letter) => letter.stage],
       ["Why", (letter) => letter.reason, "text"], ["When", (letter) => time(letter.dead_lettered_at)], ["Record", record],
       ["", (letter) => letter.state === "waiting" && again({places: [letter.place]}, `Retry ${place(letter)}`)],
     ], async (after) => {

@@ -3,14 +3,18 @@
 import {h, badge, card, fill, figures, level, refill, table, tiles} from "/dashboard/dom.js";
 import {dollars, duration, number, percent, plural, rough} from "/dashboard/format.js";
 import {get, known} from "/dashboard/api.js";
+import {lagCurve, spark} from "/dashboard/charts.js";
 import {OVER} from "/dashboard/job.js";
 
 const NEEDS_YOU = new Set(["needs_review", "stalled", "failed"]);
 const LAG_EVERY_MS = 2000;
 const FILTERED_FROM = 9;
+const MOST_SEEN = 240;
+/** What was seen of the partitions since the page was opened, however often this view is left: {at_s, lags, all, most}. */
+let seen = [];
 
 export function overview() {
-  const sums = h("div"), list = h("ul", {class: "kbs"}), lag = partitions(), none = h("div");
+  const sums = h("div"), list = h("ul", {class: "kbs"}), lag = partitions(), none = h("div", {class: "empty"});
   const filter = h("input", {id: "filter", type: "search", autocomplete: "off", oninput: () => order()});
   const filtered = h("div", {class: "filter", hidden: true}, h("label", {for: "filter"}, "Only names with"), filter);
   const element = h("div", {}, h("div", {class: "title"}, h("h1", {}, "Knowledge bases"), h("div", {class: "actions"}, h("a", {class: "button", href: "#/new", "data-needs": "admin"}, "New knowledge base"))),
@@ -19,7 +23,8 @@ export function overview() {
   let asking = false, closed = false;
 
   const order = () => {
-    const names = [...known.kbs.keys()].sort();
+    const names = [...known.kbs.keys()].sort(), focused = document.activeElement;
+    names.sort((one, other) => wantsYou(other) - wantsYou(one));
     for (const [name, its] of cards) if (!known.kbs.has(name)) { its.remove(); cards.delete(name); }
     names.forEach((name, index) => {
       if (!cards.has(name)) { const its = kbCard(name); cards.set(name, its); its.changed(); }
@@ -27,6 +32,7 @@ export function overview() {
       if (list.children[index] !== its) list.insertBefore(its, list.children[index] ?? null);
       its.hidden = !name.includes(filter.value.trim());
     });
+    if (list.contains(focused)) focused.focus({preventScroll: true});  // it was moved
     filtered.hidden = names.length < FILTERED_FROM;
     refill(none, [names.length, known.told], () => names.length === 0 && (known.told ? first() : h("p", {class: "faint"}, "Loading…")));
   };
@@ -46,11 +52,13 @@ export function overview() {
     askLag();
   };
   changed(null);
-  return {element, title: "Knowledge bases", changed, close: () => { closed = true; }};
+  return {element, title: "Knowledge bases", changed, close: () => { closed = true; lag.close(); }};
 }
 
+const wantsYou = (name) => NEEDS_YOU.has(known.statuses.get(name)?.status);
+
 function summary() {
-  const statuses = [...known.statuses.values()], waiting = statuses.filter((status) => NEEDS_YOU.has(status.status)).length;
+  const statuses = [...known.statuses.values()], waiting = [...known.statuses.keys()].filter(wantsYou).length;
   const sum = (of) => statuses.reduce((all, status) => all + (of(status) ?? 0), 0);
   return tiles([
     ["At work", number(statuses.filter((status) => !OVER.has(status.status) && status.desired === "running").length)],
@@ -89,17 +97,27 @@ function kbCard(name) {
 }
 
 function partitions() {
-  const said = h("span", {class: "faint"}), list = h("div");
-  const element = h("details", {class: "card lag", hidden: true}, h("summary", {}, h("h2", {}, "Lag per partition"), said), list);
-  return {element, show: (all) => {
-    const most = Math.max(...all.map((each) => each.lag ?? 0)), behind = all.reduce((sum, each) => sum + (each.lag ?? 0), 0);
+  const said = h("span", {class: "faint"}), curve = lagCurve(), list = h("div");
+  const element = h("details", {class: "card lag", hidden: true}, h("summary", {}, h("h2", {}, "Lag per partition"), said), curve, list);
+  return {element, close: curve.close, show: (all) => {
+    note(all);
+    const {all: behind} = seen.at(-1), most = Math.max(...all.map((each) => each.lag ?? 0)), highest = Math.max(...seen.map((at) => at.most));
     if (element.hidden) element.open = behind > 0;
     element.hidden = all.length === 0;
     fill(said, behind ? `${plural(behind, "record")} to go` : "all is read");
-    refill(list, all, () => table("The consumers' group on the topic of chunks", [
+    curve.show(seen);
+    refill(list, [all, seen.length], () => table("The consumers' group on the topic of chunks", [
       ["Partition", (each) => number(each.partition), "number"], ["Committed", (each) => number(each.committed), "number"], ["End", (each) => number(each.end), "number"],
       ["Lag", (each) => (each.lag === null ? "–" : level(each.lag, most)), "number"],
+      ["Over time", (each) => spark(seen.map((at) => [at.at_s, at.lags.get(each.partition) ?? 0]), highest)],
       ["Jobs under way", (each) => each.kbs.map((name, index) => [index > 0 && ", ", h("a", {href: `#/kb/${name}`}, name)])],
     ], all));
   }};
+}
+
+/** Keeps what is seen now; of too much every other moment, so that the curve goes back to the beginning. */
+function note(all) {
+  const lags = new Map(all.map((each) => [each.partition, each.lag ?? 0]));
+  seen.push({at_s: Date.now() / 1000, lags, all: [...lags.values()].reduce((sum, lag) => sum + lag, 0), most: Math.max(0, ...lags.values())});
+  if (seen.length > MOST_SEEN) seen = seen.filter((_, index) => index % 2 === 0);
 }
