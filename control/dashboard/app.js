@@ -48,7 +48,7 @@ let lost = null;
 function tellLost() {
   const since = new Date();
   lost ??= setTimeout(() => {
-    fill(away, h("p", {}, h("strong", {}, "Headrace can't be reached. "), known.told ? `What you see is as of ${since.toLocaleTimeString()}. ` : "",
+    fill(away, h("p", {}, h("strong", {}, "Headrace can't be reached, or isn't ready. "), known.told ? `What you see is as of ${since.toLocaleTimeString()}. ` : "",
       "This page goes on by itself once control is back."));
     away.hidden = false;
   }, AWAY_AFTER_MS);

@@ -1,7 +1,7 @@
 /** Curves, drawn as wide as there is room: how far crawl and index of a job had come, and how fast they were; the lag. */
 
 import {h, s, fill, table} from "/dashboard/dom.js";
-import {duration, number, rough, roundUp, timeStep} from "/dashboard/format.js";
+import {duration, number, rough, roundUp, short, timeStep} from "/dashboard/format.js";
 
 const [HEIGHT, LEFT, RIGHT, TOP, BOTTOM, EDGE] = [220, 56, 12, 10, 24, 40];
 
@@ -85,7 +85,7 @@ function chart({title, lines, empty, said}) {
   };
   drawing.addEventListener("pointermove", (event) => {
     const share = (event.clientX - drawing.getBoundingClientRect().left - LEFT) / (drawing.clientWidth - LEFT - RIGHT);
-    pointed = moments.length < 2 ? null : Math.max(0, Math.min(moments.length - 1, Math.round(share * (moments.length - 1))));
+    pointed = moments.length < 2 ? null : nearest(moments, moments[0].at_s + share * (moments.at(-1).at_s - moments[0].at_s));
     draw();
   });
   drawing.addEventListener("pointerleave", () => { pointed = null; draw(); });
@@ -96,6 +96,8 @@ function chart({title, lines, empty, said}) {
   return element;
 }
 
+const nearest = (moments, at_s) => moments.reduce((best, at, index) => (Math.abs(at.at_s - at_s) < Math.abs(moments[best].at_s - at_s) ? index : best), 0);
+
 function drawn(moments, lines, said, width, pointed) {
   const first = moments[0].at_s, last = moments.at(-1).at_s, high = HEIGHT - TOP - BOTTOM;
   const top = roundUp(Math.max(1, ...moments.flatMap((at) => lines.map(([, , of]) => of(at)))));
@@ -104,12 +106,12 @@ function drawn(moments, lines, said, width, pointed) {
   const path = (of) => moments.map((at, index) => `${index ? "L" : "M"}${x(at.at_s).toFixed(1)} ${y(of(at)).toFixed(1)}`).join("");
   const floor = `L${x(last).toFixed(1)} ${TOP + high}L${LEFT} ${TOP + high}Z`;
   const words = `Over ${duration(last - first)}: ${lines.map(([, name, of]) => `${name.toLowerCase()} ${said(of(moments.at(-1)))}`).join(", ")}.`;
-  const step = timeStep(last - first, Math.max(2, Math.min(6, Math.floor(width / 110))));
+  const step = timeStep(last - first, Math.max(2, Math.min(6, Math.floor(width / 90))));
   const [begun] = lines, cursor = pointed === null ? null : moments[pointed];
   return s("svg", {viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": words},
     [0, 0.25, 0.5, 0.75, 1].map((share) => s("g", {},
       s("line", {class: "axis", x1: LEFT, x2: width - RIGHT, y1: y(top * share), y2: y(top * share)}),
-      share % 0.5 === 0 && s("text", {x: LEFT - 8, y: y(top * share) + 4, "text-anchor": "end"}, said(top * share)))),
+      share % 0.5 === 0 && s("text", {x: LEFT - 8, y: y(top * share) + 4, "text-anchor": "end"}, short(top * share)))),
     Array.from({length: Math.floor((last - first) / step) + 1}, (_, part) => s("text", {
       x: x(first + step * part), y: HEIGHT - 6, "text-anchor": part === 0 ? "start" : x(first + step * part) > width - EDGE ? "end" : "middle",
     }, part ? duration(step * part) : "0")),

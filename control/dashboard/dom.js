@@ -100,7 +100,7 @@ export function bar(name, kind) {
 /** How much of the most, beside its number. */
 export function level(value, most) {
   const width = most > 0 ? Math.max(value > 0 ? 2 : 0, (60 * value) / most) : 0;
-  return [s("svg", {class: "level", viewBox: "0 0 60 8", "aria-hidden": "true"}, s("rect", {width: 60, height: 8, rx: 2}), s("rect", {class: "full", width, height: 8, rx: 2})), number(value)];
+  return h("span", {class: "levelled"}, s("svg", {class: "level", viewBox: "0 0 60 8", "aria-hidden": "true"}, s("rect", {width: 60, height: 8, rx: 2}), s("rect", {class: "full", width, height: 8, rx: 2})), number(value));
 }
 
 /** Says something in passing, also to screen readers. */

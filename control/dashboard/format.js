@@ -2,6 +2,7 @@
 
 const NUMBERS = new Intl.NumberFormat("en");
 const CENTS = new Intl.NumberFormat("en", {minimumFractionDigits: 2, maximumFractionDigits: 2});
+const SHORT = new Intl.NumberFormat("en", {notation: "compact"});
 const ROUGH = new Intl.NumberFormat("en", {maximumSignificantDigits: 2});
 
 export const number = (value) => (value === null || value === undefined ? "–" : NUMBERS.format(value));
@@ -22,7 +23,7 @@ export function duration(seconds) {
 export function bytes(count) {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let [value, unit] = [count, 0];
-  while (value >= 1000 && unit < units.length - 1) [value, unit] = [value / 1000, unit + 1];
+  while (value >= 999.5 && unit < units.length - 1) [value, unit] = [value / 1000, unit + 1];
   return `${value >= 10 || unit === 0 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
@@ -31,6 +32,9 @@ export function dollars(usd) {
   if (usd >= 1 || usd === 0) return `$${CENTS.format(usd)}`;
   return usd < 0.0001 ? `$${usd.toFixed(6)}` : `$${usd.toFixed(4)}`;
 }
+
+/** Where there is room for few digits. */
+export const short = (value) => (value >= 1e6 ? SHORT.format(value) : rough(value));
 
 /** Steps of a scale of time, in seconds. */
 const STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400];

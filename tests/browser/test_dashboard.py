@@ -166,6 +166,29 @@ async def test_a_refresh_is_compared_approved_and_rolled_back_and_the_next_cance
         released.set()
 
 
+async def test_an_outage_of_control_is_told_and_over_by_itself(
+    browser: Browser, house: SampleHouse, filled: None
+) -> None:
+    told = "can't be reached, or isn't ready"
+    async with opened(browser, house.api.url, refused_with="net::ERR") as page:
+        await page.goto("/")
+        await expect(page.get_by_role("heading", name="Lag since this page was opened")).to_be_visible()
+        await expect(page.get_by_role("img", name="records to go")).to_be_visible()
+        await page.goto("/#/kb/running")
+        await _shown(page)
+        house.service("control").kill()
+        await expect(page.locator("#connection")).to_have_text("Offline")
+        await expect(page.get_by_text(told)).to_be_visible()
+        assert not await violations(page)
+        await _room(page, "Pages")
+        await expect(page.get_by_role("alert")).to_be_visible()
+        house.service("control").start()
+        await _shown(page)
+        await expect(page.get_by_text(told)).to_be_hidden()
+        await expect(page.get_by_role("alert")).to_have_count(0)
+        await expect(page.get_by_role("table", name="Pages, by address")).to_be_visible()
+
+
 def _badge(page: Page) -> Locator:
     return page.locator(".title .at .badge")
 
