@@ -17,7 +17,7 @@ from headrace.settings import Secret, Settings
 @click.option("--json", "as_json", is_flag=True, help="As JSON, a list.")
 @pass_app
 def settings(app: App, as_json: bool) -> None:
-    """All settings: the variable, its value now, its default, what it is for. Secrets are shown as ***."""
+    """All settings: variable, value now, default, meaning. Secrets are shown as ***."""
     rows = setting_rows(app.settings)
     if as_json:
         print_json(rows)

@@ -77,7 +77,7 @@ def cancel(app: App, kb: str, reason: str | None, wait: bool, as_json: bool) -> 
 @_options("over: its generation is published")
 @pass_app
 def approve(app: App, kb: str, reason: str | None, wait: bool, as_json: bool) -> None:
-    """Publish the refresh of KB that waits for a review, though much would vanish.
+    """Publish the refresh of KB that waits for a review. Much would vanish by it.
 
     \b
     See first what would vanish: headrace changes KB
@@ -95,8 +95,8 @@ def approve(app: App, kb: str, reason: str | None, wait: bool, as_json: bool) ->
 @click.option("--yes", "-y", is_flag=True, help="Don't ask.")
 @pass_app
 def rollback(app: App, kb: str, reason: str | None, wait: bool, yes: bool, as_json: bool) -> None:
-    """Undo the newest published generation of KB; the one before is searched again. There is no way forward but
-    another refresh."""
+    """Undo the newest published generation of KB. The one before is searched again; there is no way forward but another
+    refresh."""
     newest = app.client.kb(kb).get("published_generation")
     if newest is not None and not yes:
         click.confirm(f"Undo generation {newest} of {kb} for good?", abort=True, err=True)

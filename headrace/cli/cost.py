@@ -15,9 +15,11 @@ from headrace.client import Json
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 @pass_app
 def cost(app: App, kb: str | None, as_json: bool) -> None:
-    """What embedding cost KB, by day (UTC), by job, and for the questions of searches (told some seconds late): tokens
-    as the provider counted them, dollars at the price of the day. Without KB: by day and by knowledge base, those that
-    were deleted too. Prices: headrace settings, HEADRACE_PRICES.
+    """What embedding cost, of KB or of all.
+
+    By day (UTC), by job, and for the questions of searches (told some seconds late): tokens as the provider counted
+    them, dollars at the price of the day. Without KB: by day and by knowledge base, those that were deleted too.
+    Prices: headrace settings, HEADRACE_PRICES.
 
     \b
     Examples:

@@ -12,10 +12,10 @@ from headrace.supervisor import Stack, running_stack
 @click.option("--no-pause", is_flag=True, help="Don't pause on the way.")
 @pass_app
 def demo(app: App, leave: bool, no_pause: bool) -> None:
-    """Start everything, ingest a sample site, pause and resume it once, and ask it three questions.
+    """Start everything, ingest a sample site, ask it questions.
 
-    The sample is Python's language reference, which comes with every Python, served on this machine. Everything stays
-    up until Ctrl-C.
+    On the way the job is paused and resumed once. The sample is Python's language reference, which comes with every
+    Python, served on this machine. Everything stays up until Ctrl-C.
     """
     from headrace.demo import Demo, DemoFailed
 

@@ -14,7 +14,7 @@ _MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
 @click.option("--json", "as_json", is_flag=True, help="As JSON, a list.")
 @pass_app
 def doctor(app: App, as_json: bool) -> None:
-    """Say what is missing or wrong on this machine, and how to mend it.
+    """Say what is missing or wrong here, and how to mend it.
 
     Exit code 1 if something fails; what is merely not there yet, or worth knowing, is a warning.
     """

@@ -25,7 +25,9 @@ from schemas.kb import Definition, InvalidDefinition, parse_definition, resolve
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
 @pass_app
 def estimate(app: App, /, urls: tuple[str, ...], name: str | None, sample: int, as_json: bool, **options: Any) -> None:
-    """What `headrace ingest` would come to: pages, chunks, tokens, dollars, minutes. Nothing is stored or embedded.
+    """What `headrace ingest` would come to. Nothing is stored or embedded.
+
+    In pages, chunks, tokens, dollars and minutes.
 
     A sample of the site's pages is read as a crawl would: by robots.txt, address rules, limits; within a minute. With
     --kb, control does that, and what the knowledge base holds already costs nothing. Else no service has to run.

@@ -14,7 +14,7 @@ from headrace.client import Json
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 @pass_app
 def generations(app: App, kb: str, as_json: bool) -> None:
-    """The generations of KB, newest first: which is searched, which can be."""
+    """The generations of KB, and which can be searched. Newest first."""
     answer = app.client.generations(kb)
     if as_json:
         print_json(answer)

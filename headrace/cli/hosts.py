@@ -24,7 +24,7 @@ OUTCOMES = {
 @click.option("--json", "as_json", is_flag=True, help="As JSON, a list.")
 @pass_app
 def hosts(app: App, kb: str, host: str | None, as_json: bool) -> None:
-    """What the newest job of KB asked of each web site, and how it is treated.
+    """What the newest job of KB asked of each web site. And how each is treated.
 
     \b
     Outcomes: same is not modified, refused is 429 and 503, failed is no usable answer. Then the mean and the 95th

@@ -14,7 +14,7 @@ _PASS_THROUGH = {"ignore_unknown_options": True, "allow_interspersed_args": Fals
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def kafka(ctx: click.Context, tool: str | None, arguments: tuple[str, ...]) -> None:
-    """Run one of Kafka's own command-line tools against Headrace's broker.
+    """Run one of Kafka's own tools against Headrace's broker.
 
     The prefix `kafka-` may be left out, and `--bootstrap-server` is added where it is missing. Everything else is the
     tool's own: options, output, exit code.

@@ -34,7 +34,9 @@ _FORBIDDEN = re.compile(r"([0-9a-fA-F.:]+) is forbidden: ")
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
 @pass_app
 def preview(app: App, /, page: str, url: str | None, links: bool, as_json: bool, **options: Any) -> None:
-    """What a crawl would make of a page: its text as Markdown, and its chunks. Nothing is stored.
+    """Show what a crawl would make of a page. Nothing is stored.
+
+    That is its text as Markdown, and its chunks.
 
     The page is fetched as the crawler would: robots.txt, address rules, limits. No service has to run. Ends with 1
     where there is no text to show, such as where robots.txt disallows the page.

@@ -17,7 +17,9 @@ from headrace.client import Json
               help="Into a Parquet file.")  # fmt: skip
 @pass_app
 def sql(app: App, query: str, as_json: bool, file: Path | None) -> None:
-    """Ask the history: one SELECT, as DuckDB has them, over jobs, pages, outcomes, requests and others.
+    """Ask the history by SQL: jobs, pages, requests, costs.
+
+    One SELECT, as DuckDB has them, over jobs, pages, outcomes, requests and others.
 
     What there is: docs/views.md, or headrace sql "SHOW TABLES" and headrace sql "DESCRIBE pages".
 

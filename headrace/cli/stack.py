@@ -34,7 +34,7 @@ _OF_A_DIRECTORY = (
 @click.option("--detach", "-d", is_flag=True, help="Return once everything serves, and leave it running.")
 @pass_app
 def up(app: App, detach: bool) -> None:
-    """Start the embedded Kafka and Weaviate and the three services; Ctrl-C stops them in order.
+    """Start Kafka, Weaviate and the three services. Ctrl-C stops them in order.
 
     With KAFKA_BOOTSTRAP_SERVERS or WEAVIATE_URL set, that server is used and the embedded one stays off.
     The first start downloads Kafka and builds Weaviate (a few minutes); both are kept for the next.
@@ -176,7 +176,7 @@ def _until_ready(app: App, process: "subprocess.Popen[bytes]", log_file: Path) -
 @click.command()
 @pass_app
 def down(app: App) -> None:
-    """Stop what `headrace up` or `headrace demo` started on this machine.
+    """Stop what `headrace up` or `headrace demo` started.
 
     Running jobs are paused first (reason: shutdown) and stay so until they are resumed. Nothing is lost.
     """

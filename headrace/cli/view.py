@@ -165,7 +165,8 @@ def status_lines(status: Json) -> list[Text]:
         (f"  {status.get('phase')}, generation {status.get('generation')}", "dim"),
     )
     crawl = Text.assemble("  crawl  ", (bar(crawled, pages), "blue"), f"  {crawled:,} of {pages:,} pages")
-    facts = f"  rate {rate(status)}  lag {lag(status)}  ETA {duration(status.get('eta_s'))}  took {took(status)}"
+    told = {"rate": rate(status), "lag": lag(status), "ETA": duration(status.get("eta_s")), "took": took(status)}
+    facts = "".join(f"  {name} {value}" for name, value in told.items() if value != "–")
     index = Text.assemble("  index  ", (bar(done, chunks), "green"), f"  {done:,} of {chunks:,} chunks", (facts, "dim"))
     if cost := ", ".join(filter(None, (cost_words(status), kb_cost_words(status)))):
         index.append(f"  {cost}", style="dim")

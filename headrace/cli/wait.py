@@ -23,7 +23,7 @@ from headrace.client import Json
 @click.option("--json", "as_json", is_flag=True, help="The last status as JSON.")
 @pass_app
 def wait(app: App, kb: str, timeout_s: float, as_json: bool) -> None:
-    """Wait until the newest job of KB is over, for scripts: exit code 0 only where it is completed.
+    """Wait until the newest job of KB is over, for scripts. Exit code 0 only where it is completed.
 
     \b
     1  it failed or was cancelled

@@ -20,7 +20,7 @@ STATUSES = (*sorted(ACTIVE), *OVER)
 
 @click.group()
 def webhook() -> None:
-    """Webhooks: have a server of yours told whenever a job changes its status.
+    """Webhooks: have a server told of each change of a job.
 
     Messages are POSTs, signed as Standard Webhooks has it, and sent again for a day until they are taken.
     """

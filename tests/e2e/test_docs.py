@@ -76,7 +76,8 @@ class House:
 
 @pytest.fixture(scope="module")
 async def house(stack: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    """With a knowledge base `wiki` of which one text could not be embedded, and can now."""
+    """With a knowledge base `wiki` of which one text could not be embedded, and can now; and one, `handbook`, that
+    waits for a review."""
     directory = tmp_path_factory.mktemp("docs")
     (directory / ".venv").symlink_to(ROOT / ".venv")
     async with FakeSite(pages=6, min_kb=2, max_kb=4) as site, OpenAIServer(dimensions=8) as openai:
@@ -97,10 +98,24 @@ async def house(stack: Servers, tmp_path_factory: pytest.TempPathFactory) -> Asy
             await house.api.start("wiki", {"source": source, **WIKI})
             await house.api.until_status("wiki", "completed_with_errors", within_s=120)
             openai.refused_marker = ""
+            await _needing_a_review(house, site)
             yield house
         finally:
             await house.close()
             await receiver.stop()
+
+
+async def _needing_a_review(house: House, site: FakeSite) -> None:
+    chapters = [f"/handbook/{number}.html" for number in (1, 2, 3)]
+    for path in chapters:
+        site.put(path, f"<html><body><main><p>The holidays of {path} are ten.</p></main></body></html>")
+    urls = [site.root + path for path in chapters]
+    source = {"urls": urls, "include": ["/handbook/**"], "allow_addresses": ["127.0.0.0/8"]}
+    await house.api.start("handbook", {"source": source, **WIKI})
+    await house.api.until_status("handbook", "completed", within_s=120)
+    site.remove(chapters[-1])
+    await house.api.start("handbook", {"source": source, **WIKI})
+    await house.api.until_status("handbook", "needs_review", within_s=120)
 
 
 @pytest.mark.parametrize("page", PAGES)

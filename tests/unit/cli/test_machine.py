@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from headrace import embedded
+from headrace.cli import cli
 from headrace.cli.checks import mend
 from headrace.cli.root import COMMANDS
 from headrace.embedded.data_dir import DataDirLock
@@ -24,6 +26,13 @@ def test_every_command_has_help(run: Run, command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0
     assert "Usage: headrace" in result.stdout
+
+
+def test_the_list_of_commands_is_whole_at_80_columns() -> None:
+    result = CliRunner().invoke(cli, ["--help"], terminal_width=80)
+    commands = result.stdout.partition("Commands:")[2].strip().splitlines()
+    assert [line.split()[0] for line in commands] == list(COMMANDS)
+    assert not [line for line in commands if line.endswith("...")]
 
 
 def test_settings_never_show_a_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
