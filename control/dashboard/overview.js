@@ -108,7 +108,7 @@ function partitions() {
     curve.show(seen);
     refill(list, [all, seen.length], () => table("The consumers' group on the topic of chunks", [
       ["Partition", (each) => number(each.partition), "number"], ["Lag", (each) => (each.lag === null ? "–" : level(each.lag, most)), "number"],
-      ["Over time", (each) => spark(seen.map((at) => [at.at_s, at.lags.get(each.partition) ?? 0]), highest)],
+      ["Over time", (each) => spark(seen.map((at) => [at.at_s, at.lags.get(each.partition) ?? 0]), highest), "curve"],
       ["Committed", (each) => number(each.committed), "number"], ["End", (each) => number(each.end), "number"],
       ["Jobs under way", (each) => each.kbs.map((name, index) => [index > 0 && ", ", h("a", {href: `#/kb/${name}`}, name)]), "text"],
     ], all));
