@@ -33,6 +33,9 @@ def demo(app: App, leave: bool, no_pause: bool) -> None:
 
     if running_stack(app.settings.data_dir) is not None:
         app.err.print("Headrace is up already: the demo uses it, and leaves it up.")
-        play(None)
+        try:
+            play(None)
+        except KeyboardInterrupt:  # the way out
+            app.err.print("\nThe demo and its site are over; the rest stays up until: headrace down")
     else:
         run_foreground(app, play)

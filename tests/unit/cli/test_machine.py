@@ -12,6 +12,7 @@ from headrace import embedded
 from headrace.cli import cli
 from headrace.cli.checks import mend
 from headrace.cli.root import COMMANDS
+from headrace.cli.stack import on_the_path
 from headrace.embedded.data_dir import DataDirLock
 from headrace.kafka.admin import Difference
 from headrace.supervisor import StackState, run_dir
@@ -33,6 +34,16 @@ def test_the_list_of_commands_is_whole_at_80_columns() -> None:
     commands = result.stdout.partition("Commands:")[2].strip().splitlines()
     assert [line.split()[0] for line in commands] == list(COMMANDS)
     assert not [line for line in commands if line.endswith("...")]
+
+
+def test_a_terminal_without_headrace_on_its_path_is_told_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (said,) = on_the_path()
+    assert said.startswith("export PATH=") and said.endswith(":$PATH")
+    (tmp_path / "headrace").touch(mode=0o755)
+    assert on_the_path() == ()
 
 
 def test_settings_never_show_a_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
