@@ -260,6 +260,8 @@ class Crawl(Epoch):
                 log.warning("job %s: an earlier owner recorded %d pages late", self._command.job_id, len(late))
             self._read_to = manifest.end
             for page in late:
+                if self._frontier.visited(page.url):  # by this owner; an earlier one's record hides its own
+                    self._tally.take_back(page)
                 self._frontier.readmit(Entry(page.url, page.depth, page.discovered_from))
             for page in bereft:
                 self._visit_itself(page)

@@ -256,7 +256,7 @@ async def test_an_owner_that_wakes_after_it_was_replaced_changes_nothing(
     assert await owners.job.pages() == await owners.job.pages(before=after.pages_end_offset)
 
 
-@pytest.mark.parametrize("newer_is", ["about to read the checkpoint", "crawling"])
+@pytest.mark.parametrize("newer_is", ["about to read the checkpoint", "crawling", "recording"])
 async def test_what_an_owner_writes_while_its_replacement_is_at_work_is_not_counted_on(
     newer_is: str, owners: Owners
 ) -> None:
@@ -264,8 +264,11 @@ async def test_what_an_owner_writes_while_its_replacement_is_at_work_is_not_coun
     sleeper = owners.sleeper(before=nth(PageEnd, 5))
     sleeping = asyncio.create_task(owners.crawl(sleeper))
     await sleeper.asleep.wait()
-    crawling = newer_is == "crawling"
-    newer = owners.sleeper(before=nth(PageRecord, 1)) if crawling else owners.sleeper(after=nth(CrawlBegin, 1))
+    newer = {
+        "about to read the checkpoint": lambda: owners.sleeper(after=nth(CrawlBegin, 1)),
+        "crawling": lambda: owners.sleeper(before=nth(PageRecord, 1)),
+        "recording": lambda: owners.sleeper(after=nth(PageRecord, 3)),
+    }[newer_is]()
     replacing = asyncio.create_task(owners.crawl(newer))
     await newer.asleep.wait()
     sleeper.wake()
@@ -275,6 +278,7 @@ async def test_what_an_owner_writes_while_its_replacement_is_at_work_is_not_coun
     assert ending is not None
     end = await owners.prove(25)
     assert end.epoch == ending.epoch
+    assert ending.counts.pages_crawled == 25, "a page that is visited again is counted once"
 
 
 async def test_pages_recorded_late_are_visited_beyond_the_limit(owners: Owners, site: FakeSite) -> None:
