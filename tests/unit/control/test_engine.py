@@ -18,7 +18,7 @@ async def test_control_ends_where_commands_are_no_longer_read(tmp_path: Path, mo
     """Else it would go on, and decide on what is old."""
     engine = Engine(replace(Settings.from_env({}), data_dir=tmp_path))
     engine._keeping, engine._pausing, engine._billing = (asyncio.create_task(never()) for _ in range(3))
-    for each in (engine.projection, engine.snapshots):
+    for each in (engine.projection, engine.snapshots, engine.webhooks):
         monkeypatch.setattr(each, "failure", never)
 
     async def broken() -> None:
