@@ -10,16 +10,22 @@ begins as a new one does: with the states as they are, and nothing of the past i
 """
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
+from control.status import OVER
+
+log = logging.getLogger(__name__)
+
 MOST_WAITING = 1_000
 """Messages to one webhook; beyond it the oldest are given up."""
-_SETTLED = """
-DELETE FROM told WHERE webhook = ?1 AND kb_id = ?2 AND status IN ('completed', 'completed_with_errors', 'failed')
+SETTLED = OVER - {"cancelled"}
+_SETTLED = f"""
+DELETE FROM told WHERE webhook = ?1 AND kb_id = ?2 AND status IN ({", ".join(f"'{each}'" for each in sorted(SETTLED))})
     AND generation < (SELECT max(generation) FROM told WHERE webhook = ?1 AND kb_id = ?2)"""
 """Older jobs that ended, of which nothing more is told unless they are rolled back. That they were is kept."""
 _DISABLED = "SELECT disabled_at FROM webhooks WHERE id = ?"
@@ -63,16 +69,34 @@ class Standing(msgspec.Struct, frozen=True):
     last_answer: str | None
 
 
+def _opened(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    path.chmod(0o600)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.executescript(_TABLES)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
 class Outbox:
     """Blocking, and to be used from one thread at a time. A disk that refuses raises sqlite3.Error."""
 
     def __init__(self, path: Path) -> None:
+        """A file that is damaged is set aside, and counts as lost."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        path.chmod(0o600)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_TABLES)
+        try:
+            self._db = _opened(path)
+        except sqlite3.OperationalError:  # the disk refuses, or another has it
+            raise
+        except sqlite3.DatabaseError as exc:
+            aside = path.with_name(f"{path.name}.damaged")
+            log.error("%s is damaged (%s) and set aside as %s; webhooks begin as new ones", path, exc, aside.name)
+            path.replace(aside)
+            self._db = _opened(path)
 
     def close(self) -> None:
         self._db.close()

@@ -2,21 +2,21 @@
 
 from aiohttp import web
 
-from control import answers
 from control.engine import Engine
 from control.problems import NotFound, Unavailable
+from control.webhook_answers import WebhookList, WebhookTest
 from headrace.webhooks import InvalidWebhooks
 
 
-async def webhooks(engine: Engine, request: web.Request) -> answers.WebhookList:
+async def webhooks(engine: Engine, request: web.Request) -> WebhookList:
     engine.check_ready()
     try:
-        return answers.WebhookList(webhooks=await engine.webhooks.all())
+        return WebhookList(webhooks=await engine.webhooks.all())
     except InvalidWebhooks as exc:
         raise Unavailable(str(exc), code="webhooks-unreadable") from exc
 
 
-async def test(engine: Engine, request: web.Request) -> answers.WebhookTest:
+async def test(engine: Engine, request: web.Request) -> WebhookTest:
     engine.check_ready()
     name = request.match_info["name"]
     try:
@@ -25,4 +25,4 @@ async def test(engine: Engine, request: web.Request) -> answers.WebhookTest:
         raise Unavailable(str(exc), code="webhooks-unreadable") from exc
     if answer is None:
         raise NotFound(f"there is no webhook {name!r}; `headrace webhook add` makes one", code="unknown-webhook")
-    return answers.WebhookTest(name=name, delivered=answer.kind == "taken", answer=answer.said)
+    return WebhookTest(name=name, delivered=answer.kind == "taken", answer=answer.said)

@@ -21,11 +21,13 @@ import msgspec
 from control import answers
 from control.courier import LONGEST_PAUSE_S, Answer, pause_s, send, wait
 from control.metrics import WEBHOOK_MESSAGES
-from control.outbox import Message, Outbox, Standing, Told
+from control.outbox import SETTLED, Message, Outbox, Standing, Told
 from control.status import OVER
+from control.webhook_answers import WebhookAnswer
 from headrace.errors import DependencyUnwell
 from headrace.private_file import Stamp, stamp_of
 from headrace.webhooks import InvalidWebhooks, Webhook, read_webhooks
+from schemas.codec import instant, now
 from schemas.commands import JobCommand
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ class Webhooks:
         self._task = asyncio.create_task(self._follow(), name="webhooks")
 
     async def failure(self) -> None:
-        """Returns never; raises what ended the telling."""
+        """Returns never; raises what ended the telling, or the sending to one of them."""
         assert self._task is not None
         await asyncio.shield(self._task)
 
@@ -98,7 +100,7 @@ class Webhooks:
         self._changed.setdefault(kb_id, {})
         self._wake.set()
 
-    async def all(self) -> list[answers.WebhookAnswer]:
+    async def all(self) -> list[WebhookAnswer]:
         """As they are in the file now. Raises InvalidWebhooks."""
         webhooks = await asyncio.to_thread(read_webhooks, self._file)
         return [_answer(each, await self._standing(each)) for each in webhooks]
@@ -119,6 +121,9 @@ class Webhooks:
         while True:
             changed, self._changed = self._changed, {}
             self._wake.clear()
+            for task in self._sending.values():
+                if task.done():
+                    task.result()
             hindrances = {await _hindrance(self._reconcile())}
             for kb_id, statuses in changed.items():
                 hindrance = await _hindrance(self._compare(kb_id, statuses))
@@ -133,14 +138,14 @@ class Webhooks:
 
     async def _reconcile(self) -> None:
         """Takes up what the file says, where it has changed."""
-        now = stamp_of(self._file)
-        if now is None or now == self._seen:  # one that vanishes ends nothing
+        stamp = stamp_of(self._file)
+        if stamp is None or stamp == self._seen:  # one that vanishes ends nothing
             return
         try:
             webhooks = {each.id: each for each in await asyncio.to_thread(read_webhooks, self._file)}
         except InvalidWebhooks as exc:
             log.error("%s; those that were read before stay in force", exc)
-            self._seen = now
+            self._seen = stamp
             return
         if self._outbox is None:
             self._outbox = await asyncio.get_running_loop().run_in_executor(self._thread, Outbox, self._path)
@@ -153,7 +158,7 @@ class Webhooks:
             for webhook_id in new:
                 await self._on_outbox(lambda outbox, id=webhook_id: outbox.begin(id, states))  # type: ignore[misc]
             self._take_up(webhooks)
-        self._seen = now
+        self._seen = stamp
         log.info("%d webhooks read from %s", len(webhooks), self._file)
 
     def _take_up(self, webhooks: dict[str, Webhook]) -> None:
@@ -191,7 +196,7 @@ class Webhooks:
 
     async def _tell(self, webhook: Webhook, known: Mapping[int, Told], answer: answers.StatusAnswer) -> None:
         state, before = _told(answer), known.get(answer.generation)
-        settled = before is None and state.status in OVER - {"cancelled"} and state.generation < max(known, default=0)
+        settled = before is None and state.status in SETTLED and state.generation < max(known, default=0)
         if before == state or settled:
             return
         previous = before.status if before is not None and before.job_id == state.job_id else None
@@ -217,23 +222,23 @@ class Webhooks:
                 await asyncio.sleep(RETRY_S)
 
     async def _settle(self, webhook: Webhook, message: Message, answer: Answer) -> None:
-        now = time.time()
+        at = time.time()
         if answer.kind == "taken":
             WEBHOOK_MESSAGES.labels("delivered").inc()
-            await self._noted(lambda outbox: outbox.delivered(webhook.id, message, now, answer.said))
+            await self._noted(lambda outbox: outbox.delivered(webhook.id, message, at, answer.said))
             return
         if answer.kind == "gone":
             log.error("webhook %s at %s is disabled: %s", webhook.name, webhook.place, answer.said)
-            await self._noted(lambda outbox: outbox.disable(webhook.id, now, answer.said))
+            await self._noted(lambda outbox: outbox.disable(webhook.id, at, answer.said))
             return
         pause = pause_s(message.tries + 1, answer.retry_after_s)
         if pause is None:
-            await self._noted(lambda outbox: outbox.delivered(webhook.id, message, now, answer.said))
+            await self._noted(lambda outbox: outbox.delivered(webhook.id, message, at, answer.said))
             self._given_up(webhook, 1, answer.said)
             return
         WEBHOOK_MESSAGES.labels("failed").inc()
         log.warning("webhook %s at %s: %s; again in %.0f s", webhook.name, webhook.place, answer.said, pause)
-        await self._noted(lambda outbox: outbox.postpone(webhook.id, message, now, answer.said, now + pause))
+        await self._noted(lambda outbox: outbox.postpone(webhook.id, message, at, answer.said, at + pause))
 
     async def _noted(self, work: Callable[[Outbox], None]) -> None:
         """Tried until the disk takes it: until then the message isn't sent again."""
@@ -306,12 +311,12 @@ def _of_job(answer: answers.StatusAnswer, previous: str | None) -> tuple[str, by
 
 def _message(kind: str, data: dict[str, object]) -> tuple[str, bytes]:
     """Its id and body."""
-    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return f"msg_{secrets.token_hex(12)}", msgspec.json.encode({"type": kind, "timestamp": at, "data": data})
+    body = msgspec.json.encode({"type": kind, "timestamp": now(), "data": data})
+    return f"msg_{secrets.token_hex(12)}", body
 
 
-def _answer(webhook: Webhook, standing: Standing | None) -> answers.WebhookAnswer:
-    return answers.WebhookAnswer(
+def _answer(webhook: Webhook, standing: Standing | None) -> WebhookAnswer:
+    return WebhookAnswer(
         name=webhook.name,
         url=webhook.place,
         kbs=list(webhook.kbs),
@@ -325,4 +330,4 @@ def _answer(webhook: Webhook, standing: Standing | None) -> answers.WebhookAnswe
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return instant(datetime.fromtimestamp(seconds, UTC))

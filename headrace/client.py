@@ -33,6 +33,8 @@ WAIT_S = 10.0
 
 ACTIVE = frozenset({"queued", "running", "pausing", "paused", "resuming", "cancelling", "stalled", "needs_review"})
 """States of a job that is not over."""
+OVER = ("completed", "completed_with_errors", "failed", "cancelled")
+STATUSES = (*sorted(ACTIVE), *OVER)
 
 
 class ControlError(Exception):

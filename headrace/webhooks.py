@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from headrace.addresses import AddressPolicy
+from headrace.client import STATUSES
 from headrace.private_file import editing, replace
 from headrace.tokens import NAME, SCOPE, sees
 
@@ -166,6 +167,9 @@ def _check(webhook: Webhook) -> None:
     for kb in webhook.kbs:
         if not SCOPE.match(kb):
             raise ValueError(f"{kb!r} is no knowledge base: write its id, or a pattern such as team-a-*")
+    for status in webhook.on:
+        if status not in STATUSES:
+            raise ValueError(f"{status!r} is no status: use {', '.join(STATUSES)}")
     for secret in (webhook.secret, *([webhook.former.secret] if webhook.former else [])):
         if not secret.startswith(_PREFIX):
             raise ValueError(f"the secret of {webhook.name!r} does not begin with {_PREFIX}")

@@ -11,11 +11,8 @@ from headrace.cli.root import USAGE, App, Failure, pass_app, print_json
 from headrace.cli.rows import Rows
 from headrace.cli.token import Duration
 from headrace.cli.view import moment
-from headrace.client import ACTIVE
+from headrace.client import STATUSES
 from headrace.webhooks import InvalidWebhooks, add, remove, rotate
-
-OVER = ("completed", "completed_with_errors", "failed", "cancelled")
-STATUSES = (*sorted(ACTIVE), *OVER)
 
 
 @click.group()

@@ -20,10 +20,8 @@ OF_A_PAGE = {
 
 @pytest.fixture
 async def collector() -> AsyncIterator[OtlpCollector]:
-    collector = OtlpCollector()
-    await collector.start()
-    yield collector
-    await collector.stop()
+    async with OtlpCollector() as collector:
+        yield collector
 
 
 async def _records(house: House, topic: str) -> AsyncIterator[RawRecord]:

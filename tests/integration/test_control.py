@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,14 +36,6 @@ from tests.support.log import read_all
 from tests.support.waiting import until
 
 LOCAL = collection_name(Embedding(provider="local", model="all-MiniLM-L6-v2", dimensions=384))
-
-
-@pytest.fixture
-async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source="test")
-    await publisher.start()
-    yield publisher
-    await publisher.stop()
 
 
 async def test_a_job_from_queued_to_completed(settings: Settings, publisher: Publisher) -> None:

@@ -1,22 +1,10 @@
 """What changed between two generations, from the manifests that a played producer writes."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
 from tests.integration.control_play import API, DEFINITION, Api, Json, Played, control, kb_name
 
 SITE = "https://example.org/docs/"
-
-
-@pytest.fixture
-async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source="test")
-    await publisher.start()
-    yield publisher
-    await publisher.stop()
 
 
 async def begun(api: Api, settings: Settings, publisher: Publisher, kb: str, pages: dict[str, str]) -> Played:

@@ -1,6 +1,5 @@
 """Dead letters over HTTP: what is listed, what a retry writes, and what a crash between its steps leaves."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,14 +13,6 @@ from schemas.facts import DeadLetterRetried
 from tests.integration.control_play import API, DEFINITION, Api, Json, Played, commit, control, kb_name
 from tests.support.log import read_all
 from tests.support.waiting import until
-
-
-@pytest.fixture
-async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source="test")
-    await publisher.start()
-    yield publisher
-    await publisher.stop()
 
 
 async def listed(api: Api, query: str = "", *, count: int) -> list[Json]:

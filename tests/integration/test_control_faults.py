@@ -3,7 +3,6 @@
 import asyncio
 import resource
 import subprocess
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,6 @@ from tests.support.waiting import until
 
 FOREVER = resource.RLIM_INFINITY
 SECOND_ENDS_FIRST_S = 30.0
-
-
-@pytest.fixture
-async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source="test")
-    await publisher.start()
-    yield publisher
-    await publisher.stop()
 
 
 class Process:

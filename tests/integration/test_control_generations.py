@@ -1,9 +1,5 @@
 """Review, rollback and vacuum, commanded over HTTP; the producer and the consumer are played."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
 from schemas.commands import JobCommand
@@ -12,14 +8,6 @@ from schemas.kb import KbDefined
 from tests.integration.control_play import API, DEFINITION, Api, Json, Played, control, kb_name
 from tests.support.log import read_all
 from tests.support.waiting import until
-
-
-@pytest.fixture
-async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source="test")
-    await publisher.start()
-    yield publisher
-    await publisher.stop()
 
 
 async def published(api: Api, settings: Settings, publisher: Publisher, kb: str, times: int) -> list[Played]:

@@ -37,14 +37,6 @@ async def embedder(settings: Settings) -> AsyncIterator[Embedder]:
     await embedder.stop()
 
 
-@pytest.fixture
-async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source="test")
-    await publisher.start()
-    yield publisher
-    await publisher.stop()
-
-
 async def write(
     store: VectorStore, embedder: Embedder, kb: str, names: str, *, born: int, retired: int = NEVER
 ) -> None:

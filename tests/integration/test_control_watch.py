@@ -56,14 +56,6 @@ async def watching(api: Api, query: str = "", last_id: str | None = None) -> Asy
         yield Watcher(got)
 
 
-@pytest.fixture
-async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source="test")
-    await publisher.start()
-    yield publisher
-    await publisher.stop()
-
-
 async def test_a_job_is_seen_as_it_goes_and_a_watcher_goes_on_where_it_was(
     settings: Settings, publisher: Publisher
 ) -> None:

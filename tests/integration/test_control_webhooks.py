@@ -19,18 +19,8 @@ LOOPBACK = ("127.0.0.0/8",)
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[WebhookReceiver]:
-    receiver = WebhookReceiver()
-    await receiver.start()
-    yield receiver
-    await receiver.stop()
-
-
-@pytest.fixture
-async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source="test")
-    await publisher.start()
-    yield publisher
-    await publisher.stop()
+    async with WebhookReceiver() as receiver:
+        yield receiver
 
 
 @pytest.fixture(autouse=True)

@@ -34,14 +34,6 @@ def topics(settings: Settings) -> None:
 
 
 @pytest.fixture
-async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source="test")
-    await publisher.start()
-    yield publisher
-    await publisher.stop()
-
-
-@pytest.fixture
 def seen() -> list[RawRecord]:
     return []
 

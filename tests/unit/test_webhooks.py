@@ -97,3 +97,12 @@ def test_a_file_that_is_none_says_so(file: Path, content: str) -> None:
     file.write_text(content)
     with pytest.raises(InvalidWebhooks, match="can't be read as a file of webhooks"):
         read_webhooks(file)
+
+
+def test_a_status_that_there_is_not_is_refused_also_where_a_hand_wrote_it(file: Path) -> None:
+    with pytest.raises(InvalidWebhooks, match="'done' is no status: use"):
+        made(file, on=("done",))
+    made(file, on=("failed",))
+    file.write_text(file.read_text().replace("failed", "faild"))
+    with pytest.raises(InvalidWebhooks, match="'faild' is no status"):
+        read_webhooks(file)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from msgspec import structs
@@ -20,7 +20,11 @@ from control import courier, outbox
 from control import webhooks as webhooks_module
 from control.courier import PAUSES_S, pause_s
 from control.outbox import Outbox, Told
+from control.status import OVER
+from control.status import Status as StatusWord
 from control.webhooks import Webhooks
+from headrace import client
+from headrace.client import STATUSES
 from headrace.errors import DependencyUnwell
 from headrace.webhooks import Webhook, add, read_webhooks
 from tests.fakes.webhook_receiver import WebhookReceiver
@@ -106,10 +110,8 @@ def world(tmp_path: Path) -> World:
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[WebhookReceiver]:
-    receiver = WebhookReceiver()
-    await receiver.start()
-    yield receiver
-    await receiver.stop()
+    async with WebhookReceiver() as receiver:
+        yield receiver
 
 
 async def active(webhooks: Webhooks) -> None:
@@ -433,3 +435,39 @@ def test_a_receiver_may_ask_for_more_time_within_reason() -> None:
     assert pause_s(1, 1e12) == courier.LONGEST_S
     later = pause_s(10, 1.0)
     assert later is not None and later > 30_000, "not for less"
+
+
+async def test_a_damaged_outbox_is_set_aside_and_webhooks_begin_as_new_ones(
+    world: World, receiver: WebhookReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.add(receiver)
+    world.job(1, "completed")
+    (world.directory / "webhooks.sqlite").write_bytes(b"no database at all, but of some length" * 200)
+    async with world.control() as webhooks:
+        await active(webhooks)
+        world.job(2, "running")
+        world.change(webhooks, "running")
+        await came(receiver, "job.running")
+    assert "set aside as webhooks.sqlite.damaged" in caplog.text
+    assert (world.directory / "webhooks.sqlite.damaged").exists()
+
+
+async def test_a_fault_in_the_sending_ends_the_telling_loudly(
+    world: World, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    world.add(receiver)
+    async with world.control() as webhooks:
+        await active(webhooks)
+        monkeypatch.setattr("control.webhooks.send", broken)
+        world.job(1, "running")
+        world.change(webhooks, "running")
+        with pytest.raises(ZeroDivisionError):
+            async with asyncio.timeout(30):
+                await webhooks.failure()
+
+
+def test_statuses_are_those_that_control_tells() -> None:
+    assert set(STATUSES) == set(get_args(StatusWord)) and set(client.OVER) == OVER
