@@ -154,7 +154,7 @@ async def test_garbage_from_the_console(house: House) -> None:
 
 
 async def test_a_valid_command_from_the_console_works(house: House) -> None:
-    house.site.latency_s = 0.5
+    house.site.hold(after=3, each_s=2)
     await house.start()
     kb = house.kb()
     started = await house.api.start(kb, house.definition(crawl={"concurrency_per_host": 1}))
@@ -164,6 +164,7 @@ async def test_a_valid_command_from_the_console_works(house: House) -> None:
     await _console(house, "commands", f"{started['job_id']}\t{value}")
     paused = await house.api.until_status(kb, "paused")
     assert paused["revision"] == 2
+    house.site.release()
     await house.api.ok("POST", f"/kb/{kb}/resume")
     await house.api.until_status(kb, "completed")
 

@@ -31,7 +31,8 @@ async def test_the_crawl_runs_ahead_and_indexing_catches_up(house: House) -> Non
 
 
 async def test_pause_stops_both_and_resume_fetches_nothing_again(house: House) -> None:
-    house.site.latency_s, house.openai.latency_s = 0.3, 0.3
+    house.openai.latency_s = 0.3
+    house.site.hold(after=10, each_s=2)
     await house.start()
     kb = house.kb()
     await house.api.start(kb, house.definition(crawl={"concurrency_per_host": 2}))
@@ -40,6 +41,7 @@ async def test_pause_stops_both_and_resume_fetches_nothing_again(house: House) -
     paused = await house.api.until_status(kb, "paused")
     asked, calls = house.site.requests.total(), house.openai.calls
     assert 0 < paused["crawl"]["pages_crawled"] < 60
+    house.site.release()
     await asyncio.sleep(2)  # nothing may happen: there is no condition to wait for
     assert (house.site.requests.total(), house.openai.calls) == (asked, calls)
     for name in ("consumer", "producer", "control"):

@@ -82,7 +82,7 @@ async def test_consumers_join_leave_and_are_killed(house: House) -> None:
 
 async def test_a_killed_producer_is_replaced(house: House) -> None:
     """On the session as it is by default: about 11 s, however long the wait may last on a busy machine."""
-    house.site.latency_s = 0.4
+    house.site.hold(after=12)
     await house.start()
     await second_producer(house)
     kb = house.kb()
@@ -97,6 +97,7 @@ async def test_a_killed_producer_is_replaced(house: House) -> None:
         return len(await crawl_owners(house, started["job_id"])) > 1
 
     await until(taken_over, within_s=40, what="the other producer has the job")
+    house.site.release()
     print(f"taken over {time.monotonic() - killed_at:.1f} s after the kill")
     done = await house.api.until_status(kb, "completed", within_s=90)
     assert done["crawl"]["pages_crawled"] == 60
@@ -105,7 +106,7 @@ async def test_a_killed_producer_is_replaced(house: House) -> None:
 
 async def test_a_producer_that_slept_through_its_replacement_does_no_harm(house: House) -> None:
     short_sessions(house)
-    house.site.latency_s = 0.3
+    house.site.hold(after=12)
     await house.start()
     other = await second_producer(house)
     kb = house.kb()
@@ -119,6 +120,7 @@ async def test_a_producer_that_slept_through_its_replacement_does_no_harm(house:
         return len(await crawl_owners(house, started["job_id"])) > 1
 
     await until(taken_over, within_s=40, what="the other producer has the job")
+    house.site.release()
     sleeper.wake()
     done = await house.api.until_status(kb, "completed", within_s=90)
     assert done["crawl"]["pages_crawled"] == 60

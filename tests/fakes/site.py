@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -58,6 +59,9 @@ class FakeSite(LoopbackServer):
         self._extra: dict[str, tuple[bytes, str]] = {}
         self._behaviours: dict[str, tuple[Behaviour, int | None]] = {}
         self._rendered: dict[tuple[int, int], bytes] = {}
+        self._unheld: int | None = None
+        self._hold_s: float | None = None
+        self._released = asyncio.Event()
         self.forget()
 
     def forget(self) -> None:
@@ -85,6 +89,18 @@ class FakeSite(LoopbackServer):
 
     def heal(self, path: str) -> None:
         self._behaviours.pop(path, None)
+
+    def hold(self, after: int, each_s: float | None = None) -> None:
+        """Answers `after` more pages; each one beyond waits for `release`, or for `each_s` if that is sooner.
+
+        What a test does in the middle of a crawl is so done there, however slow the machine.
+        """
+        self._unheld, self._hold_s = after, each_s
+        self._released.clear()
+
+    def release(self) -> None:
+        self._unheld = None
+        self._released.set()
 
     def put(self, path: str, body: str | bytes, content_type: str = "text/html; charset=utf-8") -> None:
         """Adds a page, or replaces one; nothing links to it by itself."""
@@ -114,6 +130,8 @@ class FakeSite(LoopbackServer):
         try:
             if self.latency_s:
                 await asyncio.sleep(self.latency_s)
+            if path in self._numbers:
+                await self._turn()
             response = await self._respond(request)
             status = response.status
             self.fetched[path] += status == 200
@@ -121,6 +139,15 @@ class FakeSite(LoopbackServer):
         finally:
             agent = request.headers.get("User-Agent", "")
             self.visits.append(Visit(came_s, path, status, agent))
+
+    async def _turn(self) -> None:
+        if self._unheld is None:
+            return
+        if self._unheld:
+            self._unheld -= 1
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._released.wait(), self._hold_s)
 
     async def _respond(self, request: web.Request) -> web.StreamResponse:
         behaviour = self._next_behaviour(request.path)

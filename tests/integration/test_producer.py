@@ -65,7 +65,7 @@ async def test_a_whole_crawl_stands_on_the_log_in_order(producer: Service, site:
 async def test_pause_holds_and_resume_fetches_no_recorded_page_again(
     producer: Service, site: FakeSite, new_job: NewJob
 ) -> None:
-    site.latency_s = 0.2
+    site.hold(after=6, each_s=1)
     job = await new_job(definition(site.url, per_host=2))
     await job.some_pages(4)
     await job.command("paused")
@@ -76,7 +76,7 @@ async def test_pause_holds_and_resume_fetches_no_recorded_page_again(
     await asyncio.sleep(1)  # nothing may happen in this time
     assert (site.requests.total(), len(await job.stream())) == (asked, records)
     site.forget()
-    site.latency_s = 0
+    site.release()
     await job.command("running")
     report = await job.reported("finished")
     await proven(job)
@@ -85,11 +85,12 @@ async def test_pause_holds_and_resume_fetches_no_recorded_page_again(
 
 
 async def test_resume_goes_by_the_new_definition(producer: Service, site: FakeSite, new_job: NewJob) -> None:
-    site.latency_s = 0.2
+    site.hold(after=5, each_s=1)
     job = await new_job(definition(site.url, per_host=2))
     await job.some_pages(3)
     await job.command("paused")
     recorded = (await job.reported("holding")).counts.pages_crawled
+    site.release()
     await job.command("running", definition(site.url, max_pages=recorded + 2))
     await job.reported("finished")
     end = await proven(job)
@@ -99,7 +100,7 @@ async def test_resume_goes_by_the_new_definition(producer: Service, site: FakeSi
 async def test_a_job_that_is_paused_stays_so_over_a_restart(
     producer: Service, site: FakeSite, new_job: NewJob, start_producer: Callable[[], Service]
 ) -> None:
-    site.latency_s = 0.2
+    site.hold(after=5, each_s=1)
     job = await new_job(definition(site.url, per_host=2))
     await job.some_pages(3)
     await job.command("paused")
@@ -122,7 +123,7 @@ async def test_a_job_that_is_paused_stays_so_over_a_restart(
 async def test_the_next_producer_goes_on_where_one_was_ended(
     producer: Service, site: FakeSite, new_job: NewJob, start_producer: Callable[[], Service], how: signal.Signals
 ) -> None:
-    site.latency_s = 0.1
+    site.hold(after=10, each_s=1)
     job = await new_job(definition(site.url, per_host=2))
     await job.some_pages(8)
     children = psutil.Process(producer.pid).children(recursive=True)
@@ -132,7 +133,7 @@ async def test_the_next_producer_goes_on_where_one_was_ended(
     recorded = await job.pages()
     assert 8 <= len(recorded) < 25
     site.forget()
-    site.latency_s = 0
+    site.release()
     start_producer()
     report = await job.reported("finished")
     end = await proven(job)
@@ -145,7 +146,7 @@ async def test_the_next_producer_goes_on_where_one_was_ended(
 
 
 async def test_cancel_stops_and_answers(producer: Service, site: FakeSite, new_job: NewJob) -> None:
-    site.latency_s = 0.2
+    site.hold(after=5, each_s=1)
     job = await new_job(definition(site.url, per_host=2))
     await job.some_pages(3)
     await job.command("cancelled")
@@ -305,7 +306,7 @@ async def test_two_producers_share_the_jobs_and_one_takes_over_from_the_other(
     producer: Service, site: FakeSite, new_job: NewJob, start_producer: Callable[[], Service]
 ) -> None:
     second = start_producer()
-    site.latency_s = 0.3
+    site.hold(after=10)
     jobs = [
         await new_job(definition(site.url, per_host=1), kb_id=f"kb{number}", partition=number)
         for number in range(PARTITIONS)
@@ -318,7 +319,7 @@ async def test_two_producers_share_the_jobs_and_one_takes_over_from_the_other(
 
     assert len(await until(owners, what="both producers report")) == 2
     second.kill()
-    site.latency_s = 0
+    site.release()
     for job in jobs:
         await job.reported("finished")
         assert (await proven(job)).pages == 25

@@ -148,14 +148,14 @@ async def test_records_that_were_lost_are_crawled_again(
 async def test_records_lost_during_a_crawl_begin_it_anew(
     producer: Service, site: FakeSite, new_job: NewJob, publisher: Publisher
 ) -> None:
-    site.latency_s = 0.2
+    site.hold(after=8)
     job = await new_job(definition(site.url, per_host=2))
     await job.some_pages(6)
     epoch = (await job.reports())[-1].epoch
     lost = [url.removeprefix(site.root) for url in list(await job.pages())[:4]]
     await forget_pages(job, publisher, *lost)
     await tell_state(job, publisher, epoch=epoch, recrawl=epoch)
-    site.latency_s = 0
+    site.release()
     await ended_above(job, epoch)
     end = await proven(job)
     assert (end.pages, end.failure) == (25, None)
@@ -166,12 +166,12 @@ async def test_a_page_forgotten_without_a_word_ends_no_crawl(
     producer: Service, site: FakeSite, new_job: NewJob, publisher: Publisher
 ) -> None:
     """Tombstones that a crawl under way has not read, and a `recrawl` that does not reach its epoch."""
-    site.latency_s = 0.2
+    site.hold(after=8)
     job = await new_job(definition(site.url, per_host=2))
     await job.some_pages(6)
     lost = [url.removeprefix(site.root) for url in list(await job.pages())[:3]]
     await forget_pages(job, publisher, *lost)
-    site.latency_s = 0
+    site.release()
     await job.reported("finished")
     end = await proven(job)
     begins = [offset for offset, e in await job.stream() if isinstance(e, CrawlBegin)]

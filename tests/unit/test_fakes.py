@@ -1,5 +1,6 @@
 """The fakes keep to what they stand in for: the official SDK talks to one, aiohttp to the other."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 
@@ -12,6 +13,7 @@ from tests.fakes import openai_errors, site_behaviours
 from tests.fakes.openai_server import OpenAIServer, count_tokens, vector_of
 from tests.fakes.site import FakeSite
 from tests.fakes.site_pages import Shape, page_html
+from tests.support.waiting import until
 
 SMALL, LARGE = "text-embedding-3-small", "text-embedding-3-large"
 
@@ -237,6 +239,29 @@ async def test_a_status_for_some_requests(site: FakeSite, http: aiohttp.ClientSe
         async with http.get(site.url) as response:
             answers.append((response.status, response.headers.get("Retry-After")))
     assert answers == [(503, "1"), (503, "1"), (200, None)]
+
+
+async def test_held_pages_wait_until_released(site: FakeSite, http: aiohttp.ClientSession) -> None:
+    async def status(number: int) -> int:
+        async with http.get(site.root + site.paths[number]) as response:
+            return response.status
+
+    site.hold(after=1)
+    assert await status(0) == 200
+    waiting = asyncio.create_task(status(1))
+    with pytest.raises(TimeoutError):
+        await http.get(site.root + site.paths[2], timeout=aiohttp.ClientTimeout(total=0.1))
+    assert not waiting.done()
+
+    async def given_up() -> bool:
+        return 0 in (visit.status for visit in site.visits)
+
+    await until(given_up, what="the site knows that one gave up")
+    site.release()
+    assert (await waiting, await status(2)) == (200, 200)
+    assert site.fetched[site.paths[2]] == 1, "one that gave up was sent nothing"
+    site.hold(after=0, each_s=0.01)
+    assert await status(3) == 200
 
 
 async def test_redirects(site: FakeSite, http: aiohttp.ClientSession) -> None:
