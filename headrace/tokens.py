@@ -6,12 +6,11 @@ make each request as dear as a login. A revoked token stays in the file without 
 trail ever means two.
 """
 
-import contextlib
 import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-from headrace.private_file import editing, replace
+from headrace.private_file import Entries, time_of, time_text
 
 Role = Literal["read", "operate", "admin"]
 ROLES: tuple[Role, ...] = ("read", "operate", "admin")
@@ -61,19 +60,15 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def state(self, now: datetime) -> Literal["valid", "expired", "revoked"]:
         if self.revoked_at is not None:
             return "revoked"
-        return "expired" if self.expires_at is not None and _time(self.expires_at) <= now else "valid"
+        return "expired" if self.expires_at is not None and time_of(self.expires_at) <= now else "valid"
 
     def digests(self, now: datetime) -> list[bytes]:
         """SHA-256 of each secret that is taken now."""
         if self.state(now) != "valid" or self.sha256 is None:
             return []
         former = self.former
-        also = [former.sha256] if former is not None and _time(former.until) > now else []
+        also = [former.sha256] if former is not None and time_of(former.until) > now else []
         return [bytes.fromhex(digest) for digest in (self.sha256, *also)]
-
-
-class TokenFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    tokens: tuple[Token, ...] = ()
 
 
 def sees(kbs: Sequence[str], kb_id: str) -> bool:
@@ -98,15 +93,7 @@ def proven(text: str, known: dict[str, Token], now: datetime) -> tuple[Token, by
 
 def read_tokens(path: Path) -> tuple[Token, ...]:
     """None at all where there is no file yet. Raises InvalidTokens."""
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=TokenFile).tokens
-        for token in found:
-            _check(token)
-    except FileNotFoundError:
-        return ()
-    except (OSError, ValueError) as exc:
-        raise InvalidTokens(f"{path} can't be read as a file of tokens: {exc}") from exc
-    return found
+    return _ENTRIES.read(path)
 
 
 def create(
@@ -118,14 +105,14 @@ def create(
     for kb in kbs:
         if not SCOPE.match(kb):
             raise InvalidTokens(f"{kb!r} is no knowledge base: write its id, or a pattern such as team-a-*")
-    with _editing(path) as tokens:
+    with _ENTRIES.editing(path) as tokens:
         if any(token.name == name for token in tokens):
             raise InvalidTokens(f"there is a token {name!r} already, or was: names are not used twice")
         now = datetime.now(UTC)
         made, secret = new_secret()
         token = Token(
-            id=made, name=name, role=role, kbs=tuple(kbs), sha256=digest_of(secret).hex(), created_at=_text(now),
-            expires_at=_text(now + lasts) if lasts else None,
+            id=made, name=name, role=role, kbs=tuple(kbs), sha256=digest_of(secret).hex(), created_at=time_text(now),
+            expires_at=time_text(now + lasts) if lasts else None,
         )  # fmt: skip
         tokens.append(token)
     return token, written(made, secret)
@@ -133,20 +120,20 @@ def create(
 
 def rotate(path: Path, name: str, *, grace: timedelta = timedelta()) -> tuple[Token, str]:
     """A new secret for a token; the one before is taken until `grace` is over. Raises InvalidTokens."""
-    with _editing(path) as tokens:
+    with _ENTRIES.editing(path) as tokens:
         place, token = _find(tokens, name)
         now, (_, secret) = datetime.now(UTC), new_secret()
         assert token.sha256 is not None
-        former = Former(sha256=token.sha256, until=_text(now + grace)) if grace else None
+        former = Former(sha256=token.sha256, until=time_text(now + grace)) if grace else None
         tokens[place] = token = msgspec.structs.replace(token, sha256=digest_of(secret).hex(), former=former)
     return token, written(token.id, secret)
 
 
 def revoke(path: Path, name: str) -> Token:
     """Raises InvalidTokens."""
-    with _editing(path) as tokens:
+    with _ENTRIES.editing(path) as tokens:
         place, token = _find(tokens, name)
-        at = _text(datetime.now(UTC))
+        at = time_text(datetime.now(UTC))
         tokens[place] = token = msgspec.structs.replace(token, sha256=None, former=None, revoked_at=at)
     return token
 
@@ -168,35 +155,15 @@ def _find(tokens: list[Token], name: str) -> tuple[int, Token]:
     raise InvalidTokens(f"there is no token {name!r}; there is {known or 'none'}")
 
 
-@contextlib.contextmanager
-def _editing(path: Path) -> Iterator[list[Token]]:
-    """The tokens, to be changed."""
-    try:
-        with editing(path):
-            tokens = list(read_tokens(path))
-            yield tokens
-            replace(path, msgspec.json.format(msgspec.json.encode(TokenFile(tokens=tuple(tokens)))))
-    except OSError as exc:
-        raise InvalidTokens(f"{path} can't be written: {exc}") from exc
-
-
 def _check(token: Token) -> None:
     """Raises ValueError where a hand has written what can't be."""
     former = token.former
     for text in (token.created_at, token.expires_at, token.revoked_at, former.until if former else None):
         if text is not None:
-            _time(text)
+            time_of(text)
     for digest in (token.sha256, former.sha256 if former else None):
         if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise ValueError(f"the sha256 of {token.name!r} is not 64 hexadecimal digits")
 
 
-def _time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        raise ValueError(f"{text!r} has no time zone")
-    return time
-
-
-def _text(time: datetime) -> str:
-    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
+_ENTRIES = Entries("tokens", Token, _check, InvalidTokens)

@@ -6,12 +6,11 @@ Messages are signed as Standard Webhooks has it (https://www.standardwebhooks.co
 """
 
 import base64
-import contextlib
 import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,7 +19,7 @@ import msgspec
 
 from headrace.addresses import AddressPolicy
 from headrace.client import STATUSES
-from headrace.private_file import editing, replace
+from headrace.private_file import Entries, time_of, time_text
 from headrace.tokens import NAME, SCOPE, sees
 
 MOST_WEBHOOKS = 50
@@ -69,12 +68,8 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def signatures(self, message_id: str, timestamp: int, body: bytes) -> str:
         """The header's value: one signature, or two while the secret before is still known to the receiver."""
         former = self.former
-        also = [former.secret] if former and datetime.fromisoformat(former.until) > datetime.now(UTC) else []
+        also = [former.secret] if former and time_of(former.until) > datetime.now(UTC) else []
         return " ".join(sign(secret, message_id, timestamp, body) for secret in (self.secret, *also))
-
-
-class WebhookFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    webhooks: tuple[Webhook, ...] = ()
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
@@ -86,15 +81,7 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 
 def read_webhooks(path: Path) -> tuple[Webhook, ...]:
     """None at all where there is no file yet. Raises InvalidWebhooks."""
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=WebhookFile).webhooks
-        for each in found:
-            _check(each)
-    except FileNotFoundError:
-        return ()
-    except (OSError, ValueError) as exc:
-        raise InvalidWebhooks(f"{path} can't be read as a file of webhooks: {exc}") from exc
-    return found
+    return _ENTRIES.read(path)
 
 
 def add(
@@ -105,13 +92,13 @@ def add(
         raise InvalidWebhooks(f"{name!r} is no name: use up to 64 of letters, digits and ._@-")
     made = Webhook(
         id=secrets.token_hex(8), name=name, url=url, kbs=tuple(kbs), on=tuple(on),
-        allow_addresses=tuple(allow_addresses), secret=_new_secret(), created_at=_text(datetime.now(UTC)),
+        allow_addresses=tuple(allow_addresses), secret=_new_secret(), created_at=time_text(datetime.now(UTC)),
     )  # fmt: skip
     try:
         _check(made)
     except ValueError as exc:
         raise InvalidWebhooks(str(exc)) from exc
-    with _editing(path) as webhooks:
+    with _ENTRIES.editing(path) as webhooks:
         if any(each.name == name for each in webhooks):
             raise InvalidWebhooks(f"there is a webhook {name!r} already; remove it first, or choose another name")
         if len(webhooks) >= MOST_WEBHOOKS:
@@ -122,17 +109,17 @@ def add(
 
 def rotate(path: Path, name: str, *, grace: timedelta = timedelta()) -> Webhook:
     """With a new secret; messages are signed by the one before too until `grace` is over. Raises InvalidWebhooks."""
-    with _editing(path) as webhooks:
+    with _ENTRIES.editing(path) as webhooks:
         place = _find(webhooks, name)
         old = webhooks[place]
-        former = FormerSecret(secret=old.secret, until=_text(datetime.now(UTC) + grace)) if grace else None
+        former = FormerSecret(secret=old.secret, until=time_text(datetime.now(UTC) + grace)) if grace else None
         webhooks[place] = msgspec.structs.replace(old, secret=_new_secret(), former=former)
         return webhooks[place]
 
 
 def remove(path: Path, name: str) -> Webhook:
     """Raises InvalidWebhooks."""
-    with _editing(path) as webhooks:
+    with _ENTRIES.editing(path) as webhooks:
         return webhooks.pop(_find(webhooks, name))
 
 
@@ -146,18 +133,6 @@ def _find(webhooks: list[Webhook], name: str) -> int:
             return place
     known = ", ".join(each.name for each in webhooks)
     raise InvalidWebhooks(f"there is no webhook {name!r}; there is {known or 'none'}")
-
-
-@contextlib.contextmanager
-def _editing(path: Path) -> Iterator[list[Webhook]]:
-    """The webhooks, to be changed."""
-    try:
-        with editing(path):
-            webhooks = list(read_webhooks(path))
-            yield webhooks
-            replace(path, msgspec.json.format(msgspec.json.encode(WebhookFile(webhooks=tuple(webhooks)))))
-    except OSError as exc:
-        raise InvalidWebhooks(f"{path} can't be written: {exc}") from exc
 
 
 def _check(webhook: Webhook) -> None:
@@ -174,8 +149,8 @@ def _check(webhook: Webhook) -> None:
         if not secret.startswith(_PREFIX):
             raise ValueError(f"the secret of {webhook.name!r} does not begin with {_PREFIX}")
         base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
-    if webhook.former and datetime.fromisoformat(webhook.former.until).tzinfo is None:
-        raise ValueError(f"the end of the former secret of {webhook.name!r} has no time zone")
+    if webhook.former:
+        time_of(webhook.former.until)
 
 
 def _check_url(url: str) -> None:
@@ -195,5 +170,4 @@ def _check_url(url: str) -> None:
         raise ValueError("the port in the URL of a webhook is no number up to 65535") from None
 
 
-def _text(time: datetime) -> str:
-    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
+_ENTRIES = Entries("webhooks", Webhook, _check, InvalidWebhooks)
