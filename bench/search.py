@@ -38,8 +38,8 @@ import msgspec
 import numpy as np
 from weaviate.classes.query import HybridFusion
 
+from control.answers.search import Hit
 from control.search import ALPHA, FUSION, SEARCHED, best
-from control.search_answer import Hit
 from control.search_request import Mode, SearchRequest
 from control.view import View
 from headrace.embedded.config import EmbeddedSettings

@@ -8,10 +8,8 @@ from aiohttp import web
 
 from control import access_handlers, answers, handlers, letter_handlers, requests, sql_handlers, webhook_handlers
 from control.engine import Engine
-from control.search_answer import SearchAnswer
 from control.search_request import SearchRequest
 from control.sql import SqlAnswer, SqlRequest
-from control.webhook_answers import WebhookList, WebhookTest
 from schemas.estimates import Estimate, ReembedEstimate
 from schemas.kb import Definition
 from schemas.previews import Preview
@@ -109,7 +107,7 @@ ROUTES: tuple[Route, ...] = (
                  "to": "a generation; default: the one that waits for a review, else the newest published one",
                  "change": "only added, changed, removed or unchanged pages; default: all but the last",
                  "after": "only URLs behind this one", **_LIMIT}, problems=(404, 409, 410, 422)),
-    Route("POST", f"{PREFIX}/kb/{{kb}}/search", handlers.search, "Search", SearchAnswer,
+    Route("POST", f"{PREFIX}/kb/{{kb}}/search", handlers.search, "Search", answers.SearchAnswer,
           body=SearchRequest, body_required=True, problems=(400, 404, 410, 422)),
     *(
         route
@@ -155,9 +153,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{PREFIX}/sql", sql_handlers.sql, "Ask the history: one SELECT over the views of docs/views.md",
           SqlAnswer, body=SqlRequest, body_required=True, files=(sql_handlers.PARQUET,), problems=(400, 422)),
     Route("GET", f"{PREFIX}/webhooks", webhook_handlers.webhooks,
-          "Who is told of the changes of jobs, and how that goes", WebhookList),
+          "Who is told of the changes of jobs, and how that goes", answers.WebhookList),
     Route("POST", f"{PREFIX}/webhooks/{{name}}/test", webhook_handlers.test,
-          "Send a webhook a message for a try, once", WebhookTest, problems=(404,)),
+          "Send a webhook a message for a try, once", answers.WebhookTest, problems=(404,)),
     Route("GET", f"{PREFIX}/whoami", access_handlers.whoami, "Whose token it is, and what it may do", answers.WhoAmI),
     Route("POST", f"{PREFIX}/login", access_handlers.login,
           "Log a browser in: the token in the header becomes a cookie", answers.WhoAmI),

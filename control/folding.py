@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from control.search_answer import Duplicate, Hit
+from control.answers.search import Duplicate, Hit
 from control.words import words
 
 RUN = 3

@@ -15,7 +15,6 @@ from control.engine import Engine
 from control.history import history
 from control.problems import Invalid, NotFound, Unavailable
 from control.rules import Action
-from control.search_answer import SearchAnswer
 from control.search_request import SearchRequest, check
 from control.standing import standing
 from control.status import OVER
@@ -278,7 +277,7 @@ async def kb_events(engine: Engine, request: web.Request) -> answers.EventList:
     return answers.EventList(events=found, next_after=found[-1].offset if len(found) == limit else None)
 
 
-async def search(engine: Engine, request: web.Request) -> SearchAnswer:
+async def search(engine: Engine, request: web.Request) -> answers.SearchAnswer:
     kb_id, asked = requests.kb_id(request), await requests.of_type(request, SearchRequest)
     check(asked)
     return await engine.searcher.search(engine.desk.known(kb_id).kb_id, asked)

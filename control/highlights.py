@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from control.search_answer import Part
+from control.answers.search import Part
 from control.words import Word, stems, telling, words
 
 MAX_PASSAGES = 10

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import msgspec
 
-from control.search_answer import Hit, Neighbour
+from control.answers.search import Hit, Neighbour
 from control.view import View
 from headrace.vectors import PlacedChunk, StoredChunk, Tenancy, VectorStore
 

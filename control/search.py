@@ -9,13 +9,13 @@ from weaviate.classes.query import Filter, HybridFusion, MetadataQuery
 from weaviate.collections.collection import CollectionAsync
 from weaviate.exceptions import WeaviateBaseError
 
+from control.answers.search import Hit, SearchAnswer
 from control.books import Books
 from control.filters import Narrowing
 from control.folding import fold
 from control.highlights import highlights
 from control.neighbours import with_neighbours
 from control.problems import Invalid, NotFound
-from control.search_answer import Hit, SearchAnswer
 from control.search_request import Mode, SearchRequest
 from control.standing import standing
 from control.view import View, view_of

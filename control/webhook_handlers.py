@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
+from control.answers.webhooks import WebhookList, WebhookTest
 from control.engine import Engine
 from control.problems import NotFound, Unavailable
-from control.webhook_answers import WebhookList, WebhookTest
 from headrace.webhooks import InvalidWebhooks
 
 

@@ -19,11 +19,11 @@ from typing import TypeVar
 import msgspec
 
 from control import answers
+from control.answers.webhooks import WebhookAnswer
 from control.courier import LONGEST_PAUSE_S, Answer, pause_s, send, wait
 from control.metrics import WEBHOOK_MESSAGES
 from control.outbox import SETTLED, Message, Outbox, Standing, Told
 from control.status import OVER
-from control.webhook_answers import WebhookAnswer
 from headrace.errors import DependencyUnwell
 from headrace.private_file import Stamp, stamp_of
 from headrace.webhooks import InvalidWebhooks, Webhook, read_webhooks

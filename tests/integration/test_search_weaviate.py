@@ -8,10 +8,10 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from control.answers.search import Hit
 from control.filters import Filters
 from control.neighbours import with_neighbours
 from control.search import best
-from control.search_answer import Hit
 from control.search_request import Mode, SearchRequest
 from control.view import View
 from headrace.settings import Settings

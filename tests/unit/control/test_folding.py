@@ -5,8 +5,8 @@ import random
 
 import pytest
 
+from control.answers.search import Hit
 from control.folding import ALIKE, fold
-from control.search_answer import Hit
 
 LONG = " ".join(f"word{number}" for number in range(80))
 

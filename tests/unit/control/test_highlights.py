@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control.answers.search import Part
 from control.highlights import PASSAGE_CHARS, highlights
-from control.search_answer import Part
 
 
 def marked(text: str, query: str, most: int = 1) -> list[str]:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from control.answers import Answer
+from control.answers.base import Answer
 
 
 class WebhookAnswer(Answer, frozen=True, kw_only=True):

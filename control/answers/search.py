@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from control.answers import Answer
+from control.answers.base import Answer
 
 
 class Part(Answer, frozen=True, kw_only=True):
