@@ -6,7 +6,7 @@ anew without: a file that vanishes opens nothing.
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -132,32 +132,13 @@ class TokenBook:
         now = stamp_of(self._path)
         if now == self._seen:
             return
-        first, self._seen, self._required = self._seen is None, now, True
+        self._seen, self._required = now, True
         try:
             read = {token.id: token for token in read_tokens(self._path)}
             log.info("%d tokens read from %s", len(read), self._path)
-            if not first:
-                _tell(self._known, read)
             self._known = {**self._stack, **read}
         except InvalidTokens as exc:
             log.error("%s; those that were read before stay in force", exc)
-
-
-def _tell(before: Mapping[str, Token], now: Mapping[str, Token]) -> None:
-    """Into the log what became of which token, while control looks on."""
-    for token_id, token in now.items():
-        old, scope = before.get(token_id), ", ".join(token.kbs) or "all knowledge bases"
-        if old is None:
-            log.info("the token %s was created: %s, over %s", token.name, token.role, scope)
-        elif token.revoked_at and not old.revoked_at:
-            log.info("the token %s was revoked", token.name)
-        elif token.sha256 != old.sha256:
-            log.info("the token %s has a new secret", token.name)
-        elif token != old:
-            log.info("the token %s was changed: %s, over %s", token.name, token.role, scope)
-    for token_id, token in before.items():
-        if token_id not in now and token.name != _STACK:
-            log.warning("the token %s has gone from the file", token.name)
 
 
 class Gate:

@@ -156,6 +156,8 @@ ROUTES: tuple[Route, ...] = (
           "Who is told of the changes of jobs, and how that goes", answers.WebhookList),
     Route("POST", f"{PREFIX}/webhooks/{{name}}/test", webhook_handlers.test,
           "Send a webhook a message for a try, once", answers.WebhookTest, problems=(404,)),
+    Route("GET", f"{PREFIX}/tokens/events", handlers.token_events, "What was done to API tokens, in its order",
+          answers.EventList, query={"after": "only offsets behind this one", **_LIMIT}, problems=(422,)),
     Route("GET", f"{PREFIX}/whoami", access_handlers.whoami, "Whose token it is, and what it may do", answers.WhoAmI),
     Route("POST", f"{PREFIX}/login", access_handlers.login,
           "Log a browser in: the token in the header becomes a cookie", answers.WhoAmI),

@@ -22,7 +22,7 @@ from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.estimates import ReembedRequest
 from schemas.events import Event
-from schemas.facts import CommandIssued, CommandRefused, KbChanged
+from schemas.facts import CommandIssued, CommandRefused, KbChanged, TokenChanged
 from schemas.identity import canonical_json, new_job_id, partition_for
 from schemas.kb import Definition, Embedding, GenerationState, KbDefined, same_vectors
 
@@ -245,6 +245,10 @@ class Desk:
         """Definitions take the model of what was embedded anew, as before each decision."""
         async with self._decision():
             pass
+
+    async def audit(self, changes: Sequence[TokenChanged]) -> None:
+        async with self._decision():
+            await self._write(*changes)
 
     async def report_refusals(self, reported: Callable[[Refused], bool]) -> None:
         """Writes what was refused on `commands` to `events`, once per place, and puts hidden commands back.

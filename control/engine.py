@@ -22,6 +22,7 @@ from control.retry import Retrier
 from control.search import Searcher
 from control.snapshots import Snapshots
 from control.sql import Sql
+from control.token_audit import TokenAudit
 from control.watch import Gone, Hub
 from control.webhooks import Webhooks
 from control.writer import Fenced, Writer
@@ -94,8 +95,8 @@ class Engine:
         self._retrier: Retrier | None = None
         self._offsets: OffsetWatch | None = None
         self._budgets: Budgets | None = None
-        self._keeping: asyncio.Task[None] | None = None
-        self._pausing: asyncio.Task[None] | None = None
+        self._working: list[asyncio.Task[None]] = []
+        """What no request asks for; the bill is beside it, since it tells the rest as it stops."""
         self._billing: asyncio.Task[None] | None = None
 
     @property
@@ -165,8 +166,12 @@ class Engine:
             partitions=partitions,
         )
         reported = await self.projection.read(refused_places)
-        self._keeping = asyncio.create_task(self._do_chores(self._desk, reported), name="chores")
-        self._pausing = asyncio.create_task(self._budgets.run(), name="budgets")
+        audit = TokenAudit(self.settings.tokens, self._desk, self.projection)
+        self._working = [
+            asyncio.create_task(self._do_chores(self._desk, reported), name="chores"),
+            asyncio.create_task(self._budgets.run(), name="budgets"),
+            asyncio.create_task(audit.run(), name="token audit"),
+        ]
         self._billing = self._bill.start(partitions)
         self.webhooks.start()
         self.unready = None
@@ -177,8 +182,8 @@ class Engine:
     async def failure(self) -> None:
         """Returns never; raises what makes going on impossible."""
         fenced = asyncio.create_task(self.writer.fenced.wait())
-        assert self._keeping is not None and self._pausing is not None and self._billing is not None
-        own = [self._keeping, self._pausing, self._billing]
+        assert self._billing is not None
+        own = [*self._working, self._billing]
         tasks = [
             fenced,
             asyncio.create_task(self._books.failure()),
@@ -216,7 +221,7 @@ class Engine:
 
     async def stop(self) -> None:
         await self.webhooks.stop()
-        await _cancelled(task for task in (self._keeping, self._pausing) if task)
+        await _cancelled(self._working)
         await self._bill.stop()
         if self._offsets:
             await self._offsets.stop()

@@ -386,7 +386,7 @@ def _told(event: Event) -> tuple[str, str, int, str]:
             )
         case facts.Vacuumed():
             return event.kb_id, "vacuumed", event.below, event.vacuumed_at
-        case facts.KbChanged():
+        case facts.KbChanged() | facts.TokenChanged():
             return "", event.action, 0, event.changed_at
         case facts.JobFinished():
             return "", event.outcome, 0, event.finished_at

@@ -235,6 +235,10 @@ async def job_events(engine: Engine, request: web.Request) -> answers.EventList:
             cursor, command.job_id, after=after, limit=limit, reports="all" if every else "changes"
         )
     )
+    return _event_list(rows, limit)
+
+
+def _event_list(rows: list[dict[str, Any]], limit: int) -> answers.EventList:
     found = [answers.EventAnswer(**row) for row in rows]
     return answers.EventList(events=found, next_after=found[-1].offset if len(found) == limit else None)
 
@@ -273,8 +277,15 @@ async def kb_events(engine: Engine, request: web.Request) -> answers.EventList:
     after = requests.number(request, "after", low=-1, high=2**62)
     limit = requests.number(request, "limit", low=1, high=PAGE_LIMIT) or 100
     rows = await engine.projection.read(lambda cursor: questions.kb_trail(cursor, kb_id, after=after, limit=limit))
-    found = [answers.EventAnswer(**row) for row in rows]
-    return answers.EventList(events=found, next_after=found[-1].offset if len(found) == limit else None)
+    return _event_list(rows, limit)
+
+
+async def token_events(engine: Engine, request: web.Request) -> answers.EventList:
+    engine.check_ready()
+    after = requests.number(request, "after", low=-1, high=2**62)
+    limit = requests.number(request, "limit", low=1, high=PAGE_LIMIT) or 100
+    rows = await engine.projection.read(lambda cursor: questions.token_trail(cursor, after=after, limit=limit))
+    return _event_list(rows, limit)
 
 
 async def search(engine: Engine, request: web.Request) -> answers.SearchAnswer:

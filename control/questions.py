@@ -219,13 +219,31 @@ def trail(
 
 
 def kb_trail(cursor: DuckDBPyConnection, kb_id: str, *, after: int | None, limit: int) -> list[dict[str, Any]]:
-    """What was done to the knowledge base itself, all in one partition, in the order of offsets."""
-    query = """
+    """What was done to the knowledge base itself."""
+    where = "kb_id = $kb AND type IN ('kb_changed', 'vacuumed')"
+    return _of_one_partition(cursor, where, {"kb": kb_id, "after": after, "limit": limit})
+
+
+def token_trail(cursor: DuckDBPyConnection, *, after: int | None, limit: int) -> list[dict[str, Any]]:
+    """What was done to API tokens."""
+    return _of_one_partition(cursor, "type = 'token_changed'", {"after": after, "limit": limit})
+
+
+def tokens_told(cursor: DuckDBPyConnection) -> list[facts.TokenChanged]:
+    """What the log says last of each API token."""
+    rows = cursor.execute("""
+        SELECT value FROM facts WHERE type = 'token_changed'
+        QUALIFY row_number() OVER (PARTITION BY value->>'$.token_id' ORDER BY position DESC) = 1""").fetchall()
+    return [msgspec.json.decode(value, type=facts.TokenChanged) for (value,) in rows]
+
+
+def _of_one_partition(cursor: DuckDBPyConnection, where: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Events that all stand in one partition, in the order of their offsets."""
+    query = f"""
         SELECT position AS "offset", "partition", type, told_at AS "at", value FROM facts
-        WHERE kb_id = $kb AND type IN ('kb_changed', 'vacuumed') AND ($after IS NULL OR position > $after)
+        WHERE {where} AND ($after IS NULL OR position > $after)
         ORDER BY position LIMIT $limit"""
-    rows = dicts(cursor, query, {"kb": kb_id, "after": after, "limit": limit})
-    return [{**row, "value": msgspec.Raw(row["value"].encode())} for row in rows]
+    return [{**row, "value": msgspec.Raw(row["value"].encode())} for row in dicts(cursor, query, values)]
 
 
 _HOSTS = """

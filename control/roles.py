@@ -55,6 +55,7 @@ NEEDS: dict[str, Need] = {
     f"POST {_API}/sql": Need("read", "whole"),
     f"GET {_API}/webhooks": Need("admin", "whole"),
     f"POST {_API}/webhooks/{{name}}/test": Need("admin", "whole"),
+    f"GET {_API}/tokens/events": Need("admin", "whole"),
     f"GET {_API}/whoami": Need("read", "none"),
     f"POST {_API}/login": Need("read", "none"),
     f"POST {_API}/logout": _OPEN,

@@ -13,7 +13,7 @@ from headrace.prices import Prices
 from schemas import kb
 from schemas.commands import Desired, JobCommand, collection_of, stands_on
 from schemas.events import Event
-from schemas.facts import CommandIssued, KbChanged
+from schemas.facts import CommandIssued, KbChanged, TokenChanged
 from schemas.identity import new_job_id, partition_for
 from schemas.kb import Definition, GenerationState, KbDefined
 from schemas.pages import EXTRACTOR
@@ -409,9 +409,14 @@ def kb_audit(kb: KbDefined, action: Literal["define", "delete", "vacuum"], reaso
 
 
 def partition_of(event: Event, *, job_partition: int | None, partitions: int) -> int:
-    """Where control writes an event: a job's facts go to the job's partition, a knowledge base's to its own."""
+    """Where control writes an event: a job's facts go to the job's partition, a knowledge base's to its own.
+
+    What is told of tokens stands in one, so that it has an order.
+    """
     if isinstance(event, KbDefined | KbChanged):
         return partition_for(event.kb_id, partitions)
+    if isinstance(event, TokenChanged):
+        return partition_for(event.TYPE, partitions)
     if job_partition is None:
         raise NotFound("the job has no partition")
     return job_partition

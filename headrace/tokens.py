@@ -8,6 +8,8 @@ trail ever means two.
 
 import hashlib
 import hmac
+import os
+import pwd
 import re
 import secrets
 from collections.abc import Sequence
@@ -45,7 +47,10 @@ class Former(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`kbs`: ids of knowledge bases, `*` for any characters; empty: all. Times are UTC, RFC 3339."""
+    """`kbs`: ids of knowledge bases, `*` for any characters; empty: all. Times are UTC, RFC 3339.
+
+    changed_by: who created, rotated or revoked it, the last of these.
+    """
 
     id: str
     name: str
@@ -55,7 +60,9 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     former: Former | None = None
     created_at: str
     expires_at: str | None = None
+    rotated_at: str | None = None
     revoked_at: str | None = None
+    changed_by: str | None = None
 
     def state(self, now: datetime) -> Literal["valid", "expired", "revoked"]:
         if self.revoked_at is not None:
@@ -112,7 +119,7 @@ def create(
         made, secret = new_secret()
         token = Token(
             id=made, name=name, role=role, kbs=tuple(kbs), sha256=digest_of(secret).hex(), created_at=time_text(now),
-            expires_at=time_text(now + lasts) if lasts else None,
+            expires_at=time_text(now + lasts) if lasts else None, changed_by=_user(),
         )  # fmt: skip
         tokens.append(token)
     return token, written(made, secret)
@@ -125,7 +132,9 @@ def rotate(path: Path, name: str, *, grace: timedelta = timedelta()) -> tuple[To
         now, (_, secret) = datetime.now(UTC), new_secret()
         assert token.sha256 is not None
         former = Former(sha256=token.sha256, until=time_text(now + grace)) if grace else None
-        tokens[place] = token = msgspec.structs.replace(token, sha256=digest_of(secret).hex(), former=former)
+        tokens[place] = token = msgspec.structs.replace(
+            token, sha256=digest_of(secret).hex(), former=former, rotated_at=time_text(now), changed_by=_user()
+        )
     return token, written(token.id, secret)
 
 
@@ -134,7 +143,9 @@ def revoke(path: Path, name: str) -> Token:
     with _ENTRIES.editing(path) as tokens:
         place, token = _find(tokens, name)
         at = time_text(datetime.now(UTC))
-        tokens[place] = token = msgspec.structs.replace(token, sha256=None, former=None, revoked_at=at)
+        tokens[place] = token = msgspec.structs.replace(
+            token, sha256=None, former=None, revoked_at=at, changed_by=_user()
+        )
     return token
 
 
@@ -145,6 +156,14 @@ def new_secret() -> tuple[str, str]:
 
 def written(token_id: str, secret: str) -> str:
     return f"hr_{token_id}_{secret}"
+
+
+def _user() -> str:
+    """Who this process runs as, in the operating system's words."""
+    try:
+        return f"user:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:
+        return f"user:{os.getuid()}"
 
 
 def _find(tokens: list[Token], name: str) -> tuple[int, Token]:
@@ -158,7 +177,8 @@ def _find(tokens: list[Token], name: str) -> tuple[int, Token]:
 def _check(token: Token) -> None:
     """Raises ValueError where a hand has written what can't be."""
     former = token.former
-    for text in (token.created_at, token.expires_at, token.revoked_at, former.until if former else None):
+    times = (token.created_at, token.expires_at, token.rotated_at, token.revoked_at, former.until if former else None)
+    for text in times:
         if text is not None:
             time_of(text)
     for digest in (token.sha256, former.sha256 if former else None):

@@ -54,6 +54,32 @@ class KbChanged(Event, frozen=True, kw_only=True):
         return self.kb_id
 
 
+class TokenChanged(Event, frozen=True, kw_only=True):
+    """Audit of an API token: how it stands in control's file since it was told last. Nothing of its secret.
+
+    changed: by hand, as is all that is done by `file`; removed: it has gone from there. rotated_at: when it got the
+    secret that it has, None: with the token. former_until: until when the one before is taken too. changed_by: who ran
+    the command, as the operating system names them.
+    """
+
+    TYPE: ClassVar[str] = "token_changed"
+    TOPIC: ClassVar[str] = "events"
+
+    token_id: str
+    name: str
+    action: Literal["created", "rotated", "changed", "revoked", "removed"]
+    role: Literal["read", "operate", "admin"]
+    kbs: tuple[str, ...] = ()
+    expires_at: str | None = None
+    rotated_at: str | None = None
+    former_until: str | None = None
+    changed_at: str
+    changed_by: str
+
+    def key(self) -> str:
+        return self.token_id
+
+
 class CommandRefused(Event, frozen=True, kw_only=True):
     """A record on `commands` that is no valid successor; it has no effect."""
 

@@ -1,4 +1,4 @@
-/** Who did what, and what came of it: every command and fact of the newest job, and of the knowledge base itself. */
+/** Who did what, and what came of it: every command and fact of the newest job, of the knowledge base itself, and of API tokens. */
 
 import {h, card, listed, loaded, time} from "/dashboard/dom.js";
 import {words} from "/dashboard/format.js";
@@ -15,6 +15,7 @@ export function audit(kbId) {
   const element = loaded(async () => [
     jobId && card("The job", await listed(`Job ${jobId}, the oldest first`, COLUMNS, trail(`/jobs/${jobId}/events`))),
     card("The knowledge base", await listed("Who defined, vacuumed, deleted it", COLUMNS, trail(`/kb/${kbId}/events`))),
+    await seesTokens() && card("API tokens", await listed("Who made, rotated, revoked them: of all knowledge bases", COLUMNS, trail("/tokens/events"))),
   ]);
   return {element, changed: (status) => {
     const now = JSON.stringify([status?.job_id, status?.revision, status?.status]);
@@ -22,9 +23,14 @@ export function audit(kbId) {
   }};
 }
 
+async function seesTokens() {
+  const {role, kbs} = await get("/whoami");
+  return role === "admin" && !kbs.length;
+}
+
 const trail = (path) => async (after) => {
   const found = await get(`${path}${query({after})}`);
   return [found.events, found.next_after];
 };
 
-const summary = ({value}) => words(["action", "state", "outcome", "reason", "dependency"].map((name) => value?.[name]).filter(Boolean).join(", ") || "all of it");
+const summary = ({value}) => words(["name", "action", "state", "outcome", "reason", "dependency"].map((name) => value?.[name]).filter(Boolean).join(", ") || "all of it");

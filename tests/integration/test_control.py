@@ -13,9 +13,10 @@ from control import service
 from control.writer import Fenced
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
+from headrace.tokens import create, revoke, rotate
 from schemas.codec import now
 from schemas.commands import JobCommand
-from schemas.facts import CommandIssued, CommandRefused, Request
+from schemas.facts import CommandIssued, CommandRefused, Request, TokenChanged
 from schemas.kb import Embedding, KbDefined, collection_name
 from tests.integration.control_play import (
     API,
@@ -389,6 +390,35 @@ async def test_a_second_control_fences_the_first(settings: Settings, tmp_path: P
             with pytest.raises(Fenced, match="took over"):
                 await asyncio.wait_for(running, DEADLINE_S)
             assert (await new.start(kb))["generation"] == 1
+
+
+async def test_what_becomes_of_tokens_is_told_once_over_restarts(settings: Settings) -> None:
+    async def told(least: int) -> list[tuple[str, str]]:
+        async def found() -> list[TokenChanged] | None:
+            events = await read_all(settings, TokenChanged, settings.partitions)
+            return events if len(events) >= least else None
+
+        return [(each.name, each.action) for each in await until(found, what=f"{least} changes are told")]
+
+    _, mine = create(settings.tokens, "me", "admin")
+    async with control(settings):
+        assert await told(1) == [("me", "created")]
+        create(settings.tokens, "bot", "read", kbs=["docs"])
+        await told(2)
+    rotate(settings.tokens, "bot")
+    revoke(settings.tokens, "bot")
+    async with control(settings) as api:
+        everything = [("me", "created"), ("bot", "created"), ("bot", "revoked")]
+        assert await told(3) == everything
+
+        async def answered() -> list[Json] | None:
+            events: list[Json] = (await api.ok("GET", f"{API}/tokens/events", Authorization=f"Bearer {mine}"))["events"]
+            return events if len(events) >= 3 else None
+
+        listed = await until(answered, what="control has read its own words")
+        assert [(each["value"]["name"], each["value"]["action"]) for each in listed] == everything
+    async with control(settings):
+        assert await told(3) == everything
 
 
 async def test_stopping_pauses_running_jobs(settings: Settings, publisher: Publisher) -> None:

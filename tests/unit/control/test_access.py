@@ -412,25 +412,3 @@ def test_control_ends_with_what_to_do(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert ended.stderr.startswith("headrace: HEADRACE_HTTP_HOST is 0.0.0.0, beyond loopback")
     assert "headrace token create" in ended.stderr and "Traceback" not in ended.stderr
-
-
-async def test_what_becomes_of_a_token_stands_in_the_log(
-    client: Client, settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-
-    async def seen() -> list[str]:
-        caplog.clear()
-        await client.get(f"{API}/whoami")
-        return [message for message in caplog.messages if message.startswith("the token ")]
-
-    create(settings.tokens, "me", "admin")
-    assert await seen() == [], "those that are there at the start are counted"
-    create(settings.tokens, "bot", "read", kbs=["docs"])
-    assert await seen() == ["the token bot was created: read, over docs"]
-    rotate(settings.tokens, "bot")
-    assert await seen() == ["the token bot has a new secret"]
-    revoke(settings.tokens, "bot")
-    assert await seen() == ["the token bot was revoked"]
-    settings.tokens.write_text('{"tokens": []}')
-    assert await seen() == ["the token me has gone from the file", "the token bot has gone from the file"]

@@ -17,7 +17,7 @@ async def never() -> None:
 async def test_control_ends_where_commands_are_no_longer_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would go on, and decide on what is old."""
     engine = Engine(replace(Settings.from_env({}), data_dir=tmp_path))
-    engine._keeping, engine._pausing, engine._billing = (asyncio.create_task(never()) for _ in range(3))
+    engine._billing = asyncio.create_task(never())
     for each in (engine.projection, engine.snapshots, engine.webhooks):
         monkeypatch.setattr(each, "failure", never)
 
@@ -30,5 +30,5 @@ async def test_control_ends_where_commands_are_no_longer_read(tmp_path: Path, mo
     async with asyncio.timeout(30):
         with pytest.raises(RuntimeError, match="following commands, kbs ended"):
             await failing
-    engine._keeping.cancel(), engine._pausing.cancel(), engine._billing.cancel()
+    engine._billing.cancel()
     await engine.stop()
