@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from control.engine import Engine
+from control.forwarded import address_of
 from control.limits import Limits
 from control.problems import Forbidden, NotFound, TooMany, Unauthorized
 from control.requests import READS
@@ -162,7 +163,7 @@ class Gate:
         if need.role is None:
             return caller
         if caller is None:
-            raise _unauthorized(request)
+            raise self._unauthorized(request)
         if caller.by_cookie and request.method not in READS and "Origin" not in request.headers:
             raise Forbidden("a browser that is logged in says from which page it writes, and this did not", code="role")
         caller.require(need.role, f"{request.method} {request.path}")
@@ -191,10 +192,24 @@ class Gate:
             whose = f"the token {caller.token.name}"
         else:
             refused = need.role is not None
-            wait_s = self._of_addresses.take(request.remote, REFUSED_COSTS if refused else 1.0)
+            wait_s = self._of_addresses.take(self._address(request), REFUSED_COSTS if refused else 1.0)
             whose = "your address, without a token that is taken,"
         if wait_s is not None:
             raise TooMany(f"more requests than {whose} may make; try again later", retry_after_s=math.ceil(wait_s))
+
+    def _unauthorized(self, request: web.Request) -> Unauthorized:
+        address = self._address(request)
+        log.warning("%s %s from %s: no token that is taken", request.method, request.rel_url.raw_path, address)
+        if "Authorization" in request.headers:
+            return Unauthorized("this token is not known, or was revoked, rotated or has expired", code="token-refused")
+        return Unauthorized(
+            "a token is asked for: `Authorization: Bearer hr_…`; "
+            "`headrace token create` makes one on control's machine",
+            code="token-missing",
+        )
+
+    def _address(self, request: web.Request) -> str:
+        return address_of(request, self._engine.settings.http_proxies)
 
     def _check_scope(self, request: web.Request, need: Need, caller: Caller) -> None:
         if not caller.kbs or need.bound in ("answer", "none"):
@@ -228,13 +243,3 @@ def guarding(gate: Gate) -> Middleware:
         return await handler(request)
 
     return guard
-
-
-def _unauthorized(request: web.Request) -> Unauthorized:
-    log.warning("%s %s from %s: no token that is taken", request.method, request.rel_url.raw_path, request.remote)
-    if "Authorization" in request.headers:
-        return Unauthorized("this token is not known, or was revoked, rotated or has expired", code="token-refused")
-    return Unauthorized(
-        "a token is asked for: `Authorization: Bearer hr_…`; `headrace token create` makes one on control's machine",
-        code="token-missing",
-    )

@@ -1,5 +1,6 @@
 """Settings from the environment; `SETTINGS` is their one list, shown by `headrace settings`."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -13,6 +14,8 @@ from headrace.kafka.servers import MECHANISMS, PROTOCOLS, Security, Servers
 from headrace.prices import AS_OF, Overrides, parse_prices
 from headrace.secret import Secret
 from schemas.kb import ENDPOINT
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PRODUCT_TOKEN = "Headrace"
 """What a robots.txt names this crawler by (RFC 9309, 2.2.1); the User-Agent has it within."""
@@ -133,6 +136,13 @@ def _digest(text: str) -> tuple[tuple[str, str], ...]:
     return ((token_id, sha256),)
 
 
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(word) for word in text.split())
+    except ValueError as exc:
+        raise ValueError(f"{exc}; write addresses or ranges such as 10.0.0.5 172.16.0.0/12") from exc
+
+
 def _keys(text: str) -> tuple[tuple[str, Secret], ...]:
     return tuple((name, _key(key)) for name, key in _named(text, "name=key"))
 
@@ -221,6 +231,10 @@ class Settings:
         _count_or_none,
         "requests a second that each API token may make, twice as many at once; 0: any",
     )
+    http_proxies: tuple[Network, ...] = _setting(
+        "HEADRACE_HTTP_PROXIES", (), _networks,
+        "addresses or ranges of proxies before control, separated by spaces: their X-Forwarded-For is believed",
+    )  # fmt: skip
     tokens_file: Path | None = _setting(
         "HEADRACE_TOKENS_FILE", None, _path,
         "API tokens that control asks for, edited by `headrace token`; tokens.json in the data directory without it",

@@ -15,6 +15,8 @@ from headrace.settings import InvalidSetting, Settings
         ("HEADRACE_HTTP_PORT", "65536", "a whole number from 1 to 65,535"),
         ("HEADRACE_CONSUMER_HEALTH_PORT", "0", "a whole number from 1 to 65,535"),
         ("HEADRACE_HTTP_RATE", "-1", "a whole number from 0 "),
+        ("HEADRACE_HTTP_PROXIES", "10.0.0.1/8", "has host bits set; write addresses or ranges such as"),
+        ("HEADRACE_HTTP_PROXIES", "proxy", "write addresses or ranges such as"),
         ("HEADRACE_SESSION_S", "nan", "seconds above 0"),
         ("HEADRACE_SESSION_S", "0", "seconds above 0"),
         ("HEADRACE_SESSION_S", "1e9", "seconds above 0"),

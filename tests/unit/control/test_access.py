@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from multidict import CIMultiDict
 
 from control.access import GATE, REFUSED_COSTS
 from control.api import ROUTES
@@ -84,6 +85,10 @@ def dead_letter(job_id: str, n: int) -> DeadLettered:
 
 def bearer(text: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
+
+
+def behind(proxies: str, settings: Settings) -> Settings:
+    return replace(settings, http_proxies=Settings.from_env({"HEADRACE_HTTP_PROXIES": proxies}).http_proxies)
 
 
 def path_of(route: str, log: MemoryLog) -> tuple[str, str]:
@@ -330,6 +335,50 @@ async def test_an_address_without_a_token_is_slowed_down_and_one_with_is_not(
         assert (await client.get(f"{API}/kb", headers=bearer(text))).status == 200, (
             "with one, nobody else's guesses count"
         )
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        ("", ["192.0.2.1"], "127.0.0.1"),
+        ("10.0.0.0/8", ["192.0.2.1"], "127.0.0.1"),
+        ("127.0.0.1", [], "127.0.0.1"),
+        ("127.0.0.1", ["192.0.2.1"], "192.0.2.1"),
+        ("127.0.0.1", ["2001:db8::1"], "2001:db8::1"),
+        ("127.0.0.1", ["198.51.100.7, 192.0.2.1"], "192.0.2.1"),
+        ("127.0.0.1", ["198.51.100.7", "192.0.2.1"], "192.0.2.1"),
+        ("127.0.0.1 10.0.0.0/8", ["198.51.100.7, 192.0.2.1,10.1.2.3"], "192.0.2.1"),
+        ("127.0.0.1 10.0.0.0/8", ["192.0.2.1, ::ffff:10.1.2.3"], "192.0.2.1"),
+        ("127.0.0.1 10.0.0.0/8", ["10.1.2.3"], "10.1.2.3"),
+        ("127.0.0.1", ["192.0.2.1, me"], "127.0.0.1"),
+        ("127.0.0.1", [""], "127.0.0.1"),
+    ],
+)
+async def test_an_address_is_told_by_proxies_of_ours_alone(
+    engine: Engine, settings: Settings, caplog: pytest.LogCaptureFixture, proxies: str, forwarded: list[str],
+    address: str,
+) -> None:  # fmt: skip
+    """The last that a proxy of ours has put down; the ones before may be anybody's word."""
+    engine.settings = behind(proxies, settings)
+    create(settings.tokens, "me", "read")
+    headers = CIMultiDict(("X-Forwarded-For", each) for each in forwarded)
+    async with TestClient(TestServer(application(engine))) as client:
+        assert (await client.get(f"{API}/kb", headers=headers)).status == 401
+    assert f"GET {API}/kb from {address}: no token" in caplog.text
+
+
+async def test_behind_a_proxy_each_has_a_limit_of_its_own(engine: Engine, settings: Settings) -> None:
+    engine.settings = behind("127.0.0.1", settings)
+    create(settings.tokens, "me", "read")
+    app = application(engine)
+    app[GATE]._of_addresses = Limits(rate=1, burst=2 * REFUSED_COSTS, clock=lambda: 0.0)
+    async with TestClient(TestServer(app)) as client:
+
+        async def status(path: str, address: str) -> int:
+            return (await client.get(path, headers={"X-Forwarded-For": address})).status
+
+        assert [await status(f"{API}/kb", "192.0.2.1") for _ in range(3)] == [401, 401, 429]
+        assert [await status("/", "192.0.2.1"), await status("/", "192.0.2.2")] == [429, 200]
 
 
 async def test_a_token_has_a_rate_and_nobody_has_where_nobody_is_asked(engine: Engine, settings: Settings) -> None:
