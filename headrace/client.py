@@ -8,6 +8,7 @@ ControlError
 
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +31,9 @@ SQL_S = 120.0
 ROWS_AT_ONCE = 1_000
 WAIT_S = 10.0
 """How long one `?after=` request may wait on the other side."""
+
+_BY_A_PROXY = (502, 504)
+"""Control itself never answers so."""
 
 ACTIVE = frozenset({"queued", "running", "pausing", "paused", "resuming", "cancelling", "stalled", "needs_review"})
 """States of a job that is not over."""
@@ -131,6 +135,8 @@ class ControlClient:
         """Likewise, as a Parquet file; whether there were more rows than it holds."""
         body = json.dumps({"query": query, "format": "parquet"}).encode()
         status, answer, headers = self._exchange("POST", f"{API}/sql", body, self._headers(body), SQL_S)
+        if status in _BY_A_PROXY:
+            raise ControlUnreachable(f"a proxy answers at {self.url} ({status}), and control behind it does not")
         if status >= 400:
             raise _problem(status, answer)
         path.write_bytes(answer)
@@ -228,6 +234,8 @@ class ControlClient:
         payload = None if body is None else json.dumps(body).encode()
         sent = dict(headers or {}) | self._headers(payload) | {"Accept": "application/json"}
         status, answer, _ = self._exchange(method, path, payload, sent, timeout_s or self._timeout_s)
+        if status in _BY_A_PROXY:
+            raise ControlUnreachable(f"a proxy answers at {self.url} ({status}), and control behind it does not")
         if status >= 400:
             raise _problem(status, answer)
         if not answer:
@@ -257,6 +265,11 @@ class ControlClient:
             return response.status, response.read(), response.headers
         except TimeoutError as exc:
             raise ControlUnreachable(f"control at {self.url} did not answer within {timeout_s:.0f} s") from exc
+        except ssl.SSLCertVerificationError as exc:
+            raise ControlUnreachable(
+                f"the certificate at {self.url} is not trusted ({exc.verify_message}). Where an authority of your own "
+                "signed it, SSL_CERT_FILE names the file of that authority's certificate."
+            ) from exc
         except (OSError, http.client.HTTPException) as exc:
             raise ControlUnreachable(
                 f"control can't be reached at {self.url} ({exc}). Start it with `headrace up`, "

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from headrace.cli.view import COLOURS, chunk_counts, crawl_counts, duration, lag, rate, trouble
-from headrace.client import ACTIVE, ControlClient, ControlUnreachable, Json
+from headrace.client import ACTIVE, ControlClient, ControlProblem, ControlUnreachable, Json
 
 POLL_S = 0.25
 LINE_S = 5.0
@@ -44,13 +44,14 @@ def waits_for_a_person(status: Json) -> bool:
 
 
 def patient_status(client: ControlClient, kb: str, away_s: float = AWAY_S) -> Json:
-    """The status; a control that is away for a while is waited for. Raises ControlUnreachable after `away_s`."""
+    """The status; a control that is away or reads its log is waited for. Raises ControlError after `away_s`."""
     give_up_at = time.monotonic() + away_s
     while True:
         try:
             return client.status(kb)
-        except ControlUnreachable:
-            if time.monotonic() > give_up_at:
+        except (ControlUnreachable, ControlProblem) as exc:
+            passes = not isinstance(exc, ControlProblem) or exc.status == 503
+            if not passes or time.monotonic() > give_up_at:
                 raise
             time.sleep(1.0)
 

@@ -57,11 +57,11 @@ class Api:
     """HTTP to a control; answers are (status, JSON)."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session, self.url = session, url
+        self.session, self.url = session, url
 
     async def call(self, method: str, path: str, body: Json | None = None, **headers: str) -> tuple[int, Json]:
         names = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self._session.request(method, self.url + path, json=body, headers=names) as response:
+        async with self.session.request(method, self.url + path, json=body, headers=names) as response:
             return response.status, await response.json(content_type=None)
 
     async def ok(self, method: str, path: str, body: Json | None = None, **headers: str) -> Json:

@@ -51,7 +51,7 @@ class Watcher:
 @contextlib.asynccontextmanager
 async def watching(api: Api, query: str = "", last_id: str | None = None) -> AsyncIterator[Watcher]:
     headers = {"Last-Event-ID": last_id} if last_id else {}
-    async with aiohttp.ClientSession() as session, session.get(f"{api.url}{API}/events{query}", headers=headers) as got:
+    async with api.session.get(f"{api.url}{API}/events{query}", headers=headers) as got:
         assert (got.status, got.content_type) == (200, "text/event-stream")
         yield Watcher(got)
 

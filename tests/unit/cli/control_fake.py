@@ -51,10 +51,11 @@ def problem(status: int, title: str, detail: str, code: str) -> Answer:
 
 
 class FakeControl:
-    """`statuses`: what `/kb/{kb}/status` says, one after the other, the last for good. `seen`: every request."""
+    """`statuses`: what `/kb/{kb}/status` says, or answers, one after the other, the last for good. `seen`: every
+    request."""
 
     def __init__(self) -> None:
-        self.statuses: dict[str, list[Json]] = {}
+        self.statuses: dict[str, list[Json | Answer]] = {}
         self.seen: list[tuple[str, str, Any]] = []
         self.answers: dict[tuple[str, str], Answer] = {}
         self.hits: list[Json] = []
@@ -148,7 +149,8 @@ class FakeControl:
         known = self.statuses[kb]
         if not known:
             return problem(404, "Not found", f"{kb} has had no job yet", "no-job")
-        return 200, known.pop(0) if len(known) > 1 else copy.deepcopy(known[0])
+        said = known.pop(0) if len(known) > 1 else copy.deepcopy(known[0])
+        return said if isinstance(said, tuple) else (200, said)
 
     def _of_job(self, words: list[str], query: dict[str, list[str]]) -> Answer:
         """Pages come two at a time, to show that the command line reads on."""

@@ -9,7 +9,7 @@ import pytest
 
 from headrace.cli.root import EXIT_CODES
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.control_fake import FakeControl, problem, status_of
+from tests.unit.cli.control_fake import Answer, FakeControl, problem, status_of
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,15 @@ def test_a_job_that_another_follows_is_told_of_itself(run: Run, control: FakeCon
     control.statuses["docs"] = [status_of(), status_of(job_id="job-next")]
     control.answers["GET", "/api/ingestion/jobs/job-docs"] = (200, {"status": status_of(status="cancelled")})
     assert run("wait", "docs").exit_code == 1
+
+
+@pytest.mark.parametrize("away", [problem(503, "Unavailable", "it reads the log", "not-ready"), (502, "")])
+def test_a_control_that_starts_anew_is_waited_for(run: Run, control: FakeControl, away: Answer) -> None:
+    control.statuses["docs"] = [status_of(), away, status_of(status="completed")]
+    assert run("wait", "docs").exit_code == 0
+    control.statuses["docs"] = [away]
+    result = run("wait", "docs", "--timeout", "0")
+    assert (result.exit_code, result.stdout) == (3 if away[0] == 502 else 1, "")
 
 
 def test_there_is_nothing_to_wait_for(run: Run, control: FakeControl) -> None:
