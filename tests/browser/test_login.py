@@ -1,5 +1,7 @@
 """The page where a token is asked for."""
 
+from pathlib import Path
+
 from playwright.async_api import Browser, expect
 
 from headrace.settings import Settings
@@ -7,6 +9,7 @@ from headrace.tokens import create
 from tests.browser.conftest import opened
 from tests.browser.looks import violations
 from tests.integration.control_play import API, DEFINITION, control, kb_name
+from tests.support.caddy import proxied
 
 
 async def test_a_token_opens_the_page_and_logging_out_closes_it(browser: Browser, settings: Settings) -> None:
@@ -35,6 +38,28 @@ async def test_a_token_opens_the_page_and_logging_out_closes_it(browser: Browser
         await page.get_by_role("button", name="Log out").click()
         await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
         await expect(page.get_by_role("link", name=kb)).to_have_count(0)
+
+
+async def test_the_page_goes_on_by_itself_behind_the_proxy(
+    browser: Browser, settings: Settings, tmp_path: Path
+) -> None:
+    """Over HTTPS and HTTP/2: it logs in, writes, and is told of what changes."""
+    first, second = kb_name(), kb_name()
+    _, token = create(settings.tokens, "me", "admin")
+    async with control(settings) as api, proxied(api.url, tmp_path / "proxy") as proxy:
+        async with opened(browser, proxy.url, refused_with="401", ignore_https_errors=True) as page:
+            await page.goto("/")
+            await page.get_by_label("API token").fill(token)
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_text("me (admin)")).to_be_visible()
+            (cookie,) = await page.context.cookies()
+            assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"]) == (True, True, "Strict")
+            for kb in (first, second):
+                await api.ok("PUT", f"{API}/kb/{kb}", DEFINITION, Authorization=f"Bearer {token}")
+                await expect(page.get_by_role("link", name=kb)).to_be_visible()
+            assert await page.evaluate("() => performance.getEntriesByType('navigation')[0].nextHopProtocol") == "h2"
+            await page.get_by_role("button", name="Log out").click()
+            await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
 
 
 async def test_what_a_role_does_not_allow_is_not_offered(browser: Browser, settings: Settings) -> None:

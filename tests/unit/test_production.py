@@ -1,5 +1,6 @@
 """The files for production: what the services know each other by, and that what one file names the other has."""
 
+import ipaddress
 import runpy
 import stat
 from pathlib import Path
@@ -68,6 +69,13 @@ def test_what_is_mounted_is_there() -> None:
     mounts = [mount for service in COMPOSE["services"].values() for mount in service.get("volumes", [])]
     files = [mount.split(":")[0] for mount in mounts if mount.startswith("./")]
     assert files and not [each for each in files if not (ROOT / each).exists()]
+
+
+def test_the_proxy_says_who_asks_whatever_network_docker_chose() -> None:
+    name = "HEADRACE_HTTP_PROXIES"
+    proxies = Settings.from_env({name: COMPOSE["services"]["control"]["environment"][name]}).http_proxies
+    for address in ("10.1.2.3", "172.18.0.9", "192.168.96.4"):  # of Docker's default pools, and what is often set
+        assert any(ipaddress.ip_address(address) in network for network in proxies)
 
 
 def test_prometheus_asks_the_ports_that_are_served() -> None:

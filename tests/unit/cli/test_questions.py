@@ -197,8 +197,8 @@ def test_exit_codes(run: Run, control: FakeControl, status: int, code: int) -> N
 
 
 def test_an_error_without_details_still_reads(run: Run, control: FakeControl) -> None:
-    control.answers["GET", "/api/ingestion/kb"] = (502, ["no object"])
-    assert run("kb", "list").stderr == "Error: Bad Gateway.\n"
+    control.answers["GET", "/api/ingestion/kb"] = (500, ["no object"])
+    assert run("kb", "list").stderr == "Error: Internal Server Error.\n"
 
 
 def test_a_bad_setting_is_2(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
