@@ -43,7 +43,7 @@ async def test_a_token_opens_the_page_and_logging_out_closes_it(browser: Browser
 async def test_the_page_goes_on_by_itself_behind_the_proxy(
     browser: Browser, settings: Settings, tmp_path: Path
 ) -> None:
-    """Over HTTPS and HTTP/2: it logs in, writes, and is told of what changes."""
+    """Over HTTPS and HTTP/2: it logs in and out, and is told of what changes."""
     first, second = kb_name(), kb_name()
     _, token = create(settings.tokens, "me", "admin")
     async with control(settings) as api, proxied(api.url, tmp_path / "proxy") as proxy:
