@@ -118,6 +118,8 @@ def _answering(gate: Gate) -> Middleware:
             response = await answer(request, handler)
             if span is not None:
                 span.set_attribute("http.response.status_code", response.status)
+                if response.status >= 500:
+                    tracing.fail(span, f"status {response.status}")
         REQUESTS.labels(name, request.method, str(response.status)).observe(time.monotonic() - began)
         return response
 

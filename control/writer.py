@@ -27,6 +27,7 @@ from headrace import tracing
 from headrace.kafka.publisher import BASE_CONFIG
 from headrace.kafka.servers import Servers
 from schemas.codec import Headers, encode, headers_for
+from schemas.commands import JobCommand
 from schemas.events import Event, Place
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,9 @@ class Writer:
         """
         loop = asyncio.get_running_loop()
         traced = tracing.headers()  # here: the thread knows no current span
+        for each in outgoing:
+            if isinstance(each.event, JobCommand):  # by which the pages of its crawl are found
+                tracing.note({"headrace.job_id": each.event.job_id, "headrace.kb_id": each.event.kb_id})
         self._pending = asyncio.ensure_future(
             loop.run_in_executor(self._thread, self._transact, list(outgoing), traced)
         )

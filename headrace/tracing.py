@@ -1,7 +1,9 @@
 """Traces by OpenTelemetry, where `OTEL_EXPORTER_OTLP_ENDPOINT` says where they go; else nothing is imported or done.
 
 A page's trace begins in the producer: `page` with `fetch`, `read` and `publish` below it. What is written to Kafka
-meanwhile carries the header `traceparent` (W3C Trace Context), by which the consumer's `embed` and `index` join it.
+meanwhile carries the header `traceparent` (W3C Trace Context), by which the consumer's `call`, `embed` and `index` join
+it. The request that commanded the job is a trace of its own, to which `page` has a link: one trace of a whole crawl
+could neither be sampled nor looked at.
 Whether a page is sampled is decided at its beginning (`OTEL_TRACES_SAMPLER`), so that a trace is whole or absent.
 """
 
@@ -16,7 +18,7 @@ from headrace.settings import InvalidSetting
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Link, Span, Tracer
 
 HEADER = "traceparent"
 FLUSH_S = 2.0
@@ -89,37 +91,69 @@ def on() -> bool:
 
 @contextlib.contextmanager
 def span(
-    name: str, attributes: Attributes | None = None, *, parent: str | None = None, serves: bool = False
+    name: str,
+    attributes: Attributes | None = None,
+    *,
+    parent: str | None = None,
+    link: str | None = None,
+    serves: bool = False,
 ) -> Iterator["Span | None"]:
     """The current span within it, below the one before or below `parent`, a `traceparent`. None where traces are off.
 
-    `serves`: it answers somebody else's request.
+    `link`: the `traceparent` of what brought it about. `serves`: it answers somebody else's request.
     """
     if _tracer is None:
         yield None
         return
-    from opentelemetry.trace import SpanKind, StatusCode
+    from opentelemetry.trace import SpanKind
 
     kind = SpanKind.SERVER if serves else SpanKind.INTERNAL
     context = _context(parent) if parent else None
+    links = _links(link) if link else None
     with _tracer.start_as_current_span(
-        name, context, kind, dict(attributes or {}), record_exception=False, set_status_on_exception=False
+        name, context, kind, dict(attributes or {}), links, record_exception=False, set_status_on_exception=False
     ) as current:
         try:
             yield current
         except Exception as exc:  # by its type alone: its message may hold what no attribute may
-            current.set_status(StatusCode.ERROR, type(exc).__name__)
+            fail(current, type(exc).__name__)
             raise
 
 
+def fail(span: "Span", reason: str) -> None:
+    """What it is of came to nothing. `reason` holds no secret, nor anything of a page."""
+    from opentelemetry.trace import StatusCode
+
+    span.set_status(StatusCode.ERROR, reason)
+
+
 def tell(
-    name: str, began_ns: int, ended_ns: int, attributes: Attributes | None = None, *, parent: str | None = None
+    name: str,
+    began_ns: int,
+    ended_ns: int,
+    attributes: Attributes | None = None,
+    *,
+    parent: str | None = None,
+    error: str | None = None,
 ) -> None:
-    """A span that is over, below the current one or below `parent`. Times: nanoseconds since 1970."""
+    """A span that is over, below the current one or below `parent`. Times: nanoseconds since 1970. `error`: a reason as
+    `fail` takes it, where it failed."""
     if _tracer is None:
         return
     context = _context(parent) if parent else None
-    _tracer.start_span(name, context, attributes=dict(attributes or {}), start_time=began_ns).end(ended_ns)
+    told = _tracer.start_span(name, context, attributes=dict(attributes or {}), start_time=began_ns)
+    if error is not None:
+        fail(told, error)
+    told.end(ended_ns)
+
+
+def note(attributes: Attributes) -> None:
+    """Of the current span, what is known only within it."""
+    if _tracer is None:
+        return
+    from opentelemetry import trace
+
+    trace.get_current_span().set_attributes(dict(attributes))
 
 
 def headers() -> list[tuple[str, bytes]]:
@@ -160,3 +194,11 @@ def _context(parent: str) -> Any:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     return TraceContextTextMapPropagator().extract({HEADER: parent}, Context())
+
+
+def _links(to: str) -> "list[Link]":
+    """None to what is no `traceparent`."""
+    from opentelemetry.trace import Link, get_current_span
+
+    context = get_current_span(_context(to)).get_span_context()
+    return [Link(context)] if context.is_valid else []

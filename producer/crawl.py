@@ -54,7 +54,7 @@ from producer.urls import host_key
 from producer.visit import Visitor
 from schemas.commands import JobCommand
 from schemas.facts import CrawlCounts
-from schemas.pages import PageRecord
+from schemas.pages import PageRecord, is_error
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +77,17 @@ ACCOUNTED_AT_ONCE: Final = 500
 
 
 class Crawl(Epoch):
-    """`ground` tells what is known of the command's base."""
+    """`ground` tells what is known of the command's base; `asked_by` is the `traceparent` of who gave the command."""
 
-    def __init__(self, command: JobCommand, tools: Tools, ground: Callable[[], Awaitable[Ground]]) -> None:
+    def __init__(
+        self,
+        command: JobCommand,
+        tools: Tools,
+        ground: Callable[[], Awaitable[Ground]],
+        asked_by: str | None = None,
+    ) -> None:
         super().__init__(command, tools)
-        self._ground = ground
+        self._ground, self._asked_by = ground, asked_by
         self._frontier = Frontier(command.definition.source.max_depth, directory=tools.settings.spill_dir)
         self._discovery, self._holders = Discovery(self._frontier), Holders()
         self._known = Layers()
@@ -335,10 +341,12 @@ class Crawl(Epoch):
         if not visitor.inside(entry.url):  # an excluded start URL, or one that an older definition had inside
             self._note(await publication.leave_out(entry, visitor.scope.verdict(entry.url).reason))
             return
-        with tracing.span("page", self._traced(entry)) as span:
+        with tracing.span("page", self._traced(entry), link=self._asked_by) as span:
             page = await self._visit_within(entry, visitor, publication)
             if span is not None:
                 span.set_attributes({"headrace.state": page.state, "headrace.chunks": len(page.chunks)})
+                if is_error(page):  # not by its reason, which may quote a URL
+                    tracing.fail(span, f"{page.state}, status {page.status}" if page.status else page.state)
 
     def _traced(self, entry: Entry) -> tracing.Attributes:
         command = self._command

@@ -218,7 +218,8 @@ class Keeper:
     def _new_epoch(self) -> Epoch:
         if self._command.reembeds is not None:
             return Reembedding(self._command, self._tools, self._reembedded)
-        return Crawl(self._command, self._tools, self._ground)
+        asked_by = self._commands.traceparent(self._command)
+        return Crawl(self._command, self._tools, self._ground, asked_by)
 
     async def _reembedded(self) -> GenerationState | None:
         await self._catch_up()

@@ -13,7 +13,7 @@ import msgspec
 
 from headrace import tracing
 from producer.client import Client
-from producer.fetch import FetchError, FetchResult
+from producer.fetch import FetchError, FetchErrorKind, FetchResult
 from producer.frontier import MAX_HOPS, Entry
 from producer.hosts import is_trouble
 from producer.robots import RobotsCache
@@ -70,10 +70,12 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Trouble(msgspec.Struct, frozen=True):
     """No usable answer. `state` is set where it is no error: rules of the site exclude the page, or, when it is
-    `limited`, limits of ours. The latter don't take away what base has. `received`, `duration_ms` as in `Visit`."""
+    `limited`, limits of ours. The latter don't take away what base has. `kind`: of failure, where no answer came.
+    `received`, `duration_ms` as in `Visit`."""
 
     reason: str
     status: int | None = None
+    kind: FetchErrorKind | None = None
     transient: bool = False
     state: PageState | None = None
     limited: bool = False
@@ -89,7 +91,14 @@ def _trace(got: FetchResult | _Trouble, attempt: int) -> None:
     told: dict[str, str | int] = {"http.request.method": "GET", "http.request.resend_count": attempt - 1}
     if got.status is not None:
         told["http.response.status_code"] = got.status
-    tracing.tell("fetch", ended - int(got.duration_ms * 1e6), ended, told)
+    tracing.tell("fetch", ended - int(got.duration_ms * 1e6), ended, told, error=_error(got))
+
+
+def _error(got: FetchResult | _Trouble) -> str | None:
+    """By status or kind alone: a message may quote a URL. That a page is gone, or the site wants us slower, is none."""
+    if got.status is not None:
+        return f"status {got.status}" if got.status >= 500 else None
+    return got.kind if isinstance(got, _Trouble) and not got.limited else None
 
 
 class Visitor:
@@ -184,6 +193,7 @@ class Visitor:
             limited = error.kind in _OUTSIDE_LIMITS
             return _Trouble(
                 error.message,
+                kind=error.kind,
                 transient=error.transient,
                 state="skipped" if limited else None,
                 limited=limited,

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+from headrace import tracing
 from headrace.kafka.records import RawRecord
 from schemas.codec import UndecodableRecord, decode
 from schemas.commands import JobCommand, refusal
@@ -28,11 +29,16 @@ class Commands:
         first: Callable[[JobCommand], str | None] = lambda command: None,
     ) -> None:
         self._newest: dict[str, JobCommand] = {}
+        self._traceparents: dict[str, str] = {}
         self._on_change, self._on_refused, self._first = on_change, on_refused, first
         self.changes = 0
 
     def get(self, job_id: str) -> JobCommand | None:
         return self._newest.get(job_id)
+
+    def traceparent(self, command: JobCommand) -> str | None:
+        """Of the request that asked for it; None where that had no trace, or it is not the newest command."""
+        return self._traceparents.get(command.job_id) if command == self.get(command.job_id) else None
 
     def all(self) -> list[JobCommand]:
         return list(self._newest.values())
@@ -43,6 +49,7 @@ class Commands:
     def forget(self, job_id: str) -> None:
         """As if nothing had been commanded of the job."""
         self._newest.pop(job_id, None)
+        self._traceparents.pop(job_id, None)
         self.changes += 1
 
     def apply(self, raw: RawRecord) -> None:
@@ -62,8 +69,14 @@ class Commands:
             self._on_refused(raw, reason)
         elif command != current:
             self._newest[command.job_id] = command
+            self._note_trace(raw, command)
             self.changes += 1
             self._on_change(command)
+
+    def _note_trace(self, raw: RawRecord, command: JobCommand) -> None:
+        self._traceparents.pop(command.job_id, None)
+        if traceparent := tracing.parent_of(raw.headers):
+            self._traceparents[command.job_id] = traceparent
 
 
 def _misplaced(raw: RawRecord, command: JobCommand) -> str | None:

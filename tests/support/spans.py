@@ -4,6 +4,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
 from headrace import tracing
 
@@ -14,3 +15,11 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     provider.add_span_processor(SimpleSpanProcessor(ended))
     monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("test"))
     return ended
+
+
+def errors(ended: InMemorySpanExporter) -> list[tuple[str, str | None]]:
+    """Names of the spans, with what an error says; None for one that is none."""
+    return [
+        (span.name, span.status.description if span.status.status_code is StatusCode.ERROR else None)
+        for span in ended.get_finished_spans()
+    ]

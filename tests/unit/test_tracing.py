@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from headrace import tracing
-from tests.support.spans import traced
+from tests.support.spans import errors, traced
 
 SERVICES = "import consumer.service, control.service, producer.service, headrace.service, sys; "
 
@@ -18,8 +18,9 @@ def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_off_nothing_is_imported_and_records_carry_nothing() -> None:
-    with tracing.span("page") as span:
-        tracing.tell("fetch", 1, 2)
+    with tracing.span("page", link="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01") as span:
+        tracing.tell("fetch", 1, 2, error="timeout")
+        tracing.note({"headrace.job_id": "job"})
         assert span is None and tracing.headers() == [] and tracing.ids() == {} and not tracing.on()
     loaded = python(SERVICES + "print(any('opentelemetry' in name for name in sys.modules))")
     assert loaded.stdout.strip() == "False", loaded.stderr
@@ -131,3 +132,36 @@ def test_what_a_records_header_says(header: bytes, spans: int, monkeypatch: pyte
     parent = tracing.parent_of([(tracing.HEADER, header)])
     tracing.tell("index", 1, 2, parent=parent)
     assert len(ended.get_finished_spans()) == spans
+
+
+@pytest.mark.parametrize(
+    ("link", "linked"),
+    [
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", ["4bf92f3577b34da6a3ce929d0e0e4736"]),
+        ("broken", []),
+        (None, []),
+    ],
+)
+def test_a_link_is_no_parent(link: str | None, linked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = traced(monkeypatch)
+    with tracing.span("page", link=link):
+        pass
+    (span,) = ended.get_finished_spans()
+    assert span.parent is None and [f"{each.context.trace_id:032x}" for each in span.links] == linked
+    assert span.context is not None and f"{span.context.trace_id:032x}" not in linked
+
+
+def test_what_is_told_as_an_error_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = traced(monkeypatch)
+    tracing.tell("fetch", 1, 2, error="status 503")
+    tracing.tell("fetch", 1, 2)
+    assert errors(ended) == [("fetch", "status 503"), ("fetch", None)]
+
+
+def test_what_is_noted_is_of_the_current_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = traced(monkeypatch)
+    tracing.note({"headrace.job_id": "nobody's"})
+    with tracing.span("request"):
+        tracing.note({"headrace.job_id": "job"})
+    (span,) = ended.get_finished_spans()
+    assert dict(span.attributes or {}) == {"headrace.job_id": "job"}

@@ -15,7 +15,7 @@ from control.engine import Engine
 from control.http import application, check_host
 from control.openapi import document
 from headrace.settings import InvalidSetting, Settings
-from tests.support.spans import traced
+from tests.support.spans import errors, traced
 
 API = "/api/ingestion"
 
@@ -191,3 +191,4 @@ async def test_a_request_has_a_span_unless_it_is_a_probe(client: Any, monkeypatc
         await client.get(path, headers={"traceparent": "00-" + "é" * 9_00})
     (span,) = ended.get_finished_spans()
     assert (span.name, dict(span.attributes or {})["http.response.status_code"]) == (f"GET {API}/kb/{{kb}}", 503)
+    assert errors(ended) == [(span.name, "status 503")]

@@ -60,9 +60,14 @@ class Play:
     """Generations of one knowledge base; `crawl` runs one epoch to its end, over what the log holds."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, *urls: str, log: MemoryLog | None = None, **source: Any
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *urls: str,
+        log: MemoryLog | None = None,
+        asked_by: str | None = None,
+        **source: Any,
     ) -> None:
-        self.log, self.generation = log or MemoryLog(), 1
+        self.log, self.generation, self.asked_by = log or MemoryLog(), 1, asked_by
         self.definition = Definition(source=Source(urls=urls, allow_addresses=("127.0.0.0/8",), **source))
         self._patch(monkeypatch)
 
@@ -93,7 +98,7 @@ class Play:
         async def ground() -> Ground:
             return Ground(definition)
 
-        return Crawl(command, tools, ground)
+        return Crawl(command, tools, ground, self.asked_by)
 
     async def crawl(self) -> Ending:
         ending = await self.new().run()

@@ -17,7 +17,7 @@ from schemas.kb import Crawl, Definition, Source, resolve
 from schemas.pages import PageRecord
 from tests.fakes.site import FakeSite
 from tests.fakes.site_behaviours import huge, redirect, reset, status
-from tests.support.spans import traced
+from tests.support.spans import errors, traced
 
 
 class HerePool(ContentPool):
@@ -162,3 +162,29 @@ async def test_a_page_that_was_not_asked_for_has_no_fetch_in_its_trace(
     assert not ended.get_finished_spans()
     await visitors.visits(visitors.site.paths[0])
     assert [span.name for span in ended.get_finished_spans()] == ["fetch", "read"]
+
+
+async def test_a_fetch_that_came_to_nothing_is_an_error_in_its_trace(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By status or kind; not where the site says that a page is gone, not for us, or to be asked for later."""
+    ended = traced(monkeypatch)
+    for path, behaviour in {
+        "/unwell": status(503),
+        "/unable": status(501),
+        "/broken": reset(),
+        "/gone": status(410),
+        "/denied": status(403),
+        "/big": huge(12),
+    }.items():
+        visitors.site.behave(path, behaviour)
+        ended.clear()
+        await visitors.visits(f"{path}?key=topsecret")
+        told = [reason for name, reason in errors(ended) if name == "fetch"]
+        tries = 3 if path in ("/unwell", "/broken") else 1
+        assert told == tries * [{"/unwell": "status 503", "/unable": "status 501", "/broken": "connect"}.get(path)]
+        assert not any("topsecret" in span.to_json() for span in ended.get_finished_spans())
+    visitors.site.behave("/busy", status(429, retry_after="0"), times=1)
+    ended.clear()
+    await visitors.visits("/busy")
+    assert ("fetch", None) in errors(ended) and all(reason is None for _, reason in errors(ended))

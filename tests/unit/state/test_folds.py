@@ -4,10 +4,12 @@ import logging
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace import tracing
 from headrace.kafka.records import RawRecord
 from headrace.state.commands import Commands
 from headrace.state.kbs import KnowledgeBases
@@ -107,6 +109,22 @@ class TestCommands:
     def test_it_must_stand_on_the_jobs_partition(self) -> None:
         self.commands.apply(record(command(), partition=5))
         assert self.refusals == ["the command names partition 4 but stands on 5"]
+
+    def test_a_command_has_the_trace_of_who_gave_it(self) -> None:
+        def give(event: JobCommand, traceparent: bytes | None) -> None:
+            raw, traced = record(event), ((tracing.HEADER, traceparent),) if traceparent else ()
+            self.commands.apply(msgspec.structs.replace(raw, headers=(*raw.headers, *traced)))
+
+        give(command(1), b"00-start")
+        give(command(1), None)
+        give(command(5, "paused"), b"00-invalid")
+        assert self.commands.traceparent(command(1)) == "00-start"
+        give(command(2, "paused"), b"00-pause")
+        assert self.commands.traceparent(command(1)) is None, "it is not the newest any more"
+        assert self.commands.traceparent(command(2, "paused")) == "00-pause"
+        give(command(3), None)
+        assert self.commands.traceparent(command(3)) is None
+        assert self.commands.traceparent(command(job_id="unknown")) is None
 
     def test_a_tombstone_changes_nothing(self) -> None:
         self.apply(command(1))
