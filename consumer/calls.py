@@ -47,11 +47,13 @@ class Text:
     """One text that waits for its `vector`, or for the reason why it is `refused`.
 
     `tokens`: as they are counted before the call, at least. `may_wait`: until its job need not give way to others.
+    `traceparent`: of its page, where traces are on.
     """
 
     text: str
     tokens: int
     may_wait: bool = False
+    traceparent: str | None = None
     vector: Vectors | None = None
     refused: str | None = None
 
@@ -383,6 +385,7 @@ class _Line:
             make,
             may=lambda: self._may_embed(job_id),
             requests=call.embedder.most_requests,
+            traceparents=[each.text.traceparent for each in call.waiting if each.text.traceparent],
         )
 
     async def _refused(self, call: Call, refusal: TextsRefused) -> None:

@@ -144,4 +144,6 @@ def _text(item: Item) -> Text:
     """A record that counts no tokens, written by hand, has no more than bytes."""
     chunk = _chunk(item)
     text = embedding_input(chunk.title, chunk.heading_path, chunk.text)
-    return Text(text, chunk.tokens if chunk.tokens > 0 else len(text.encode()), may_wait=chunk.origin is None)
+    tokens = chunk.tokens if chunk.tokens > 0 else len(text.encode())
+    traceparent = tracing.parent_of(item.raw.headers or ()) if tracing.on() else None
+    return Text(text, tokens, may_wait=chunk.origin is None, traceparent=traceparent)

@@ -27,16 +27,16 @@ then the group generation is another.
 
 import asyncio
 import logging
-import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from consumer.account import Account, Sum, most_tokens, passes
+from consumer.call_result import observed
 from consumer.judge import Judge
-from consumer.metrics import EMBEDDED_TOKENS, EMBEDDING_CALLS, EMBEDDING_SECONDS, EMBEDDING_USD
+from consumer.metrics import EMBEDDED_TOKENS, EMBEDDING_USD
 from consumer.reports import Reports
 from consumer.stalls import GaveUp
 from headrace.embedding.base import Embedded, TextsRefused
@@ -89,9 +89,10 @@ class Ledger:
         *,
         may: Callable[[], bool] = lambda: True,
         requests: int = 1,
+        traceparents: Iterable[str] = (),
     ) -> Embedded:
         """What `make` answers, which makes so many requests at most. Raises GaveUp where the budget forbids it, or the
-        job may not go on (`may`), and what `make` raises."""
+        job may not go on (`may`), and what `make` raises. `traceparents` as `observed` takes them."""
         term, reserved = self._term(), self._reservation(command, texts, requests)
         job = await self._admitted(command, reserved)
         settled = _settlement(reserved, self._reports.worker)
@@ -99,7 +100,7 @@ class Ledger:
             await self._reports.publish(reserved, command.partition)
             if self._term() != term or not may():
                 raise GaveUp(DependencyUnwell("job", "not running"), 0)
-            embedded = await _timed(reserved.provider, make)
+            embedded = await observed(reserved, make, traceparents)
         except (GaveUp, TextsRefused, DependencyUnwell) as exc:
             if not (isinstance(exc, DependencyUnwell) and exc.in_doubt):
                 await self._settle(command, job, settled)
@@ -239,19 +240,6 @@ def _settlement(reserved: CallReserved, worker: str) -> CallSettled:
         worker=worker,
         settled_at=reserved.reserved_at,
     )
-
-
-async def _timed(provider: str, make: Callable[[], Awaitable[Embedded]]) -> Embedded:
-    """A call that is cut off is nobody's failure, and not counted."""
-    began = time.monotonic()
-    try:
-        embedded = await make()
-    except (TextsRefused, DependencyUnwell) as exc:
-        EMBEDDING_CALLS.labels(provider, "refused" if isinstance(exc, TextsRefused) else "failed").inc()
-        raise
-    EMBEDDING_SECONDS.labels(provider).observe(time.monotonic() - began)
-    EMBEDDING_CALLS.labels(provider, "answered").inc()
-    return embedded
 
 
 def _wake(job: _Job) -> None:

@@ -108,9 +108,11 @@ class Consumer:
         ("result",),
     )
     EMBEDDING_CALLS = Metric(
-        "headrace_consumer_embedding_calls", "counter", "Calls of embedding providers: answered, refused, failed",
+        "headrace_consumer_embedding_calls",
+        "counter",
+        "Calls of embedding providers: answered, throttled (429), refused, failed",
         ("provider", "result"),
-    )  # fmt: skip
+    )
     EMBEDDING_SECONDS = Metric(
         "headrace_consumer_embedding_seconds", "histogram", "Time of a call that was answered", ("provider",)
     )

@@ -14,7 +14,7 @@ from tests.support.waiting import until
 CALLER, ASKED_BY = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 OF_A_PAGE = {
     *(("headrace-producer", name) for name in ("page", "fetch", "read", "publish")),
-    *(("headrace-consumer", name) for name in ("embed", "index")),
+    *(("headrace-consumer", name) for name in ("call", "embed", "index")),
 }
 
 
@@ -50,17 +50,21 @@ async def test_a_page_has_one_trace_from_fetch_to_index(house: House, collector:
 
     pages = await until(whole, within_s=60, what="each page's trace is whole")
     assert pages is not None
+    (start,) = collector.of_trace(CALLER)["headrace-control", "POST /api/ingestion/kb/{kb}/start"]
     for page in pages:
+        assert page.linked == ((CALLER, start.span_id),)
         assert not page.parent_id and page.attributes["headrace.job_id"] == done["job_id"]
         of_page = collector.of_trace(page.trace_id)
         (fetch,), (publish,) = of_page["headrace-producer", "fetch"], of_page["headrace-producer", "publish"]
         assert fetch.attributes["http.response.status_code"] == 200 and fetch.parent_id == page.span_id
-        indexed = of_page["headrace-consumer", "index"]
-        assert {span.parent_id for span in (*indexed, *of_page["headrace-consumer", "embed"])} == {publish.span_id}
+        indexed, calls = of_page["headrace-consumer", "index"], of_page["headrace-consumer", "call"]
+        embedded = of_page["headrace-consumer", "embed"]
+        assert {span.parent_id for span in (*indexed, *embedded, *calls)} == {publish.span_id}
+        assert {span.attributes["headrace.result"] for span in calls} == {"answered"}
         assert page.began_ns <= fetch.began_ns < fetch.ended_ns < max(span.ended_ns for span in indexed)
         assert sum(span.attributes["headrace.chunks"] for span in indexed) == page.attributes["headrace.chunks"]
-    (start,) = collector.of_trace(CALLER)["headrace-control", "POST /api/ingestion/kb/{kb}/start"]
     assert start.parent_id == ASKED_BY and start.attributes["http.response.status_code"] == 202
+    assert start.attributes["headrace.job_id"] == done["job_id"]
     commands = [record async for record in _records(house, "commands")]
     assert [str(tracing.parent_of(record.headers)).split("-")[1] for record in commands] == [CALLER]
     assert not any("topsecret" in str(value) for span in collector.spans for value in span.attributes.values())

@@ -19,6 +19,8 @@ class Span:
     began_ns: int
     ended_ns: int
     attributes: dict[str, Any]
+    linked: tuple[tuple[str, str], ...]
+    """Trace and span of each link."""
 
 
 @dataclass
@@ -58,6 +60,7 @@ def _span(service: str, span: Any) -> Span:
     return Span(
         service, span.name, span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(),
         span.start_time_unix_nano, span.end_time_unix_nano, _attributes(span.attributes),
+        tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
     )  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from consumer.ledger import Ledger
 from consumer.metrics import REGISTRY
 from consumer.reports import Reports
 from consumer.stalls import GaveUp
-from headrace.embedding.base import Embedded, TextsRefused
+from headrace.embedding.base import Embedded, RateLimited, TextsRefused
+from headrace.embedding.limits import Rates
 from headrace.errors import DependencyUnwell
 from headrace.kafka.follower import Follower
 from headrace.prices import Prices
@@ -337,7 +338,7 @@ async def test_a_repair_is_not_held_up_by_a_budget() -> None:
 
 
 def _calls() -> dict[str, float]:
-    results = ("answered", "refused", "failed")
+    results = ("answered", "throttled", "refused", "failed")
     return {
         result: REGISTRY.get_sample_value(
             "headrace_consumer_embedding_calls_total", {"provider": "openai", "result": result}
@@ -352,7 +353,10 @@ def _calls() -> dict[str, float]:
     [
         (None, "answered"),
         (TextsRefused("bad"), "refused"),
-        (DependencyUnwell("OpenAI", "429"), "failed"),
+        (DependencyUnwell("OpenAI", "answers 503"), "failed"),
+        (DependencyUnwell("OpenAI", "the quota is exhausted", lasting=True), "failed"),
+        (RateLimited("OpenAI", "rate limited (429)", Rates(retry_after_s=7)), "throttled"),
+        (RateLimited("OpenAI", "rate limited (429)", Rates()), "throttled"),
         (asyncio.CancelledError(), None),
     ],
 )
