@@ -29,13 +29,13 @@ $(STAMP): requirements/lock.txt pyproject.toml
 # Without pip it is one that was interrupted: venv mends it.
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing the pinned packages into $(VENV) (once; about a minute)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lock.txt
+	@$(BIN)/python requirements/install.py requirements/lock.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(BENCH_STAMP): requirements/bench.lock $(STAMP)
 	@test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
-	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.lock
+	@$(BENCH_VENV)/bin/python requirements/install.py requirements/bench.lock
 	@touch $@
 
 demo: $(STAMP) ## start everything, ingest a sample site, ask it questions; Ctrl-C stops
