@@ -41,7 +41,12 @@ def pause_s(tries: int, retry_after_s: float | None) -> float | None:
     if tries > len(PAUSES_S):
         return None
     own = PAUSES_S[tries - 1] * random.uniform(1 - JITTER, 1 + JITTER)
-    return max(own, min(retry_after_s or 0.0, LONGEST_S))
+    return max(own, held_s(retry_after_s))
+
+
+def held_s(retry_after_s: float | None) -> float:
+    """For how long the receiver is sent nothing at all."""
+    return min(retry_after_s or 0.0, LONGEST_S)
 
 
 async def send(webhook: Webhook, message_id: str, body: bytes) -> Answer:

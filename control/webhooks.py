@@ -20,7 +20,7 @@ import msgspec
 
 from control import answers
 from control.answers.webhooks import WebhookAnswer
-from control.courier import LONGEST_PAUSE_S, Answer, pause_s, send, wait
+from control.courier import LONGEST_PAUSE_S, Answer, held_s, pause_s, send, wait
 from control.metrics import WEBHOOK_MESSAGES
 from control.outbox import SETTLED, Message, Outbox, Standing, Told
 from control.status import OVER
@@ -65,6 +65,8 @@ class Webhooks:
         """By knowledge base and job, the newest statuses that are at hand."""
         self._wake = asyncio.Event()
         self._waiting: dict[str, asyncio.Event] = {}
+        self._held_until_s: dict[str, float] = {}
+        """On the monotonic clock: a receiver's Retry-After is for all that it is sent. Not kept over a restart."""
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="webhooks")
         self._outbox: Outbox | None = None
@@ -172,6 +174,7 @@ class Webhooks:
 
     async def _end(self, webhook_id: str) -> None:
         self._webhooks.pop(webhook_id, None)
+        self._held_until_s.pop(webhook_id, None)
         if task := self._sending.pop(webhook_id, None):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -211,15 +214,23 @@ class Webhooks:
             self._waiting[webhook_id].clear()
             try:
                 message = await self._on_outbox(lambda outbox: outbox.next(webhook_id))
-                wait_s = message.next_at - time.time() if message else None
-                if message is None or (wait_s is not None and 0 < wait_s <= LONGEST_PAUSE_S):
+                wait_s = self._wait_s(webhook_id, message) if message else None
+                if message is None or wait_s:
                     await wait(self._waiting[webhook_id], wait_s)
-                    continue  # what is to wait for longer was put off by a clock that has been set back since
+                    continue
                 webhook = self._webhooks[webhook_id]
                 await self._settle(webhook, message, await send(webhook, message.id, message.body))
             except sqlite3.Error as exc:  # the message stands where it stood
                 log.warning("webhooks wait: %s", exc)
                 await asyncio.sleep(RETRY_S)
+
+    def _wait_s(self, webhook_id: str, message: Message) -> float:
+        """Until it may be sent; 0 is now."""
+        held_s = self._held_until_s.get(webhook_id, 0.0) - time.monotonic()
+        own_s = message.next_at - time.time()
+        if own_s > LONGEST_PAUSE_S:  # put off by a clock that has been set back since
+            own_s = 0.0
+        return max(held_s, own_s, 0.0)
 
     async def _settle(self, webhook: Webhook, message: Message, answer: Answer) -> None:
         at = time.time()
@@ -231,6 +242,7 @@ class Webhooks:
             log.error("webhook %s at %s is disabled: %s", webhook.name, webhook.place, answer.said)
             await self._noted(lambda outbox: outbox.disable(webhook.id, at, answer.said))
             return
+        self._held_until_s[webhook.id] = time.monotonic() + held_s(answer.retry_after_s)
         pause = pause_s(message.tries + 1, answer.retry_after_s)
         if pause is None:
             await self._noted(lambda outbox: outbox.delivered(webhook.id, message, at, answer.said))

@@ -351,6 +351,49 @@ async def test_one_that_does_not_take_a_message_holds_no_other_knowledge_base(wo
     box.close()
 
 
+async def test_a_receiver_that_asks_for_time_is_sent_nothing_meanwhile(
+    world: World, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float | None] = []
+
+    async def noted(event: asyncio.Event, seconds: float | None) -> None:
+        waits.append(seconds)
+        await courier.wait(event, seconds)
+
+    async def held() -> bool:
+        return any(seconds is not None and seconds > 3_000 for seconds in waits)
+
+    monkeypatch.setattr(webhooks_module, "wait", noted)
+    receiver.answers.append((429, {"Retry-After": "3600"}))
+    world.add(receiver)
+    one, other = world.job(1, "running", "a"), world.job(2, "running", "b")
+    async with world.control() as webhooks:
+        await active(webhooks)
+        world.change(webhooks, "failed", one)
+        await until(held)
+        waits.clear()
+        world.change(webhooks, "completed", other)
+        await until(lambda: _waiting(webhooks, 2))
+        await until(held)
+    assert receiver.types() == ["job.failed"]
+
+
+async def _waiting(webhooks: Webhooks, messages: int) -> bool:
+    return [each.waiting for each in await webhooks.all()] == [messages]
+
+
+async def test_after_the_time_it_asked_for_a_receiver_hears_the_rest(world: World, receiver: WebhookReceiver) -> None:
+    receiver.answers.append((503, {"Retry-After": "1"}))
+    world.add(receiver)
+    one, other = world.job(1, "running", "a"), world.job(2, "running", "b")
+    async with world.control() as webhooks:
+        await active(webhooks)
+        world.change(webhooks, "failed", one)
+        await came(receiver, "job.failed")
+        world.change(webhooks, "completed", other)
+        await came(receiver, "job.failed", "job.completed")
+
+
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[Outbox]:
     box = Outbox(tmp_path / "webhooks.sqlite")
