@@ -1,6 +1,5 @@
 """Alert rules and the Grafana dashboard name only what `/metrics` shows, and each alert has a runbook."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,26 +7,15 @@ from typing import Any
 
 import promql_parser
 import pytest
-import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
 import consumer.metrics
 import control.metrics
 from headrace import metrics
+from tests.support.prometheus import alerts, panels
 
-FILES = Path("observability")
 PAGE = Path("docs/observability.md")
 SHOWN_BY_PROMETHEUS = {"up"}
-
-
-def alerts() -> list[dict[str, Any]]:
-    groups = yaml.safe_load((FILES / "alerts.yml").read_text(encoding="utf-8"))["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def panels() -> list[dict[str, Any]]:
-    board: dict[str, Any] = json.loads((FILES / "dashboard.json").read_text(encoding="utf-8"))
-    return list(board["panels"])
 
 
 def queries() -> Iterator[tuple[str, str]]:
