@@ -2,6 +2,7 @@
 
 import io
 import json
+import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import click
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from control.openapi import document
 from headrace.cli import cli
@@ -19,6 +22,8 @@ from schemas import asyncapi
 
 DOCS = Path(__file__).parent
 WIDTH = 100
+PICTURE = re.compile(r"^<picture>.*</picture>$", re.MULTILINE)
+SOURCE = re.compile(r'\b(src|srcset)="([^"]*)"')
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -36,14 +41,25 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Links out of docs/ lead to files that are no part of the site."""
-    return re.sub(r"\[([^\]]+)\]\(\.\./[^)]*\)", r"\1", markdown)
+def on_page_markdown(markdown: str, page: Page, files: Files, **_: Any) -> str:
+    """Links out of docs/ lead to files that are no part of the site. MkDocs leaves the addresses in HTML as they are,
+    although a page's own is a directory deeper than its file."""
+    text = re.sub(r"\[([^\]]+)\]\(\.\./[^)]*\)", r"\1", markdown)
+    return PICTURE.sub(lambda found: SOURCE.sub(lambda one: _source(one, page, files), found[0]), text)
+
+
+def _source(found: re.Match[str], page: Page, files: Files) -> str:
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(page.file.src_uri), found[2]))
+    file = files.get_file_from_path(path)
+    if file is None:
+        raise PluginError(f"{page.file.src_uri} shows {found[2]}, which is not there")
+    return f'{found[1]}="{file.url_relative_to(page.file)}"'
 
 
 def index() -> str:
     """README.md, seen from docs/."""
     text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    text = SOURCE.sub(lambda found: f'{found[1]}="{found[2].removeprefix("docs/")}"', text)
     return re.sub(r"\]\(docs/([^)]*)\)", lambda found: f"]({_page(found[1])})", text)
 
 

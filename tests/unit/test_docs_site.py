@@ -4,7 +4,9 @@ import os
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
@@ -28,6 +30,43 @@ def test_nothing_is_loaded_from_another_host(site: Path) -> None:
     for page in pages:
         loaded = re.findall(r"<(?:script|img|link|iframe)\b[^>]*>", page.read_text(encoding="utf-8"))
         assert [each for each in loaded if re.search(r"""(?:src|href)=["']?(?:https?:)?//""", each)] == []
+
+
+class Addresses(HTMLParser):
+    """What a page loads and where it leads, and the anchors within it."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if name in ("src", "href"):
+                self.found.append(value or "")
+            elif name == "srcset":
+                self.found += [each.split()[0] for each in (value or "").split(",")]
+            elif name == "id":
+                self.anchors.add(value or "")
+
+
+def test_every_address_of_every_page_leads_somewhere(site: Path) -> None:
+    pages = {page.resolve(): Addresses(page) for page in site.rglob("*.html") if page.name != "404.html"}
+    assert any(each.endswith("job-dark.webp") for each in pages[(site / "index.html").resolve()].found)
+    lost = [
+        (page.parent.name, each) for page, its in pages.items() for each in its.found if not _leads(page, each, pages)
+    ]
+    assert lost == []
+
+
+def _leads(page: Path, address: str, pages: dict[Path, Addresses]) -> bool:
+    if urlsplit(address).scheme:
+        return True
+    path, anchor = urldefrag(address)
+    target = (page.parent / unquote(path)).resolve() if path else page
+    target = target / "index.html" if target.is_dir() else target
+    return target.is_file() and (not anchor or target not in pages or unquote(anchor) in pages[target].anchors)
 
 
 def test_the_reference_has_every_command_and_call(site: Path) -> None:
