@@ -26,9 +26,9 @@ def mend_connections() -> None:
 
 
 def _closed(self: Any, reason: Any = None, exc: Any = None) -> Any:
-    writer = self._writer
+    writer, encrypted = self._writer, self._ssl_context is not None  # a transport that is closed twice forgets its TLS
     done = _close(self, reason, exc)
-    if writer is not None and writer.get_extra_info("sslcontext") is not None:
+    if writer is not None and encrypted:
         writer.transport.abort()
     return done
 
