@@ -70,6 +70,7 @@ class Writer:
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "message.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "linger.ms": 0,
+            "log_level": 0,  # it would write past the log, and what is wrong comes by the next line
             "error_cb": self._report,
         }
         self._closing = threading.Event()

@@ -24,6 +24,9 @@ _REFUSALS = {
 }
 """What passes by no waiting: error code to what mends it."""
 
+_UNDECIDED = (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT)
+_LEADERLESS = "a broker answers, but the controllers don't decide: most of them are away, or busy"
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -39,7 +42,8 @@ class Difference:
 
 
 def admin_client(bootstrap_servers: Servers) -> AdminClient:
-    return AdminClient({**Servers(bootstrap_servers).librdkafka(), "log_level": 3, "socket.timeout.ms": 10_000})
+    """What goes wrong, its answers raise: it says nothing past the log."""
+    return AdminClient({**Servers(bootstrap_servers).librdkafka(), "log_level": 0, "socket.timeout.ms": 10_000})
 
 
 def reached(bootstrap_servers: Servers, timeout_s: float) -> AdminClient:
@@ -88,7 +92,10 @@ def ensure_topics(
         try:
             future.result()
         except KafkaException as exc:
-            if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            code = exc.args[0].code()
+            if code in _UNDECIDED:
+                raise KafkaException(KafkaError(code, _LEADERLESS)) from exc
+            if code != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
     _await_visible(admin, {topic.topic for topic in wanted})
     return differences(admin, prefix=prefix, partitions=partitions, replication=replication, min_insync=min_insync)
@@ -154,7 +161,7 @@ class GroupOffsets:
             "group.id": group,
             "enable.auto.commit": False,
             "reconnect.backoff.max.ms": 1_000,
-            "log_level": 3,
+            "log_level": 0,
         }
         self._consumer = Consumer(config)
         self._admin = admin_client(bootstrap_servers)
