@@ -32,7 +32,7 @@ ASKED_S = 15.0
 def filled(path: Path, pages: int) -> None:
     file = ProjectionFile(path)
     file.open()
-    file.claim("bench")
+    file.claim("bench", {})
     ask = file.cursor()
     place = f"0, i, 'job-' || (i % {JOBS})"
     ask.execute(

@@ -12,7 +12,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -81,11 +81,14 @@ class ProjectionFile:
             self._set_aside(f"it can't be read: {_first_line(exc)}")
             self._held = self._connect()
 
-    def claim(self, log_identity: str) -> dict[Partition, int]:
-        """The stored offsets of a file that is of this log and schema; otherwise of a new, empty one."""
+    def claim(self, log_identity: str, ends: Mapping[Partition, int]) -> dict[Partition, int]:
+        """The stored offsets of a file that is of this log and schema; otherwise of a new, empty one.
+
+        `ends`: the offset after the last record of each of the log's partitions.
+        """
         wanted = (SCHEMA_VERSION, log_identity)
         try:
-            unfit = self._misfit(wanted)
+            unfit = self._misfit(wanted) or self._beyond(ends)
         except duckdb.Error as exc:
             _raise_if_refused(exc)
             unfit = f"it can't be read: {_first_line(exc)}"
@@ -94,8 +97,7 @@ class ProjectionFile:
             self._set_aside(unfit)
         if not self._tables():
             self._create(wanted)
-        stored = self._connection.execute('SELECT topic, "partition", next_offset FROM applied').fetchall()
-        return {(topic, partition): next_offset for topic, partition, next_offset in stored}
+        return self._stored()
 
     def write(self, batch: Batch) -> set[str]:
         """Writes one batch; gives the ids of the jobs that it touched."""
@@ -181,6 +183,17 @@ class ProjectionFile:
         if any(tables.get(table) != schema.names for table, schema in TABLES.items()):
             return "its tables are others"
         return None
+
+    def _beyond(self, ends: Mapping[Partition, int]) -> str | None:
+        """Why the file can't be gone on with where it holds records that the log does not; None where it can."""
+        stored = self._stored() if self._tables() else {}
+        if all(offset <= ends.get(partition, offset) for partition, offset in stored.items()):
+            return None
+        return "the log ends before it: that was restored from an older copy"
+
+    def _stored(self) -> dict[Partition, int]:
+        rows = self._connection.execute('SELECT topic, "partition", next_offset FROM applied').fetchall()
+        return {(topic, partition): next_offset for topic, partition, next_offset in rows}
 
     def _tables(self) -> dict[str, list[str]]:
         """Names of tables and of their columns, in order."""

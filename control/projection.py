@@ -68,10 +68,15 @@ class Projection:
         await self._done(self._file.open)
 
     async def start(self, bootstrap_servers: Servers, *, prefix: str, log_identity: str) -> None:
-        """Follows the log from where the file stands; a file of another log (`log_identity`) is set aside."""
-        self._applied = await self._done(lambda: self._file.claim(log_identity))
-        self._reader = LogReader(bootstrap_servers, prefix=prefix, offsets=self._applied)
-        await self._answered(self._reader.assign)
+        """Follows the log from where the file stands.
+
+        A file of another log (`log_identity`) is set aside, and so is one that knows more than the log holds.
+        """
+        self._reader = reader = LogReader(bootstrap_servers, prefix=prefix)
+        await self._answered(reader.find)
+        ends = await self._answered(reader.ends)
+        self._applied = await self._done(lambda: self._file.claim(log_identity, ends))
+        await self._on_log(lambda: reader.assign(self._applied))
         self._work = asyncio.create_task(self._follow(), name="projection")
 
     async def catch_up(self) -> None:

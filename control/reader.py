@@ -34,28 +34,31 @@ _CONFIG: dict[str, Any] = {
 
 
 class LogReader:
-    """`assign`, then `read` again and again; `ends`; `close`. Every method blocks, and runs on one thread.
+    """`find`, `assign`, then `read` again and again; `ends`; `close`. Every method blocks, and runs on one thread.
 
     The client reconnects by itself for ever and keeps its positions.
     """
 
-    def __init__(self, bootstrap_servers: Servers, *, prefix: str, offsets: Mapping[Partition, int]) -> None:
-        """`offsets`: where unread records begin; a partition that is not named is read from its start."""
-        self._offsets = dict(offsets)
-        self._folder = Folder(offsets)
+    def __init__(self, bootstrap_servers: Servers, *, prefix: str) -> None:
+        self._folder = Folder({})
         self._names = {prefix + name: name for name in FOLLOWED}
         self._partitions: list[TopicPartition] = []
         self._consumer = Consumer(
             _CONFIG | Servers(bootstrap_servers).librdkafka(), logger=logging.getLogger("librdkafka")
         )
 
-    def assign(self) -> None:
-        """Takes all partitions of topics that are there. Raises KafkaException."""
+    def find(self) -> None:
+        """All partitions of topics that are there. Raises KafkaException."""
         topics = self._consumer.list_topics(timeout=CALL_S).topics
-        for topic, name in self._names.items():
-            for number in topics[topic].partitions:
-                start = self._offsets.get((name, number), OFFSET_BEGINNING)
-                self._partitions.append(TopicPartition(topic, number, start))
+        self._partitions = [
+            TopicPartition(topic, number) for topic in self._names for number in topics[topic].partitions
+        ]
+
+    def assign(self, offsets: Mapping[Partition, int]) -> None:
+        """`offsets`: where unread records begin; a partition that is not named is read from its start."""
+        self._folder = Folder(offsets)
+        for each in self._partitions:
+            each.offset = offsets.get((self._names[each.topic], each.partition), OFFSET_BEGINNING)
         self._consumer.assign(self._partitions)
 
     def read(self) -> Batch:

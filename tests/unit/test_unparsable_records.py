@@ -91,8 +91,9 @@ async def test_the_projections_reader_passes_it_over(
 ) -> None:
     for topic in ("t.events", "t.pages"):
         await write(broker, topic, bad=2, batches=1, monkeypatch=monkeypatch)
-    reader = LogReader(broker, prefix="t.", offsets={})
-    reader.assign()
+    reader = LogReader(broker, prefix="t.")
+    reader.find()
+    reader.assign({})
     ends: dict[Any, int] = {}
 
     async def all_read() -> bool:

@@ -108,7 +108,7 @@ async def test_a_kbs_trail_over_http(tmp_path: Path) -> None:
     told.append(Vacuumed(kb_id="docs", below=1, objects_deleted=7, worker="w", vacuumed_at="t"))
     file = engine.projection._file
     await engine.projection.open()
-    await engine.projection._on_file(lambda: file.claim("log"))
+    await engine.projection._on_file(lambda: file.claim("log", {}))
     await engine.projection._on_file(lambda: file.write(Folder({}).fold(records("events", 0, told))))
     async with TestClient(TestServer(application(engine))) as client:
         answer = await (await client.get(f"{API}/kb/docs/events?limit=2")).json()

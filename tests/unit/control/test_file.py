@@ -95,6 +95,20 @@ def test_what_does_not_fit_is_set_aside_and_made_anew(
     again.file.close()
 
 
+def test_a_file_that_knows_more_than_the_log_is_set_aside(filed: Path, caplog: pytest.LogCaptureFixture) -> None:
+    kept = Filed(filed)
+    offsets = kept.offsets
+    kept.file.close()
+    assert offsets
+    whole = Filed(filed, ends=offsets)
+    assert whole.offsets == offsets
+    whole.file.close()
+    (partition, offset), *_ = offsets.items()
+    again = Filed(filed, ends={**offsets, partition: offset - 1})
+    assert again.offsets == {} and "restored from an older copy" in caplog.text
+    again.file.close()
+
+
 def test_damage_that_shows_later_ends_this_process_and_the_next_makes_it_anew(filed: Path) -> None:
     with duckdb.connect(str(filed)) as other:
         blocks = other.execute("SELECT max(block_id) FROM pragma_storage_info('pages') WHERE column_name = 'url'")

@@ -2,7 +2,7 @@
 
 import itertools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,11 +43,11 @@ HOSTS = ["h0", "h1"]
 class Filed:
     """A projection's file, and the folder that fills it."""
 
-    def __init__(self, path: Path = Path(":memory:")) -> None:
+    def __init__(self, path: Path = Path(":memory:"), ends: Mapping[folds.Partition, int] | None = None) -> None:
         self.path = path
         self.file = ProjectionFile(path)
         self.file.open()
-        self.offsets = self.file.claim("log")
+        self.offsets = self.file.claim("log", ends or {})
         self._folder = folds.Folder(self.offsets)
 
     def apply(self, batch: Sequence[RawRecord]) -> set[str]:

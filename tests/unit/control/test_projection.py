@@ -10,7 +10,7 @@ import pytest
 from control import projection
 from control.ailments import Ailments
 from control.file import DiskRefuses
-from control.folds import Batch, Folder
+from control.folds import Batch, Folder, Partition
 from control.projection import MAX_AHEAD, Projection
 from control.reader import BATCH_RECORDS
 from tests.support.waiting import until
@@ -23,7 +23,13 @@ class EndlessLog:
     def __init__(self, *_: object, **__: object) -> None:
         self._folder, self._read = Folder({}), 0
 
-    def assign(self) -> None:
+    def find(self) -> None:
+        pass
+
+    def ends(self) -> dict[Partition, int]:
+        return {}
+
+    def assign(self, offsets: dict[Partition, int]) -> None:
         pass
 
     def read(self) -> Batch:

@@ -43,7 +43,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     engine.unready, engine._books, engine._desk = None, log.books, log.desk
     engine.snapshots._books = log.books
     await engine.projection.open()
-    await engine.projection._on_file(lambda: engine.projection._file.claim("log"))
+    await engine.projection._on_file(lambda: engine.projection._file.claim("log", {}))
     await log.started()
     yield engine
     await engine.stop()
