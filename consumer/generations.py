@@ -53,9 +53,13 @@ class Generations:
         """Opens the generation, or notes that a newer owner (`epoch`) crawls it. An ended one is left as it is."""
         await self._change(command, lambda known: _opened(known, epoch))
 
-    async def recrawl(self, command: JobCommand, epoch: int) -> None:
-        """Records were lost: a crawl whose epoch is not above `epoch` begins anew. An ended one is left as it is."""
-        await self._change(command, lambda known: _recrawled(known, epoch))
+    async def recrawl(self, command: JobCommand, epoch: int, missing: Iterable[str] = ()) -> None:
+        """Records were lost: a crawl whose epoch is not above `epoch` begins anew. An ended one is left as it is.
+
+        `missing`: chunks of base that are not stored, which that crawl is to send as its own.
+        """
+        ids = frozenset(missing)
+        await self._change(command, lambda known: _recrawled(known, epoch, ids))
 
     async def publish(self, command: JobCommand, not_indexed: Iterable[str] = ()) -> bool:
         """False where the generation was undone before. One that is published already is left as it is."""
@@ -124,10 +128,13 @@ def _opened(known: GenerationState, epoch: int) -> GenerationState:
     return msgspec.structs.replace(known, epoch=max(epoch, known.epoch))
 
 
-def _recrawled(known: GenerationState, epoch: int) -> GenerationState:
+def _recrawled(known: GenerationState, epoch: int, missing: frozenset[str]) -> GenerationState:
+    """What was missing before is so still: its pages may not have been read since."""
     if known.state != "open" or known.recrawl >= epoch:
         return known
-    return msgspec.structs.replace(known, recrawl=epoch, recrawls=known.recrawls + 1)
+    anew = _lacking(known, missing.union(known.not_indexed))
+    cut = anew.not_indexed_cut or known.not_indexed_cut
+    return msgspec.structs.replace(anew, recrawl=epoch, recrawls=known.recrawls + 1, not_indexed_cut=cut)
 
 
 def _published(known: GenerationState, not_indexed: frozenset[str]) -> GenerationState:

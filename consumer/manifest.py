@@ -16,6 +16,12 @@ class Manifest(PageFold):
         """URLs of the pages that name any of these."""
         return [page.url for page in self.records() if any(ref.id in ids for ref in page.chunks)]
 
+    def of_base(self) -> frozenset[str]:
+        """Named chunks that older generations wrote, of pages that the site answered for: another crawl may read them.
+        What was kept could not be read, or was not come to."""
+        pages = (page for page in self.records() if page.state in ("fetched", "unchanged"))
+        return frozenset(ref.id for page in pages for ref in page.chunks if ref.born != self.generation)
+
     def own(self) -> frozenset[str]:
         """Named chunks that this generation wrote."""
         refs = (ref for page in self.records() for ref in page.chunks)

@@ -1,16 +1,21 @@
 """Chunks that a manifest names and Weaviate does not hold: copied again, or fetched again.
 
 Where the log still holds a chunk's original, it is copied to the end of the log, with a copy of `crawl_end` behind it
-that counts the rounds. Where it does not (the log's start has moved), its page is sent back to the producer:
+that counts the rounds. Where it does not, its page is sent back to the producer: the log's start has moved; or the
+chunk is one of base, which an unchanged page names, and Weaviate's data is lost.
 
-1. Tombstones of the pages that name such chunks are delivered on `pages`; none where the newest state says that another
-   owner has dealt with this `crawl_end` meanwhile. Crash after: the `crawl_end` comes again; it names an end before the
-   tombstones, so the same pages are found.
-2. The generation's state asks for a crawl that begins behind the end of the job's partition, read after 1. An epoch
-   that began before may have recorded those pages already, and its `crawl_end` names an end before the tombstones: it
-   begins anew too. Crash after: the `crawl_end` comes again, and is superseded by that state.
-3. The `crawl_end` is superseded. The producer begins a new epoch, in which pages without a record are fetched.
-Both at most `ROUNDS` times: the rounds are counted in `crawl_end`'s copies, the crawls in the state.
+1. `chunks_missing` stands on `events`; nothing of 1 to 3 where the newest state says that another owner has dealt with
+   this `crawl_end` meanwhile. Crash after: the `crawl_end` comes again, and tells the same of the same epoch.
+2. Tombstones of the pages that name such chunks are delivered on `pages`. Crash after: the `crawl_end` comes again; it
+   names an end before the tombstones, so the same pages are found.
+3. The generation's state asks for a crawl that begins behind the end of the job's partition, read after 2, and names
+   the missing chunks of base: a crawl that believed in those would be told "not modified", and record them again. An
+   epoch that began before may have recorded those pages already, and its `crawl_end` names an end before the
+   tombstones: it begins anew too. Crash after: the `crawl_end` comes again, and is superseded by that state.
+4. The `crawl_end` is superseded. The producer begins a new epoch, in which pages without a record are fetched.
+Both at most `ROUNDS` times: the rounds are counted in `crawl_end`'s copies, the crawls in the state. A page of base
+that such a crawl can't read, or doesn't come to, is kept with all that it names, and is not sent back again: what is
+missing of it is told at the job's end.
 """
 
 import asyncio
@@ -22,6 +27,7 @@ from consumer.item import Item, item_of
 from consumer.judge import Judge
 from consumer.manifest import Manifest
 from consumer.parking import Parking
+from consumer.reports import Reports
 from headrace.kafka.follower import end_offset, stream_span
 from headrace.kafka.publisher import Publisher, wait_all
 from headrace.kafka.records import RawRecord
@@ -43,10 +49,16 @@ COPIES_AT_ONCE = 500
 
 class Missing:
     def __init__(
-        self, settings: Settings, publisher: Publisher, parking: Parking, generations: Generations, judge: Judge
+        self,
+        settings: Settings,
+        publisher: Publisher,
+        parking: Parking,
+        generations: Generations,
+        judge: Judge,
+        reports: Reports,
     ) -> None:
         self._settings, self._publisher, self._parking = settings, publisher, parking
-        self._generations, self._judge = generations, judge
+        self._generations, self._judge, self._reports = generations, judge, reports
 
     async def again(
         self, command: JobCommand, item: Item, manifest: Manifest, missing: frozenset[str]
@@ -56,12 +68,15 @@ class Missing:
         assert isinstance(end, CrawlEnd)
         if not missing or end.proof_round >= ROUNDS:
             return None
-        copied = await self._copy(command, item, missing)
-        lost = (missing & manifest.own()) - copied
+        own, of_base = missing & manifest.own(), missing & manifest.of_base()
+        copied = await self._copy(command, item, own) if own else frozenset[str]()
+        lost = of_base | (own - copied)
         if lost and self._crawls(command) < ROUNDS:
             await self._judge.refresh()
             if not self._judge.over(item) and not self._judge.ended(command):
-                await self._send_back(command, manifest.naming(lost))
+                urls = manifest.naming(lost)
+                await self._reports.missing(command, item.epoch, chunks=len(lost), pages=len(urls))
+                await self._send_back(command, urls, of_base)
             return "superseded"
         if copied:
             await self._parking.copy(item.raw, end, proof_round=end.proof_round + 1)
@@ -97,11 +112,12 @@ class Missing:
         state = self._generations.state(command)
         return state.recrawls if state else 0
 
-    async def _send_back(self, command: JobCommand, urls: list[str]) -> None:
+    async def _send_back(self, command: JobCommand, urls: list[str], of_base: frozenset[str]) -> None:
+        """2 and 3."""
         log.warning("job %s: chunks of %d pages are lost; they are fetched again", command.job_id, len(urls))
         partition = self._generations.partition(command.kb_id)
         keys = [page_key(command.kb_id, command.generation, url) for url in urls]
         await wait_all([await self._publisher.tombstone("pages", key, partition=partition) for key in keys])
         bootstrap, prefix = self._settings.bootstrap_servers, self._settings.topic_prefix
         end = await end_offset(bootstrap, "chunks", command.partition, prefix=prefix)
-        await self._generations.recrawl(command, end - 1)
+        await self._generations.recrawl(command, end - 1, of_base)

@@ -7,7 +7,7 @@ from headrace.kafka.publisher import Publisher
 from schemas.codec import now
 from schemas.commands import JobCommand
 from schemas.events import Event
-from schemas.facts import IndexReport, RecordsLost, ReviewNeeded, Stall, Vacuumed
+from schemas.facts import ChunksMissing, IndexReport, RecordsLost, ReviewNeeded, Stall, Vacuumed
 
 
 class Reports:
@@ -71,6 +71,19 @@ class Reports:
             first=first,
             end=end,
             needed=needed,
+            worker=self.worker,
+            reported_at=now(),
+        )
+        await self.publish(event, command.partition)
+
+    async def missing(self, command: JobCommand, epoch: int, *, chunks: int, pages: int) -> None:
+        event = ChunksMissing(
+            job_id=command.job_id,
+            kb_id=command.kb_id,
+            generation=command.generation,
+            epoch=epoch,
+            chunks=chunks,
+            pages=pages,
             worker=self.worker,
             reported_at=now(),
         )

@@ -139,7 +139,7 @@ class Consumer:
             stalls=stalls,
             generations=generations,
             prover=Prover(settings, self._store, stalls, generations),
-            missing=Missing(settings, self._publisher, parking, generations, self._judge),
+            missing=Missing(settings, self._publisher, parking, generations, self._judge, self._reports),
             parking=parking,
             parked=parked,
             reports=self._reports,

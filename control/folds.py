@@ -375,8 +375,8 @@ def _told(event: Event) -> tuple[str, str, int, str]:
             return f"{event.service} {event.dependency}", state, 0, event.since
         case facts.ReviewNeeded() | facts.BudgetReached():
             return "", "needed", 0, event.reported_at
-        case facts.RecordsLost():
-            return f"{event.partition} {event.first}", event.needed, 0, event.reported_at
+        case facts.RecordsLost() | facts.ChunksMissing():
+            return _lost(event)
         case facts.DeadLetterRetried():
             return (
                 f"{event.place.partition} {event.place.offset}",
@@ -398,3 +398,10 @@ def _told(event: Event) -> tuple[str, str, int, str]:
             place = f"{event.place.partition} {event.place.offset}"
             return place, event.stage, event.dead_letter.offset, event.dead_lettered_at
     return "", "", 0, ""
+
+
+def _lost(event: facts.RecordsLost | facts.ChunksMissing) -> tuple[str, str, int, str]:
+    """What is told again, by an owner that fell over meanwhile, counts once."""
+    if isinstance(event, facts.RecordsLost):
+        return f"{event.partition} {event.first}", event.needed, 0, event.reported_at
+    return f"{event.epoch}", "missing", 0, event.reported_at

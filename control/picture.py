@@ -130,7 +130,8 @@ def reason(command: JobCommand, told: questions.Told, ailments: Sequence[Ailment
         return f"{waits_for[0].dependency}: {waits_for[0].reason}"
     if told.lost and not told.finished:
         pages = f"{told.lost.pages} pages" if told.lost.pages else "their pages are"
-        return f"records were lost; {pages} fetched again"
+        what = "records were lost" if told.lost.records else f"{told.lost.chunks} chunks are missing in Weaviate"
+        return f"{what}; {pages} fetched again"
     if told.crawl and told.crawl.reason:
         return told.crawl.reason
     return command.reason
@@ -138,7 +139,9 @@ def reason(command: JobCommand, told: questions.Told, ailments: Sequence[Ailment
 
 def lost_answer(told: questions.Told) -> answers.LostAnswer | None:
     lost = told.lost
-    return answers.LostAnswer(records=lost.records, pages=lost.pages, since=lost.since) if lost else None
+    if lost is None:
+        return None
+    return answers.LostAnswer(records=lost.records, chunks=lost.chunks, pages=lost.pages, since=lost.since)
 
 
 def metrics_answer(tally: questions.Tally, spent: Spent) -> answers.Metrics:

@@ -36,9 +36,11 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """Records that the log no longer had when they were needed, and the pages that are fetched again for them."""
+    """Records that the log no longer had when they were needed, chunks that Weaviate no longer had, and the pages that
+    are fetched again for them."""
 
     records: int
+    chunks: int
     pages: int
     since: str
 
@@ -125,24 +127,29 @@ def told(cursor: DuckDBPyConnection, job_id: str) -> Told:
         finished=_first(rows, "job_finished", facts.JobFinished),
         stalls=_open_stalls(rows),
         review=_first(rows, "review_needed", facts.ReviewNeeded),
-        lost=_lost(cursor, [value for kind, value, _ in rows if kind == "records_lost"]),
+        lost=_lost(cursor, rows),
         started_at=start[0] if start else None,
         ended_at=ended[0] if ended else None,
     )
 
 
-def _lost(cursor: DuckDBPyConnection, told: Sequence[str]) -> Lost | None:
+def _lost(cursor: DuckDBPyConnection, rows: Sequence[_Fact]) -> Lost | None:
+    records = [msgspec.json.decode(value, type=facts.RecordsLost) for kind, value, _ in rows if kind == "records_lost"]
+    missing = [
+        msgspec.json.decode(value, type=facts.ChunksMissing) for kind, value, _ in rows if kind == "chunks_missing"
+    ]
+    told: list[facts.RecordsLost | facts.ChunksMissing] = [*records, *missing]
     if not told:
         return None
-    losses = [msgspec.json.decode(value, type=facts.RecordsLost) for value in told]
-    of = {"kb": losses[0].kb_id, "generation": losses[0].generation}
+    of = {"kb": told[0].kb_id, "generation": told[0].generation}
     pages = cursor.execute(
         "SELECT count(DISTINCT url) FROM forgotten WHERE kb_id = $kb AND generation = $generation", of
     ).fetchone()
     return Lost(
-        records=sum(each.end - each.first for each in losses),
+        records=sum(each.end - each.first for each in records),
+        chunks=sum(each.chunks for each in missing),
         pages=pages[0] if pages else 0,
-        since=min(each.reported_at for each in losses),
+        since=min(each.reported_at for each in told),
     )
 
 

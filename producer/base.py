@@ -10,6 +10,9 @@ A record of base says more than its chunks: what its page linked to, and validat
 Without them the page is fetched whole; its content hash can still say that nothing changed. A page whose chunks are
 missing leaves out those, and its hash, so that they are sent as new; so does the record that keeps it after an error.
 Where more are missing than base's state can name, no chunk of base is believed in.
+
+Of chunks that were found to be missing while this generation is crawled (consumer/missing.py) the same holds, save that
+a record which keeps its page names them still: that they are missing is told at the end of this job, not only known.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -34,10 +37,20 @@ class Ground:
     not_indexed: frozenset[str] = frozenset()
     not_indexed_cut: bool = False
     """Whether there are more of them."""
+    missing: frozenset[str] = frozenset()
+    """What this generation's own crawl was found to count on in vain."""
+    missing_cut: bool = False
 
     def holds(self, chunk_id: str) -> bool:
-        """Whether a chunk that a page of base names is in the index, for all that is known."""
+        """Whether a chunk that a page of base names was in the index when base was published."""
         return not self.not_indexed_cut and chunk_id not in self.not_indexed
+
+    def stored(self, page: PageRecord) -> PageRecord:
+        """The page with those of its chunks that are there now, for all that is known."""
+        if not self.missing and not self.missing_cut:
+            return page
+        left = () if self.missing_cut else tuple(ref for ref in page.chunks if ref.id not in self.missing)
+        return msgspec.structs.replace(page, chunks=left)
 
 
 def base_pages(command: JobCommand, ground: Ground, manifest: Manifest) -> PagesView:
@@ -72,7 +85,7 @@ def reachable(pages: Mapping[str, PageRecord], start: Iterable[str]) -> set[str]
 
 def _believed(page: PageRecord, ground: Ground, same_scope: bool) -> PageRecord:
     chunks = tuple(ref for ref in page.chunks if ground.holds(ref.id))
-    whole = len(chunks) == len(page.chunks)
+    whole = len(chunks) == len(page.chunks) == len(ground.stored(page).chunks)
     if not whole:
         page = msgspec.structs.replace(page, chunks=chunks, content_hash=None)
     if whole and same_scope and page.state in WITH_CONTENT and not page.links_truncated:

@@ -87,7 +87,7 @@ class Crawl(Epoch):
         asked_by: str | None = None,
     ) -> None:
         super().__init__(command, tools)
-        self._ground, self._asked_by = ground, asked_by
+        self._ask_ground, self._ground, self._asked_by = ground, Ground(), asked_by
         self._frontier = Frontier(command.definition.source.max_depth, directory=tools.settings.spill_dir)
         self._discovery, self._holders = Discovery(self._frontier), Holders()
         self._known = Layers()
@@ -215,7 +215,7 @@ class Crawl(Epoch):
     async def _restore(self, visitor: Visitor) -> None:
         """Step 2."""
         command = self._command
-        ground = await self._ground()
+        ground = self._ground = await self._ask_ground()
         base = [command.base] if command.base is not None else []
         own, *older = await self._checkpoint.read(command.generation, *base, whole=True)
         self._read_to = own.end
@@ -364,6 +364,8 @@ class Crawl(Epoch):
         if visit.content is not None:
             self._tools.metrics.read(visit.content)
         visit, known = self._holders.unless_held(visit), self._known.get(entry.url)
+        if known is not None and visit.content is not None:
+            known = self._ground.stored(known)
         with self._tools.metrics.publish_seconds.time(), tracing.span("publish"):
             page = await publication.publish(visit, known)
         self._holders.recorded(page, visit, known)

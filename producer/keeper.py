@@ -234,8 +234,14 @@ class Keeper:
         state = self._kbs.generation(self._command.kb_id, self._command.base)
         if state is None:
             return Ground()
-        job = self._commands.get(state.job_id)
-        return Ground(job.definition if job else None, frozenset(state.not_indexed), state.not_indexed_cut)
+        job, own = self._commands.get(state.job_id), self._state
+        return Ground(
+            job.definition if job else None,
+            frozenset(state.not_indexed),
+            state.not_indexed_cut,
+            frozenset(own.not_indexed if own else ()),
+            own.not_indexed_cut if own else False,
+        )
 
     async def _back_off(self, seconds: float) -> None:
         """Cut short by the next command."""

@@ -25,8 +25,8 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     kb.KbDefined, kb.GenerationState,
     facts.CommandIssued, facts.CommandRefused, facts.CrawlReport, facts.Outcomes, facts.IndexReport, facts.Stall,
     facts.DeadLettered, facts.DeadLetterRetried, facts.JobFinished, facts.ReviewNeeded, facts.RecordsLost,
-    facts.Vacuumed, facts.RequestsMade, facts.KbChanged, facts.CallReserved, facts.CallSettled, facts.BudgetReached,
-    facts.QuestionsEmbedded, facts.TokenChanged,
+    facts.ChunksMissing, facts.Vacuumed, facts.RequestsMade, facts.KbChanged, facts.CallReserved, facts.CallSettled,
+    facts.BudgetReached, facts.QuestionsEmbedded, facts.TokenChanged,
 )  # fmt: skip
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]

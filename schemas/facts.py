@@ -375,6 +375,21 @@ class RecordsLost(_JobFact, frozen=True, kw_only=True):
     reported_at: str
 
 
+class ChunksMissing(_JobFact, frozen=True, kw_only=True):
+    """Weaviate lacks `chunks` that pages of the crawl of `epoch` name, and the job's log has no copy of them.
+
+    Those `pages` are read anew, within the job.
+    """
+
+    TYPE: ClassVar[str] = "chunks_missing"
+
+    epoch: Int64
+    chunks: Int64
+    pages: Int64
+    worker: str
+    reported_at: str
+
+
 class DeadLetterRetried(_JobFact, frozen=True, kw_only=True):
     """A copy of the dead letter's record stands on `chunks` again, at `copy`."""
 

@@ -115,8 +115,9 @@ class KbDefined(Event, frozen=True, kw_only=True):
 class GenerationState(Event, frozen=True, kw_only=True):
     """The consumer's record of a generation: open, then published or undone; undone is final.
 
-    `not_indexed`: chunks that its manifest names and that could not be indexed; a refresh sends them again.
-    `not_indexed_cut`: there are more than a record holds, so a refresh sends all.
+    `not_indexed`: chunks that its manifest names and that could not be indexed; a refresh sends them again. Of an open
+    one, chunks of base that Weaviate was found to lack: the crawl that begins anew sends them.
+    `not_indexed_cut`: there are more than a record holds, so all are sent.
     `recrawl`: records of its job were lost. A crawl whose epoch is not above it begins anew; pages that lost chunks
     have no record by then. -1: none was ever asked for. `recrawls` counts how often it was.
     `told_revision`: that of the command which asked for the undo, once nothing is left and that is told; 0 before.

@@ -55,9 +55,11 @@ class StallAnswer(Answer, frozen=True, kw_only=True):
 
 
 class LostAnswer(Answer, frozen=True, kw_only=True):
-    """Records of the job were gone from the log before they were indexed; their pages are fetched again."""
+    """Records of the job were gone from the log before they were indexed, or chunks that its pages name from Weaviate;
+    those pages are fetched again."""
 
     records: int
+    chunks: int
     pages: int
     since: str
 

@@ -45,7 +45,11 @@ export function notes(status) {
     said.push(note("bad", h("p", {}, h("strong", {}, `The ${words(stall.service)} waits for ${stall.dependency}. `), stall.reason),
       h("p", {class: "faint"}, "Since ", time(stall.since), ". It goes on by itself once that is well again.")));
   }
-  if (status.lost) said.push(note("warn", h("p", {}, `${number(status.lost.records)} records were lost from the log; ${number(status.lost.pages)} pages are fetched again.`)));
+  if (status.lost) {
+    const {records, chunks, pages} = status.lost;
+    const what = [records && `${number(records)} records were lost from the log`, chunks && `${number(chunks)} chunks were missing in Weaviate`];
+    said.push(note("warn", h("p", {}, `${what.filter(Boolean).join(", ")}; ${number(pages)} pages are fetched again.`)));
+  }
   return said;
 }
 

@@ -106,6 +106,13 @@ def took(status: Json) -> str:
     return duration(max(0.0, (end - datetime.fromisoformat(str(started))).total_seconds()))
 
 
+def _what_was_lost(lost: Json) -> str:
+    """From a service that is older than this command there are only records."""
+    told = [f"{lost['records']:,} records were lost from the log"] if lost["records"] else []
+    told += [f"{chunks:,} chunks were missing in Weaviate"] if (chunks := lost.get("chunks")) else []
+    return ", ".join(told)
+
+
 def trouble(status: Json) -> list[str]:
     """What a person should know or do, one line each."""
     kb = status.get("kb_id")
@@ -114,7 +121,7 @@ def trouble(status: Json) -> list[str]:
     if word in ("failed", "completed_with_errors", "paused", "pausing", "cancelled") and reason:
         lines.append(f"reason: {reason}")
     if lost := status.get("lost"):
-        lines.append(f"{lost['records']:,} records were lost from the log; {lost['pages']:,} pages fetched again")
+        lines.append(f"{_what_was_lost(lost)}; {lost['pages']:,} pages fetched again")
     if word == "needs_review":
         lines += [
             f"review: {reason}",

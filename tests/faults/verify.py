@@ -173,7 +173,7 @@ class Verifier:
             self._breaks("status truthful", f"{where} is {status}, but {untrue}")
         state = self._ledger.kbs.generation(kb.kb_id, job.generation)
         if state is not None and state.recrawls:
-            self._breaks("nothing lost", f"{where}: pages were fetched again because their chunks were not on the log")
+            self._breaks("nothing lost", f"{where}: pages were fetched again because their chunks were gone")
         counts = now["metrics"]
         if status in COMPLETED and (counts["chunks_processed"] != counts["chunks_total"] or now["progress"] != 100):
             self._breaks("progress", f"{where} is {status} at {now['progress']} %: {counts}")

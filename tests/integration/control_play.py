@@ -21,6 +21,7 @@ from schemas.events import Event, Place
 from schemas.facts import (
     CallReserved,
     CallSettled,
+    ChunksMissing,
     CrawlCounts,
     CrawlReport,
     DeadLettered,
@@ -216,6 +217,11 @@ class Played:
             RecordsLost(**self.job, partition=self.partition, first=first, end=end, needed="parked", worker="test",
                         reported_at=now())
         )  # fmt: skip
+
+    async def missing(self, epoch: int, chunks: int) -> None:
+        await self.tell(
+            ChunksMissing(**self.job, epoch=epoch, chunks=chunks, pages=1, worker="test", reported_at=now())
+        )
 
     async def forget(self, url: str) -> None:
         key = page_key(self.job["kb_id"], self.job["generation"], url)

@@ -209,6 +209,31 @@ async def test_lost_records_are_said_until_the_job_is_over(settings: Settings, p
         assert (done["reason"], done["lost"]["records"]) == (None, 7)
 
 
+async def test_chunks_that_weaviate_lacks_are_said_until_the_job_is_over(
+    settings: Settings, publisher: Publisher
+) -> None:
+    kb = kb_name()
+    async with control(settings) as api:
+        job = Played(settings, publisher, await api.start(kb, DEFINITION))
+        await job.page("https://example.org/docs/a", "a0")
+        await job.crawl("finished", 1)
+        for epoch in (0, 0, 7):  # the first is told twice: its owner fell over after that
+            await job.missing(epoch, 4)
+        await job.forget("https://example.org/docs/a")
+
+        async def said() -> Json | None:
+            answer = await api.status(kb)
+            return answer if answer["lost"] and answer["lost"]["chunks"] == 8 and answer["lost"]["pages"] else None
+
+        answer = await until(said)
+        assert (answer["reason"], answer["lost"]["records"]) == (
+            "8 chunks are missing in Weaviate; 1 pages fetched again", 0,
+        )  # fmt: skip
+        await job.page("https://example.org/docs/a", "a0")
+        await job.complete()
+        assert (await api.until(kb, "completed"))["reason"] is None
+
+
 async def _lost_pages(api: Api, kb: str) -> Json | None:
     answer = await api.status(kb)
     return answer if answer["lost"] and answer["lost"]["pages"] and answer["lost"]["records"] == 7 else None

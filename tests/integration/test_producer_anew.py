@@ -11,6 +11,7 @@ from schemas.identity import partition_for
 from schemas.kb import GenerationState
 from schemas.pages import ChunkRef, PageRecord
 from tests.fakes.site import FakeSite
+from tests.fakes.site_behaviours import status
 from tests.integration.producer_play import (
     PARTITIONS,
     NewJob,
@@ -160,6 +161,33 @@ async def test_records_lost_during_a_crawl_begin_it_anew(
     end = await proven(job)
     assert (end.pages, end.failure) == (25, None)
     assert {path for path in site.paths if site.fetched[path] == 2} == set(lost)
+
+
+async def test_chunks_of_base_that_are_missing_are_sent_by_the_crawl_that_begins_anew(
+    producer: Service, site: FakeSite, new_job: NewJob, publisher: Publisher
+) -> None:
+    """Of two pages, each with one of its chunks missing, one can't be read any more: it names what it named."""
+    first = await new_job(definition(site.url))
+    await first.reported("finished")
+    await publish_generation(first, publisher)
+    before = await first.pages()
+    job = await new_job(definition(site.url), generation=2, base=1)
+    epoch = (await job.reported("finished")).epoch
+    assert {page.state for page in (await job.pages()).values()} == {"unchanged"}
+    read, failing = site.root + site.paths[3], site.root + site.paths[7]
+    site.behave(site.paths[7], status(403))
+    site.forget()
+    await forget_pages(job, publisher, site.paths[3], site.paths[7])
+    missing = tuple(before[url].chunks[0].id for url in (read, failing))
+    await tell_state(job, publisher, epoch=epoch, recrawl=epoch, not_indexed=missing)
+    await ended_above(job, epoch)
+    await proven(job)
+    after = await job.pages()
+    assert +site.fetched == {site.paths[3]: 1}
+    assert [each.url for each in await job.chunks()] == [read]
+    assert [ref.born for ref in after[read].chunks] == [2] + [1] * (len(before[read].chunks) - 1)
+    assert (after[failing].state, after[failing].chunks) == ("kept", before[failing].chunks)
+    assert {page.state for url, page in after.items() if url not in (read, failing)} == {"unchanged"}
 
 
 async def test_a_page_forgotten_without_a_word_ends_no_crawl(

@@ -14,7 +14,7 @@ from headrace.settings import Settings
 from headrace.vectors import Tenancy, VectorStore
 from schemas import identity
 from schemas.codec import now
-from schemas.facts import DeadLettered, JobFinished, Outcomes
+from schemas.facts import ChunksMissing, DeadLettered, JobFinished
 from schemas.kb import GenerationState, collection_name
 from tests.fakes.openai_errors import hang
 from tests.fakes.openai_server import OpenAIServer
@@ -154,9 +154,10 @@ async def test_such_an_end_is_superseded_where_a_newer_epoch_has_begun(
         service.close()
 
 
-async def test_a_named_chunk_of_base_that_is_gone_is_an_error_and_no_endless_round(
+async def test_a_page_with_a_chunk_of_base_that_is_gone_is_sent_back_once(
     settings: Settings, publisher: Publisher, consumer: Service, store: VectorStore, kb: str
 ) -> None:
+    """Where it is not come to then, what is missing is an error and no endless round."""
     first = PlayedJob(settings, publisher, kb)
     await first.command("running")
     await first.begin()
@@ -170,14 +171,21 @@ async def test_a_named_chunk_of_base_that_is_gone_is_an_error_and_no_endless_rou
     await second.command("running")
     await second.begin()
     for url, chunk in (("http://site/1", lost), ("http://site/2", kept)):
-        await second.record(url, (chunk.chunk_id,), born=1)
+        await second.record(url, (chunk.chunk_id,), born=1, state="unchanged")
+    await second.end()
+    assert await until(lambda: results(settings, second, "crawl_end")) == ["superseded"]
+    (told,) = await read_all(settings, ChunksMissing)
+    assert (told.epoch, told.chunks, told.pages) == (second.epoch, 1, 1)
+    asked = [state for state in await read_all(settings, GenerationState) if state.recrawls]
+    assert [(state.generation, state.not_indexed) for state in asked] == [(2, (lost.chunk_id,))]
+
+    await second.begin()
+    await second.record("http://site/1", (lost.chunk_id,), born=1, state="kept", attempt=0)
     await second.end()
     fact = await finished(settings, second)
     assert (fact.outcome, fact.chunks_visible, fact.chunks_missing) == ("completed_with_errors", 1, 1)
-    entries = [
-        e for event in await read_all(settings, Outcomes) if event.job_id == second.job_id for e in event.entries
-    ]
-    assert [entry.result for entry in entries] == ["done", "done"]
+    assert fact.reason == "1 chunks missing"
+    assert await results(settings, second, "crawl_end") == ["superseded", "done"]
 
 
 async def test_a_missing_chunk_of_this_job_is_written_again(

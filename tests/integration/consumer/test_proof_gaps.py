@@ -16,7 +16,7 @@ from headrace.settings import Settings
 from headrace.vectors import VectorStore
 from schemas.chunks import RepairEnd
 from schemas.codec import now
-from schemas.facts import DeadLettered, JobFinished, ReviewNeeded, Vacuumed
+from schemas.facts import ChunksMissing, DeadLettered, JobFinished, ReviewNeeded, Vacuumed
 from schemas.kb import NEVER
 from tests.fakes.openai_server import OpenAIServer
 from tests.integration.consumer.play import everything, finished, ids, reported
@@ -257,8 +257,11 @@ async def test_an_end_of_an_earlier_epoch(
 
 @pytest.mark.parametrize(
     ("owner", "method", "when"),
-    [(Publisher, "tombstone", "after"), (Generations, "recrawl", "before"), (Generations, "recrawl", "after")],
-)
+    [
+        (Reports, "missing", "after"), (Publisher, "tombstone", "after"), (Generations, "recrawl", "before"),
+        (Generations, "recrawl", "after"),
+    ],
+)  # fmt: skip
 async def test_sending_back(
     settings: Settings, publisher: Publisher, store: VectorStore, openai: OpenAIServer, kb: str, cut: CutOff,
     owner: type, method: str, when: Any,
@@ -281,6 +284,9 @@ async def test_sending_back(
         state = (await states(settings, job))[-1]
         assert (state.recrawl, state.recrawls) == (await last_chunk(settings, job), 1)
         assert len(set(await tombstones(settings, job))) == 2
+        assert {(told.epoch, told.chunks, told.pages) for told in await read_all(settings, ChunksMissing)} == {
+            (job.epoch, 2, 2)
+        }
         await job.begin()
         for page, text in enumerate(["one", "two"]):
             await job.page(f"http://site/{page}", [text])

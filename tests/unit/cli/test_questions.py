@@ -55,6 +55,14 @@ def test_without_any_kb_the_way_on_is_shown(run: Run) -> None:
             "links that lead into traps are not followed: a view to print (3), pages of dates (1,200)",
         ),
         ({"lost": {"records": 1200, "pages": 3}}, "1,200 records were lost from the log; 3 pages fetched again"),
+        (
+            {"lost": {"records": 0, "chunks": 1200, "pages": 3}},
+            "1,200 chunks were missing in Weaviate; 3 pages fetched again",
+        ),
+        (
+            {"lost": {"records": 5, "chunks": 7, "pages": 3}},
+            "5 records were lost from the log, 7 chunks were missing in Weaviate; 3 pages fetched again",
+        ),
         ({"status": "needs_review", "reason": "much"}, "headrace approve docs, or drop it: headrace cancel docs"),
         ({"status": "failed", "reason": "no page could be fetched"}, "reason: no page could be fetched"),
         ({"crawl": {"pages_failed": 3}}, "3 pages failed; which and why: headrace pages docs --state failed"),

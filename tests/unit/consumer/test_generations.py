@@ -131,6 +131,24 @@ async def test_a_crawl_anew_is_asked_for_and_counted_once_per_epoch(rig: Rig) ->
     assert state is not None and (state.state, state.recrawl, state.recrawls) == ("published", 9, 2)
 
 
+async def test_what_the_crawl_anew_is_to_send_is_named_until_the_generation_is_published(rig: Rig) -> None:
+    await rig.generations.open(COMMAND, 3)
+    await rig.generations.recrawl(COMMAND, 3, {"b"})
+    await rig.generations.recrawl(COMMAND, 5, {"a"})
+    await rig.generations.recrawl(COMMAND, 9)
+    assert _not_indexed(rig) == ("a", "b"), "pages that were sent back first may not have been read since"
+    await rig.generations.publish(COMMAND, {"a"})
+    assert _not_indexed(rig) == ("a",)
+
+
+async def test_more_to_send_than_a_record_holds_stays_more(rig: Rig) -> None:
+    await rig.generations.open(COMMAND, 3)
+    await rig.generations.recrawl(COMMAND, 3, (str(uuid.uuid4()) for _ in range(30_000)))
+    await rig.generations.recrawl(COMMAND, 5)
+    state = rig.generations.state(COMMAND)
+    assert state is not None and state.not_indexed_cut and len(encode(state)) < 900_000
+
+
 async def test_what_could_not_be_indexed_is_told_by_the_proof_and_again_by_a_repair(rig: Rig) -> None:
     await rig.generations.publish(COMMAND, {"b", "a"})
     await rig.generations.publish(COMMAND, {"c"})

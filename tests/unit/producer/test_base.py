@@ -32,6 +32,19 @@ def test_where_more_are_missing_than_are_named_every_chunk_is_sent_again() -> No
     assert believed(Ground(DEFINITION, frozenset("x"), not_indexed_cut=True)).chunks == ()
 
 
+def test_a_chunk_that_was_found_to_be_missing_is_sent_again_and_named_still_by_who_keeps_its_page() -> None:
+    ground = Ground(DEFINITION, missing=frozenset("a"))
+    kept = believed(ground)
+    assert kept == msgspec.structs.replace(PAGE, content_hash=None, etag=None)
+    assert ground.stored(kept).chunks == (ChunkRef("b", 1),)
+
+
+def test_where_more_were_found_to_be_missing_than_are_named_a_page_that_is_read_is_sent_whole() -> None:
+    ground = Ground(DEFINITION, missing=frozenset("x"), missing_cut=True)
+    kept = believed(ground)
+    assert (kept.chunks, kept.etag, ground.stored(kept).chunks) == (PAGE.chunks, None, ())
+
+
 def test_pages_that_have_content_or_lead_somewhere_are_known_with_all_their_links() -> None:
     manifest = Manifest(1, keep_whole=True)
     links = ("https://docs.example.org/a", "https://docs.example.org/b")
