@@ -3,9 +3,11 @@
 import hashlib
 import ipaddress
 import re
+import unicodedata
 from typing import Any, ClassVar, Literal, get_type_hints
 from urllib.parse import urlsplit
 
+import ada_url
 import msgspec
 
 from schemas.events import Event, Int64
@@ -150,6 +152,9 @@ MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}\Z")
 ENDPOINT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 MAX_DIMENSIONS = 65_535
 
+MAX_URL_CHARS = 2_000
+"""Of a start URL: what all browsers and servers take."""
+
 LOCAL_MODELS = {"all-MiniLM-L6-v2": 384}
 _WORDPIECE_MODELS = frozenset({"all-MiniLM-L6-v2"})
 LOCAL_MAX_TOKENS = 256
@@ -182,6 +187,25 @@ def parse_definition(raw: Any) -> Definition:
     _check_endpoint(definition.embedding)
     _check_ranges(definition)
     return definition
+
+
+def check_url(url: str) -> None:
+    """Of what a person gives as a start URL; records hold what was accepted in their time. Raises InvalidDefinition."""
+    if "@" in url.partition(":")[2].lstrip("/").partition("/")[0]:  # before anything repeats the URL
+        raise InvalidDefinition("credentials in a URL are not accepted")
+    if len(url) > MAX_URL_CHARS:
+        raise InvalidDefinition(f"{url[:80]!r}… has {len(url):,} characters; a URL may have {MAX_URL_CHARS:,}")
+    if any(char.isspace() or unicodedata.category(char) in ("Cc", "Cs") for char in url):
+        raise InvalidDefinition(f"{url!r} holds a space or a control character; in a path, a space is written %20")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as exc:
+        raise InvalidDefinition(f"{url!r} is not a URL: {exc}") from exc
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidDefinition(f"{url!r} is not an http or https URL")
+    if not ada_url.check_url(url):
+        raise InvalidDefinition(f"{url!r} is not a URL: no browser would take it")
 
 
 def check_embedding(raw: Any) -> None:
@@ -285,15 +309,10 @@ def _check_source(source: Source) -> None:
     if not source.urls:
         raise InvalidDefinition("source.urls is empty: name at least one http or https URL")
     for url in source.urls:
-        if "@" in url.partition(":")[2].lstrip("/").partition("/")[0]:  # before anything repeats the URL
-            raise InvalidDefinition("source.urls: credentials in a URL are not accepted")
         try:
-            parts = urlsplit(url)
-            _ = parts.port
-        except ValueError as exc:
-            raise InvalidDefinition(f"source.urls: {url!r} is not a URL: {exc}") from exc
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidDefinition(f"source.urls: {url!r} is not an http or https URL")
+            check_url(url)
+        except InvalidDefinition as exc:
+            raise InvalidDefinition(f"source.urls: {exc}") from exc
     for network in source.allow_addresses:
         try:
             ipaddress.ip_network(network)

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 import click
 
+from schemas import kb
+
 _RANGES = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7")
 
 
@@ -29,10 +31,12 @@ def directory_of(url: str) -> str | None:
 
 
 def check_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    """Raises UsageError, as a definition with it would be refused."""
+    try:
+        kb.check_url(url)
+    except kb.InvalidDefinition as exc:
         meant = f"https://{url}" if "." in url and "://" not in url else "https://example.org/docs/"
-        raise click.UsageError(f"{url!r} is not an http or https URL; write it like {meant}")
+        raise click.UsageError(f"{exc}; write it like {meant}" if str(exc).endswith("https URL") else str(exc)) from exc
     return url
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from schemas.codec import decode, encode, headers_for
 from schemas.kb import (
     LOCAL_MODELS,
     MODEL,
@@ -16,6 +17,7 @@ from schemas.kb import (
     Definition,
     Embedding,
     InvalidDefinition,
+    KbDefined,
     Source,
     check_kb_id,
     collection_name,
@@ -150,6 +152,44 @@ def test_a_web_url_is_accepted(url: str) -> None:
 def test_anything_else_is_not(url: str, says: str) -> None:
     message = refusal_of(with_value("source.urls", ["https://ok.example/", url]))
     assert message.startswith("source.urls: ") and says in message and repr(url) in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://exa mple/", "http://a.example/a page", "http://a.example/\n", " http://a.example/", "http://a.ex\nample/",
+        "http://a.example/\x00", "http://a.example/\u2028", "http://a.example/\ud800",
+    ],
+)  # fmt: skip
+def test_a_url_has_no_spaces_and_no_control_characters(url: str) -> None:
+    message = refusal_of(with_value("source.urls", [url]))
+    assert (
+        message.startswith("source.urls: ") and "holds a space or a control character" in message and "%20" in message
+    )
+
+
+@pytest.mark.parametrize("url", ["http://a<b>.example/", "http://a%00.example/", "http://1.2.3.400/"])
+def test_what_no_browser_takes_is_no_url(url: str) -> None:
+    assert (
+        refusal_of(with_value("source.urls", [url])) == f"source.urls: {url!r} is not a URL: no browser would take it"
+    )
+
+
+def test_a_url_is_no_longer_than_servers_take() -> None:
+    longest = "https://a.example/".ljust(2_000, "a")
+    assert parse_definition(with_value("source.urls", [longest])).source.urls == (longest,)
+    message = refusal_of(with_value("source.urls", ["https://a.example/".ljust(20_000, "a")]))
+    assert "has 20,000 characters; a URL may have 2,000" in message and len(message) < 200
+
+
+def test_a_record_from_before_such_urls_were_refused_is_read() -> None:
+    kept = KbDefined(
+        kb_id="old",
+        definition=Definition(source=Source(urls=("http://exa mple/",))),
+        updated_at="2026-01-01T00:00:00Z",
+        updated_by="me",
+    )
+    assert decode("kbs", headers_for(kept, "test"), encode(kept)) == kept
 
 
 @pytest.mark.parametrize(
