@@ -39,12 +39,14 @@ class KnowledgeBase:
     ) -> None:
         """`url` of control and `token` are HEADRACE_URL's and HEADRACE_TOKEN's where they are not given.
 
-        Raises InvalidAddress.
+        Raises InvalidAddress, and ValueError where no token can be as given.
         """
-        token = token or os.environ.get("HEADRACE_TOKEN")
+        token = (token or os.environ.get("HEADRACE_TOKEN", "")).strip()
         self.kb_id = kb_id
         self._client = ControlClient(
-            url or os.environ.get("HEADRACE_URL") or EXAMPLE, timeout_s, token=Secret(token) if token else None
+            url or os.environ.get("HEADRACE_URL") or EXAMPLE,
+            timeout_s,
+            token=Secret.in_header(token) if token else None,
         )
 
     def search(self, query: str, *, k: int = 5, **options: Any) -> list[Hit]:

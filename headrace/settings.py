@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import headrace
 from headrace.kafka.servers import MECHANISMS, PROTOCOLS, Security, Servers
 from headrace.prices import AS_OF, Overrides, parse_prices
-from headrace.secret import Secret
+from headrace.secret import Secret, fit_for_header
 from schemas.kb import ENDPOINT
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -93,17 +93,6 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _key(text: str) -> Secret:
-    return Secret(_header(text))
-
-
-def _header(text: str) -> str:
-    """What goes into one, as it is; the message doesn't hold it."""
-    if not text.isascii() or not text.isprintable():
-        raise ValueError("it holds letters that no key has: a line break, or a quotation mark that is not ASCII")
-    return text
-
-
 def _server(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
@@ -144,7 +133,7 @@ def _networks(text: str) -> tuple[Network, ...]:
 
 
 def _keys(text: str) -> tuple[tuple[str, Secret], ...]:
-    return tuple((name, _key(key)) for name, key in _named(text, "name=key"))
+    return tuple((name, Secret.in_header(key)) for name, key in _named(text, "name=key"))
 
 
 @dataclass(frozen=True)
@@ -182,19 +171,23 @@ class Settings:
     weaviate_grpc_port: int = _setting(
         "HEADRACE_WEAVIATE_GRPC_PORT", 50051, _port, "gRPC port of Weaviate, embedded or at WEAVIATE_URL's host"
     )
-    weaviate_api_key: Secret | None = _setting("WEAVIATE_API_KEY", None, _key, "key of that Weaviate")
+    weaviate_api_key: Secret | None = _setting("WEAVIATE_API_KEY", None, Secret.in_header, "key of that Weaviate")
     openai_api_key: Secret | None = _setting(
-        "OPENAI_API_KEY", None, _key, "with it, OpenAI embeds unless a knowledge base says otherwise"
+        "OPENAI_API_KEY", None, Secret.in_header, "with it, OpenAI embeds unless a knowledge base says otherwise"
     )
     openai_base_url: str | None = _setting("OPENAI_BASE_URL", None, _server, "a server that speaks OpenAI's API")
     openai_organization: str | None = _setting(
-        "OPENAI_ORG_ID", None, _header, "organisation that OpenAI's calls count for"
+        "OPENAI_ORG_ID", None, fit_for_header, "organisation that OpenAI's calls count for"
     )
-    openai_project: str | None = _setting("OPENAI_PROJECT_ID", None, _header, "project that OpenAI's calls count for")
+    openai_project: str | None = _setting(
+        "OPENAI_PROJECT_ID", None, fit_for_header, "project that OpenAI's calls count for"
+    )
     azure_openai_endpoint: str | None = _setting(
         "AZURE_OPENAI_ENDPOINT", None, _server, "Azure resource of OpenAI's models; embedding.model names a deployment"
     )
-    azure_openai_api_key: Secret | None = _setting("AZURE_OPENAI_API_KEY", None, _key, "key of that resource")
+    azure_openai_api_key: Secret | None = _setting(
+        "AZURE_OPENAI_API_KEY", None, Secret.in_header, "key of that resource"
+    )
     openai_api_version: str = _setting("OPENAI_API_VERSION", "2024-10-21", str, "version of Azure's API")
     embedding_endpoints: tuple[tuple[str, str], ...] = _setting(
         "HEADRACE_EMBEDDING_ENDPOINTS", (), _servers,
@@ -243,7 +236,9 @@ class Settings:
         "HEADRACE_WEBHOOKS_FILE", None, _path,
         "who is told of changes of jobs, edited by `headrace webhook`; webhooks.json in the data directory without it",
     )  # fmt: skip
-    token: Secret | None = _setting("HEADRACE_TOKEN", None, Secret, "API token that the command line shows to control")
+    token: Secret | None = _setting(
+        "HEADRACE_TOKEN", None, Secret.in_header, "API token that the command line shows to control"
+    )
     stack_token: tuple[tuple[str, str], ...] = _setting(
         "HEADRACE_STACK_TOKEN", (), _digest, "set by `headrace up` for control: by what it knows who stops it"
     )

@@ -81,3 +81,10 @@ def test_it_needs_no_other_package() -> None:
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_token_that_is_none_is_refused_and_not_repeated(control: FakeControl) -> None:
+    with pytest.raises(ValueError, match="a line break") as refused:
+        KnowledgeBase("docs", token="hr_id_hush\nmore")
+    assert "hush" not in repr(refused.value)
+    KnowledgeBase("docs", token="hr_id_secret\n").search("q")

@@ -60,3 +60,13 @@ def test_a_refusal_says_where_a_token_goes(run: Run, control: FakeControl) -> No
     control.answers["GET", "/api/ingestion/kb"] = problem(401, "Unauthorized", "a token is asked for", "token-missing")
     result = run("kb", "list")
     assert result.exit_code == 1 and "HEADRACE_TOKEN" in result.stderr
+
+
+@pytest.mark.parametrize("token", ["hr_id_hush\nmore", "hr_id_hush\u201d"])
+def test_a_token_that_is_none_is_refused_and_not_repeated(
+    run: Run, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("HEADRACE_TOKEN", token)
+    result = run("status")
+    assert result.exit_code == 2 and "HEADRACE_TOKEN does not fit: it holds letters" in result.stderr
+    assert "hush" not in result.output
