@@ -6,6 +6,7 @@ ControlError
 └── ControlProblem        control answers with an error (RFC 9457 problem details)
 """
 
+import http
 import http.client
 import json
 import ssl
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from headrace.secret import Secret
+from headrace.whole_file import whole_file
 
 Json = dict[str, Any]
 
@@ -32,6 +34,10 @@ ROWS_AT_ONCE = 1_000
 WAIT_S = 10.0
 """How long one `?after=` request may wait on the other side."""
 
+PIECE_BYTES = 256 * 1024
+
+_PROBLEM = "urn:headrace:problem:"
+"""Begins the type of every problem that control tells."""
 _BY_A_PROXY = (502, 504)
 """Control itself never answers so."""
 
@@ -132,14 +138,11 @@ class ControlClient:
         return dict(self.call("POST", f"{API}/sql", {"query": query}, timeout_s=SQL_S))
 
     def sql_file(self, query: str, path: Path) -> bool:
-        """Likewise, as a Parquet file; whether there were more rows than it holds."""
+        """Likewise, as a Parquet file; whether there were more rows than it holds. Raises UnwritableFile too, and if it
+        can't be begun before anything is asked."""
         body = json.dumps({"query": query, "format": "parquet"}).encode()
-        status, answer, headers = self._exchange("POST", f"{API}/sql", body, self._headers(body), SQL_S)
-        if status in _BY_A_PROXY:
-            raise ControlUnreachable(f"a proxy answers at {self.url} ({status}), and control behind it does not")
-        if status >= 400:
-            raise _problem(status, answer)
-        path.write_bytes(answer)
+        with whole_file(path) as write:
+            _, headers = self._exchange("POST", f"{API}/sql", body, self._headers(body), SQL_S, write)
         return headers.get("Headrace-Truncated") == "true"
 
     def generations(self, kb: str) -> Json:
@@ -233,15 +236,12 @@ class ControlClient:
         """The decoded JSON of a 2xx answer; None where it has no body."""
         payload = None if body is None else json.dumps(body).encode()
         sent = dict(headers or {}) | self._headers(payload) | {"Accept": "application/json"}
-        status, answer, _ = self._exchange(method, path, payload, sent, timeout_s or self._timeout_s)
-        if status in _BY_A_PROXY:
-            raise ControlUnreachable(f"a proxy answers at {self.url} ({status}), and control behind it does not")
-        if status >= 400:
-            raise _problem(status, answer)
-        if not answer:
+        answer: list[bytes] = []
+        status, _ = self._exchange(method, path, payload, sent, timeout_s or self._timeout_s, answer.append)
+        if status == http.HTTPStatus.NO_CONTENT:
             return None
         try:
-            return json.loads(answer)
+            return json.loads(b"".join(answer))
         except ValueError as exc:
             raise ControlUnreachable(f"what answers at {self.url} is not Headrace's control: no JSON") from exc
 
@@ -254,15 +254,28 @@ class ControlClient:
         return shown if payload is None else {**shown, "Content-Type": "application/json"}
 
     def _exchange(
-        self, method: str, path: str, payload: bytes | None, headers: Mapping[str, str], timeout_s: float
-    ) -> tuple[int, bytes, http.client.HTTPMessage]:
+        self,
+        method: str,
+        path: str,
+        payload: bytes | None,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        take: Callable[[bytes], object],
+    ) -> tuple[int, http.client.HTTPMessage]:
+        """The body of a 2xx answer goes to `take`, piece by piece; another is raised."""
         secure = self._parts.scheme == "https"
         connect = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         connection = connect(self._parts.netloc, timeout=timeout_s)
         try:
             connection.request(method, self._parts.path.rstrip("/") + path, payload, dict(headers))
             response = connection.getresponse()
-            return response.status, response.read(), response.headers
+            if not 200 <= response.status < 300:
+                raise self._refusal(response.status, response.read())
+            while piece := response.read(PIECE_BYTES):
+                take(piece)
+            if response.length:  # which a read of a piece doesn't miss
+                raise http.client.IncompleteRead(b"", response.length)
+            return response.status, response.headers
         except TimeoutError as exc:
             raise ControlUnreachable(f"control at {self.url} did not answer within {timeout_s:.0f} s") from exc
         except ssl.SSLCertVerificationError as exc:
@@ -277,6 +290,16 @@ class ControlClient:
             ) from exc
         finally:
             connection.close()
+
+    def _refusal(self, status: int, answer: bytes) -> ControlError:
+        """Of an answer that is no success."""
+        if status in _BY_A_PROXY:
+            return ControlUnreachable(f"a proxy answers at {self.url} ({status}), and control behind it does not")
+        title = http.client.responses.get(status, "")
+        return _problem(status, title, answer) or ControlUnreachable(
+            f"{self.url} answers {f'{status} {title}'.strip()}, and not as Headrace's control does: another server is "
+            "there, or a proxy that lets nothing through. Say where control is with --url or HEADRACE_URL."
+        )
 
 
 def _because(reason: str | None) -> str:
@@ -298,16 +321,17 @@ def _parsed(url: str) -> SplitResult:
     return parts
 
 
-def _problem(status: int, answer: bytes) -> ControlProblem:
+def _problem(status: int, title: str, answer: bytes) -> ControlProblem | None:
+    """None where these are no problem details of control's."""
     try:
         details = json.loads(answer)
     except ValueError:
-        details = {}
-    if not isinstance(details, dict):
-        details = {}
-    title = str(details.get("title") or http.client.responses.get(status, f"status {status}"))
-    code = str(details.get("type") or "").rpartition(":")[2]
-    return ControlProblem(status, title, str(details.get("detail") or title), code)
+        return None
+    kind = str(details.get("type")) if isinstance(details, dict) else ""
+    if not kind.startswith(_PROBLEM):
+        return None
+    title = str(details.get("title") or title)
+    return ControlProblem(status, title, str(details.get("detail") or title), kind.removeprefix(_PROBLEM))
 
 
 def _rows(answer: Any, name: str) -> list[Json]:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from headrace.client import ControlClient, ControlError, ControlProblem, ControlUnreachable, InvalidAddress
 from headrace.settings import InvalidSetting, Settings
+from headrace.whole_file import UnwritableFile
 
 OK, FAILED, USAGE, UNREACHABLE, CONFLICT, NOT_FOUND, TIMED_OUT, WAITS = range(8)
 EXIT_CODES = {
@@ -144,7 +145,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except InvalidAddress as exc:
+        except (InvalidAddress, UnwritableFile) as exc:
             raise Failure(str(exc), USAGE) from exc
         except ControlUnreachable as exc:
             raise Failure(str(exc), UNREACHABLE) from exc

@@ -52,7 +52,7 @@ def problem(status: int, title: str, detail: str, code: str) -> Answer:
 
 class FakeControl:
     """`statuses`: what `/kb/{kb}/status` says, or answers, one after the other, the last for good. `seen`: every
-    request."""
+    request. `cut_off`: answers end before their end."""
 
     def __init__(self) -> None:
         self.statuses: dict[str, list[Json | Answer]] = {}
@@ -68,6 +68,7 @@ class FakeControl:
         self.letters: list[Json] = []
         self.retried: Json = {"retried": 1, "passed_over": 0, "job_ids": ["job-docs"], "not_retried": []}
         self.generations: Json = {"vacuum": None, "generations": []}
+        self.cut_off = False
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -78,7 +79,7 @@ class FakeControl:
                 payload = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(payload)))
+                self.send_header("Content-Length", str(len(payload) + outer.cut_off))
                 self.end_headers()
                 self.wfile.write(payload)
 

@@ -204,11 +204,6 @@ def test_exit_codes(run: Run, control: FakeControl, status: int, code: int) -> N
     assert result.stderr == "Error: it went wrong.\n"
 
 
-def test_an_error_without_details_still_reads(run: Run, control: FakeControl) -> None:
-    control.answers["GET", "/api/ingestion/kb"] = (500, ["no object"])
-    assert run("kb", "list").stderr == "Error: Internal Server Error.\n"
-
-
 def test_a_bad_setting_is_2(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_HTTP_PORT", "many")
     result = run("settings")
@@ -467,3 +462,43 @@ def test_a_file_of_rows(run: Run, control: FakeControl, tmp_path: Path) -> None:
     assert control.seen[-1][2] == {"query": "FROM pages", "format": "parquet"}
     assert json.loads((tmp_path / "x.parquet").read_text()) == {"any": "bytes"}
     assert run("sql", "FROM pages", "--json", "--parquet", "x").exit_code == 2
+
+
+def test_a_file_that_can_not_be_begun_is_told_before_anything_is_asked(
+    run: Run, control: FakeControl, tmp_path: Path
+) -> None:
+    result = run("sql", "FROM pages", "--parquet", str(tmp_path / "none" / "x.parquet"))
+    assert result.exit_code == 2 and "x.parquet can't be written: No such file or directory. Name" in result.stderr
+    assert control.seen == []
+
+
+def test_a_file_that_does_not_fit_is_told(run: Run, control: FakeControl) -> None:
+    control.answers["POST", "/api/ingestion/sql"] = (200, {"any": "bytes"})
+    result = run("sql", "FROM pages", "--parquet", "/dev/full")
+    assert result.exit_code == 2 and "/dev/full can't be written: No space left on device" in result.stderr
+
+
+@pytest.mark.parametrize("ends", ["refused", "cut off"])
+def test_what_does_not_come_whole_leaves_the_file_before(
+    run: Run, control: FakeControl, tmp_path: Path, ends: str
+) -> None:
+    path = tmp_path / "x.parquet"
+    path.write_bytes(b"before")
+    control.answers["POST", "/api/ingestion/sql"] = problem(400, "Bad request", "Parser Error", "invalid-sql")
+    if ends == "cut off":
+        control.answers["POST", "/api/ingestion/sql"] = (200, {"any": "bytes"})
+        control.cut_off = True
+    result = run("sql", "FROM pages", "--parquet", str(path))
+    assert result.exit_code == (2 if ends == "refused" else 3)
+    assert [each.read_bytes() for each in tmp_path.iterdir() if each.is_file()] == [b"before"]
+
+
+@pytest.mark.parametrize(("status", "says"), [(404, "404 Not Found"), (301, "301 Moved"), (500, "500 Internal")])
+@pytest.mark.parametrize("answer", [{"error": "no such index"}, ["nothing"]])
+def test_another_server_at_the_address_is_told(
+    run: Run, control: FakeControl, status: int, says: str, answer: Any
+) -> None:
+    control.answers["GET", "/api/ingestion/kb"] = (status, answer)
+    result = run("status")
+    assert result.exit_code == 3
+    assert f"{control.url} answers {says}" in result.stderr and "not as Headrace's control does" in result.stderr
