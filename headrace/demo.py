@@ -5,15 +5,18 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from rich.console import Console
+from rich.markup import escape
 
 from headrace.cli.search import print_hit
 from headrace.cli.stack import on_the_path
 from headrace.cli.view import chunk_counts, crawl_counts, took, trouble
 from headrace.cli.watch import POLL_S, patient_status, showing
 from headrace.client import ACTIVE, ControlClient, ControlProblem, Json
-from headrace.sample import SampleSite
+from headrace.embedded.ports import holder_of
+from headrace.sample import HOST, PORT, SampleSite
 
 KB = "python-reference"
 QUESTIONS = (
@@ -41,13 +44,30 @@ class Demo:
 
     def __init__(self, client: ControlClient, err: Console, out: Console, *, pausing: bool = True) -> None:
         self._client, self._err, self._out, self._pausing = client, err, out, pausing
-        self._site = SampleSite()
 
     @contextmanager
     def site(self) -> Iterator[None]:
-        """Serves the sample site meanwhile."""
-        with self._site:
+        """Serves the sample site meanwhile: where the demo before did, so that a refresh finds the same pages."""
+        port = self._port_before()
+        with SampleSite(port) as self._site:
+            if self._site.port != port:
+                self._say_taken(port)
             yield
+
+    def _say_taken(self, port: int) -> None:
+        holder = holder_of(port)
+        who = f"process {holder.pid} ({escape(holder.command)})" if holder else "a process of another user"
+        self._say(f"[yellow]Port {port} is taken by {who}[/]: the sample site is at another, and counts as a new site")
+
+    def _port_before(self) -> int:
+        try:
+            source = self._client.kb(KB)["definition"]["source"]
+        except ControlProblem as problem:
+            if problem.status == 404:  # the first demo on this stack
+                return PORT
+            raise
+        before = urlsplit(next(iter(source.get("urls") or []), ""))
+        return (before.hostname == HOST and before.port) or PORT
 
     def run(self) -> None:
         """Raises DemoFailed, or ControlError."""

@@ -1,10 +1,14 @@
 """`headrace demo`."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
 import click
 
-from headrace.cli.root import App, Failure, pass_app
+from headrace.cli.root import CONFLICT, App, Failure, pass_app
 from headrace.cli.stack import run_foreground
-from headrace.supervisor import Stack, running_stack
+from headrace.supervisor import Stack, run_dir, running_stack
 
 
 @click.command()
@@ -17,11 +21,11 @@ def demo(app: App, leave: bool, no_pause: bool) -> None:
     On the way the job is paused and resumed once. The sample is Python's language reference, which comes with every
     Python, served on this machine. Everything stays up until Ctrl-C.
     """
-    from headrace.demo import Demo, DemoFailed
+    from headrace.demo import KB, Demo, DemoFailed
 
     def play(stack: Stack | None) -> None:
         show = Demo(app.client, app.err, app.out, pausing=not no_pause)
-        with show.site():
+        with _alone(app.settings.data_dir), show.site():
             try:
                 show.run()
             except DemoFailed as exc:
@@ -37,5 +41,23 @@ def demo(app: App, leave: bool, no_pause: bool) -> None:
             play(None)
         except KeyboardInterrupt:  # the way out
             app.err.print("\nThe demo and its site are over; the rest stays up until: headrace down")
+            app.err.print(f"To refresh {KB}, run the demo again: it serves the site at the same place.")
     else:
         run_foreground(app, play)
+
+
+@contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """A second demo on the same stack would cancel the job of the first, and move its pages to another site."""
+    with ExitStack() as held:
+        from headrace.embedded.locks import exclusive
+
+        try:
+            held.enter_context(exclusive(run_dir(data_dir) / "demo.lock", wait=False))
+        except BlockingIOError:
+            raise Failure(
+                "A demo is running on this stack already: see `headrace status`, or end it by Ctrl-C in its terminal. "
+                "Another one beside it needs a stack of its own: HEADRACE_DATA_DIR and ports (`headrace settings`).",
+                CONFLICT,
+            ) from None
+        yield

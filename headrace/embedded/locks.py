@@ -12,14 +12,14 @@ from typing import BinaryIO
 
 
 @contextmanager
-def exclusive(lock_file: Path) -> Iterator[None]:
-    """Hold `lock_file` (created, never deleted) against other processes; waits for its turn.
+def exclusive(lock_file: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold `lock_file` (created, never deleted) against other processes; waits for its turn, or raises BlockingIOError.
 
     The kernel releases it when the process ends, however it ends.
     """
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     with lock_file.open("ab") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
 
 

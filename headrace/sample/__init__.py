@@ -4,6 +4,6 @@ with SampleSite() as site:
     site.url
 """
 
-from headrace.sample.site import SampleSite
+from headrace.sample.site import HOST, PORT, SampleSite
 
-__all__ = ["SampleSite"]
+__all__ = ["HOST", "PORT", "SampleSite"]

@@ -14,6 +14,7 @@ from aiohttp import web
 from headrace.embedded.ports import free_ports, is_free
 from headrace.sample.pages import ROOT, Page, pages
 
+HOST = "127.0.0.1"
 PORT = 8790
 """The usual port, so that a second run finds the same URLs; another one where it is taken."""
 ROBOTS = "User-agent: *\nAllow: /\n"
@@ -33,7 +34,7 @@ class SampleSite:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}{ROOT}"
+        return f"http://{HOST}:{self.port}{ROOT}"
 
     @property
     def page_count(self) -> int:
@@ -64,7 +65,7 @@ class SampleSite:
         server = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         try:
             await server.setup()
-            await web.TCPSite(server, "127.0.0.1", self.port).start()
+            await web.TCPSite(server, HOST, self.port).start()
             self._started.set_result(None)
         except OSError as exc:  # the port was taken meanwhile: `start` raises it
             self._started.set_exception(exc)

@@ -1,19 +1,25 @@
 """Commands about this machine: settings, version, doctor, kafka, up and down as far as they go without servers."""
 
+import io
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
-from headrace import embedded
+from headrace import demo, embedded
 from headrace.cli import cli
 from headrace.cli.checks import mend
 from headrace.cli.root import COMMANDS
 from headrace.cli.stack import on_the_path
+from headrace.client import ControlClient
 from headrace.embedded.data_dir import DataDirLock
+from headrace.embedded.locks import exclusive
+from headrace.embedded.ports import free_ports, is_free
 from headrace.kafka.admin import Difference
 from headrace.supervisor import StackState, run_dir
 from headrace.supervisor.state import write_state
@@ -155,6 +161,33 @@ def test_up_beside_a_running_stack_is_4(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 4
     assert "up already at http://127.0.0.1:8000 (ready)" in result.stderr
     assert "headrace down" in result.stderr
+
+
+def test_a_demo_beside_another_on_the_same_stack_is_4(run: Run, control: FakeControl, tmp_path: Path) -> None:
+    lock = DataDirLock(run_dir(tmp_path / "data"))
+    lock.acquire()
+    try:
+        with exclusive(run_dir(tmp_path / "data") / "demo.lock"):
+            result = run("demo", "--exit")
+    finally:
+        lock.release()
+    assert result.exit_code == 4
+    assert "A demo is running on this stack already" in result.stderr
+    assert control.requests("POST") == [], "the job of the other goes on"
+
+
+def test_a_demo_serves_its_site_where_the_one_before_did(control: FakeControl) -> None:
+    client, err = ControlClient(control.url), Console(file=io.StringIO(), width=200)
+    (port,) = free_ports(1)
+    definition = {"source": {"urls": [f"http://127.0.0.1:{port}/reference/"]}}
+    control.answers["GET", f"/api/ingestion/kb/{demo.KB}"] = 200, {"definition": definition}
+    for _ in range(2):
+        with demo.Demo(client, err, err).site():
+            assert not is_free(port)
+    assert err.file.getvalue() == ""  # type: ignore[attr-defined]
+    with socket.create_server(("127.0.0.1", port)), demo.Demo(client, err, err).site():
+        pass
+    assert f"Port {port} is taken by process {os.getpid()} (" in err.file.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
