@@ -1,6 +1,9 @@
 /** Control's HTTP API, and what it pushes: the one place where requests are made. */
 
 const BASE = "/api/ingestion";
+const AWAY = "Headrace can't be reached: is it running?";
+/** Control itself never answers so. */
+const BY_A_PROXY = [502, 504];
 
 /** The decoded answer; an error's message is the problem's detail, its `status` that of the answer. */
 export async function call(method, path, body, headers = {}) {
@@ -12,8 +15,9 @@ export async function call(method, path, body, headers = {}) {
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {
-    throw new Error("Headrace can't be reached: is it running?");
+    throw new Error(AWAY);
   }
+  if (BY_A_PROXY.includes(response.status)) throw Object.assign(new Error(AWAY), {status: response.status});
   const answer = await response.json().catch(() => ({}));
   if (response.status === 401) known.leave();
   if (!response.ok) throw Object.assign(new Error(answer.detail ?? `${response.status} ${response.statusText}`), {status: response.status});

@@ -1,8 +1,9 @@
 """The page where a token is asked for."""
 
+import contextlib
 from pathlib import Path
 
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from headrace.settings import Settings
 from headrace.tokens import create
@@ -26,9 +27,7 @@ async def test_a_token_opens_the_page_and_logging_out_closes_it(browser: Browser
         await page.get_by_label("API token").fill("hr_nonsense")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("alert")).to_be_visible()
-        await page.get_by_label("API token").fill(token)
-        await page.keyboard.press("Enter")
-        await expect(page.get_by_text("reader (read)")).to_be_visible()
+        await logs_in(page, token, "reader (read)")
         await expect(page.get_by_role("link", name=kb)).to_be_visible()
         await expect(page.get_by_role("link", name=other)).to_have_count(0)
         await page.reload()
@@ -40,26 +39,36 @@ async def test_a_token_opens_the_page_and_logging_out_closes_it(browser: Browser
         await expect(page.get_by_role("link", name=kb)).to_have_count(0)
 
 
-async def test_the_page_goes_on_by_itself_behind_the_proxy(
-    browser: Browser, settings: Settings, tmp_path: Path
-) -> None:
-    """Over HTTPS and HTTP/2: it logs in and out, and is told of what changes."""
+async def test_the_page_works_behind_the_proxy(browser: Browser, settings: Settings, tmp_path: Path) -> None:
+    """Over HTTPS and HTTP/2: it logs in and out, is told of what changes, and says when control is away."""
     first, second = kb_name(), kb_name()
     _, token = create(settings.tokens, "me", "admin")
-    async with control(settings) as api, proxied(api.url, tmp_path / "proxy") as proxy:
-        async with opened(browser, proxy.url, refused_with="401", ignore_https_errors=True) as page:
+    async with contextlib.AsyncExitStack() as serving:
+        api = await serving.enter_async_context(control(settings))
+        async with (
+            proxied(api.url, tmp_path / "proxy") as proxy,
+            opened(browser, proxy.url, refused_with="401|502", ignore_https_errors=True) as page,
+        ):
             await page.goto("/")
-            await page.get_by_label("API token").fill(token)
-            await page.keyboard.press("Enter")
-            await expect(page.get_by_text("me (admin)")).to_be_visible()
+            await logs_in(page, token, "me (admin)")
             (cookie,) = await page.context.cookies()
             assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"]) == (True, True, "Strict")
+            assert await page.evaluate("() => performance.getEntriesByType('navigation')[0].nextHopProtocol") == "h2"
             for kb in (first, second):
                 await api.ok("PUT", f"{API}/kb/{kb}", DEFINITION, Authorization=f"Bearer {token}")
                 await expect(page.get_by_role("link", name=kb)).to_be_visible()
-            assert await page.evaluate("() => performance.getEntriesByType('navigation')[0].nextHopProtocol") == "h2"
             await page.get_by_role("button", name="Log out").click()
             await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+            await logs_in(page, token, "me (admin)")
+            await serving.aclose()
+            await page.get_by_role("button", name="Log out").click()
+            await expect(page.get_by_text("can't be reached: is it running?")).to_be_visible()
+
+
+async def logs_in(page: Page, token: str, known_as: str) -> None:
+    await page.get_by_label("API token").fill(token)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text(known_as)).to_be_visible()
 
 
 async def test_what_a_role_does_not_allow_is_not_offered(browser: Browser, settings: Settings) -> None:
@@ -73,9 +82,7 @@ async def test_what_a_role_does_not_allow_is_not_offered(browser: Browser, setti
             await page.goto("/")
             if role == "read":
                 await page.reload()
-            await page.get_by_label("API token").fill(token)
-            await page.keyboard.press("Enter")
-            await expect(page.get_by_text(f"{role} ({role})")).to_be_visible()
+            await logs_in(page, token, f"{role} ({role})")
             await expect(new).to_be_visible(visible=may_define)
             await page.goto(f"/#/kb/{kb}")
             await expect(page.get_by_role("heading", name=kb)).to_be_visible()
