@@ -197,8 +197,7 @@ def _context(parent: str) -> Any:
 
 
 def _links(to: str) -> "list[Link]":
-    """None to what is no `traceparent`."""
+    """One to what is no `traceparent` is dropped by the SDK."""
     from opentelemetry.trace import Link, get_current_span
 
-    context = get_current_span(_context(to)).get_span_context()
-    return [Link(context)] if context.is_valid else []
+    return [Link(get_current_span(_context(to)).get_span_context())]
