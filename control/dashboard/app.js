@@ -1,6 +1,6 @@
 /** Which view is shown, and what it is told. */
 
-import {h, fill} from "/dashboard/dom.js";
+import {h, fill, note} from "/dashboard/dom.js";
 import {known} from "/dashboard/api.js";
 import {overview} from "/dashboard/overview.js";
 import {kb} from "/dashboard/kb.js";
@@ -9,23 +9,37 @@ import {spending} from "/dashboard/cost.js";
 import {signedIn, login} from "/dashboard/login.js";
 
 const main = document.getElementById("main");
-const ROOMS = {new: fresh, cost: spending};
+const ROOMS = {"": overview, new: fresh, cost: spending};
 let view = null;
 
 function route() {
   if (view?.asks) return;
-  const [room, id, tab] = location.hash.replace(/^#\//, "").split("/").map(decodeURIComponent);
+  const [room, id = "", tab = "", ...more] = address();
   view?.close?.();
-  view = room === "kb" && id ? kb(id, tab ?? "") : (ROOMS[room] ?? overview)();
+  view = (more.length ? null : room === "kb" && id ? kb(id, tab) : !id && Object.hasOwn(ROOMS, room) ? ROOMS[room]() : null) ?? nowhere();
   document.title = `${view.title} · Headrace`;
   fill(main, view.element);
   showTab();
   for (const link of document.querySelectorAll("header nav a")) {
-    const here = link.getAttribute("href") === `#/${room in ROOMS ? room : ""}`;
-    if (here && room !== "kb") link.setAttribute("aria-current", "page");
+    if (link.getAttribute("href") === `#/${room}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
 }
+
+/** The words of the address; none that means anything where it can't be read. */
+function address() {
+  if (!location.hash.startsWith("#/")) return [""];
+  try {
+    return location.hash.slice(2).split("/").map(decodeURIComponent);
+  } catch {
+    return [null];
+  }
+}
+
+const nowhere = () => ({
+  title: "No such page",
+  element: note("warn", h("h1", {}, "There is no such page"), h("p", {}, h("a", {href: "#/"}, "See the knowledge bases that there are"), ".")),
+});
 
 /** Where not all rooms fit, the one that is shown is among those that do. */
 function showTab() {
@@ -82,16 +96,33 @@ known.addEventListener("login", () => {
 const THEMES = ["system", "light", "dark"];
 const theme = document.getElementById("theme");
 
+let dressed = "system";
+
 function dress(name) {
+  dressed = name;
   if (name === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = name;
   theme.textContent = `Theme: ${name}`;
 }
 
+/** Where a browser keeps nothing for pages, the theme lasts as long as this one. */
+function kept() {
+  try {
+    return localStorage.getItem("theme");
+  } catch {
+    return null;
+  }
+}
+
+function keep(name) {
+  try {
+    localStorage.setItem("theme", name);
+  } catch { /* see above */ }
+}
+
 theme.addEventListener("click", () => {
-  const next = THEMES[(THEMES.indexOf(localStorage.getItem("theme") ?? "system") + 1) % THEMES.length];
-  localStorage.setItem("theme", next);
-  dress(next);
+  dress(THEMES[(THEMES.indexOf(dressed) + 1) % THEMES.length]);
+  keep(dressed);
 });
 
 document.querySelector(".skip").addEventListener("click", (event) => {
@@ -99,6 +130,6 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 
-dress(localStorage.getItem("theme") ?? "system");
+dress(THEMES.find((name) => name === kept()) ?? "system");
 addEventListener("hashchange", () => { route(); main.focus({preventScroll: true}); scrollTo(0, 0); });
 enter();

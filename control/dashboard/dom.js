@@ -50,7 +50,7 @@ const KINDS = {
   changed: "busy", removed: "bad", found: "good", unreachable: "bad",
 };
 
-export const badge = (code) => h("span", {class: `badge ${KINDS[code] ?? "plain"}`}, words(code));
+export const badge = (code) => h("span", {class: `badge ${Object.hasOwn(KINDS, code) ? KINDS[code] : "plain"}`}, words(code));
 export const time = (text) => (text ? h("time", {datetime: text, title: text}, new Date(text).toLocaleString()) : "–");
 export const faint = (...children) => h("p", {class: "faint"}, ...children);
 export const note = (kind, ...children) => h("div", {class: `note ${kind}`}, ...children);

@@ -17,12 +17,13 @@ const ROOMS = {
   generations: ["Generations", generations], cost: ["Cost", cost], audit: ["Audit trail", audit], definition: ["Definition", definition],
 };
 
+/** null where it has no such room. */
 export function kb(kbId, tab) {
-  const here = tab in ROOMS ? tab : "";
-  const [name, make] = ROOMS[here];
+  if (!Object.hasOwn(ROOMS, tab)) return null;
+  const [name, make] = ROOMS[tab];
   const at = h("span", {class: "at"}), about = h("p", {class: "faint"}), said = h("div"), buttons = commands(kbId), view = make(kbId);
   const room = h("div", {}, view.element);
-  const link = ([key, [label]]) => h("a", {href: `#/kb/${kbId}${key && `/${key}`}`, "aria-current": key === here ? "page" : null}, label);
+  const link = ([key, [label]]) => h("a", {href: `#/kb/${kbId}${key && `/${key}`}`, "aria-current": key === tab ? "page" : null}, label);
   const element = h("div", {},
     h("div", {class: "title"}, h("div", {class: "what"}, h("h1", {}, kbId), at, about), buttons.element),
     said, h("nav", {class: "tabs", "aria-label": `Rooms of ${kbId}`}, Object.entries(ROOMS).map(link)), room);

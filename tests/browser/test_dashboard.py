@@ -191,6 +191,38 @@ async def test_an_outage_of_control_is_told_and_over_by_itself(
         await expect(page.get_by_role("table", name="Pages, by address")).to_be_visible()
 
 
+LOST = (
+    "/kb/%E0%A4%A", "/%", "/kb/reference/toString", "/kb/reference/pages/more", "/__proto__", "/hasOwnProperty",
+    "/constructor", "/toString", "/nothing", "/new/more",
+)  # fmt: skip
+
+
+async def test_an_address_that_names_no_page_is_told(browser: Browser, house: SampleHouse) -> None:
+    async with opened(browser, house.api.url) as page:
+        for address in LOST:
+            await page.goto("/#/cost")
+            await expect(page.get_by_role("heading", level=1)).to_have_text("Cost")
+            await page.goto(f"/#{address}")
+            await expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+        await page.reload()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+        assert not await violations(page)
+        await page.get_by_role("link", name="See the knowledge bases").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Knowledge bases")
+
+
+async def test_a_browser_that_keeps_nothing_shows_all_the_same(browser: Browser, house: SampleHouse) -> None:
+    async with opened(browser, house.api.url) as page:
+        await page.add_init_script(
+            "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError'); }})"
+        )
+        await page.goto("/")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Knowledge bases")
+        for theme in ("light", "dark", "system"):
+            await page.get_by_role("button", name="Theme").click()
+            await expect(page.get_by_role("button", name="Theme")).to_have_text(f"Theme: {theme}")
+
+
 def _badge(page: Page) -> Locator:
     return page.locator(".title .at .badge")
 
