@@ -246,7 +246,9 @@ def _event_list(rows: list[dict[str, Any]], limit: int) -> answers.EventList:
 async def job_history(engine: Engine, request: web.Request) -> answers.History:
     command = _command(engine, request)
     points = requests.number(request, "points", low=2, high=PAGE_LIMIT) or 120
-    rows = await engine.projection.read(lambda cursor: history(cursor, command.job_id, points))
+    rows = await engine.projection.read(
+        lambda cursor: history(cursor, command.job_id, points, anew=command.reembeds is not None)
+    )
     return answers.History(moments=[answers.Moment(**row) for row in rows])
 
 

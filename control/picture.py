@@ -195,6 +195,7 @@ def crawl_answer(told: questions.Told) -> answers.CrawlAnswer:
         pages_failed=counts.pages_failed,
         pages_skipped=counts.pages_skipped,
         pages_unchanged=counts.pages_unchanged,
+        pages_gone=counts.pages_gone,
         bytes_fetched=counts.bytes_fetched,
         left_out={each.kind: each.urls for each in counts.left_out},
         reason=told.crawl.reason,

@@ -71,7 +71,10 @@ _TOLD = """
     SELECT type, value, position FROM newest_facts WHERE job_id = $job
     ORDER BY type, revision DESC, rank DESC, position DESC"""
 
-_TALLY = """
+READ = "(state IN ('fetched', 'unchanged') OR ($anew AND state = 'kept'))"
+"""Of newest_pages: those that CrawlCounts.pages_crawled counts. `anew`: the job embeds stored texts anew."""
+
+_TALLY = f"""
 WITH page AS MATERIALIZED (
     SELECT url, state, "partition", position FROM newest_pages WHERE job_id = $job),
 named AS (
@@ -94,7 +97,7 @@ chunk AS (
     FROM named n LEFT JOIN decided d USING (chunk_id)),
 document AS (
     SELECT p.url, bool_and(c.chunk_id IS NULL OR c.indexed OR c.duplicate OR c.failed) AS processed
-    FROM page p LEFT JOIN chunk c ON c.url = p.url WHERE p.state IN ('fetched', 'unchanged') GROUP BY p.url)
+    FROM page p LEFT JOIN chunk c ON c.url = p.url WHERE {READ} GROUP BY p.url)
 SELECT documents.*, chunks.* FROM
     (SELECT count(*), count(*) FILTER (processed) FROM document) documents,
     (SELECT
@@ -170,12 +173,15 @@ def _open_stalls(rows: Sequence[_Fact]) -> tuple[facts.Stall, ...]:
     return tuple(stall for stall, place in told if not stall.ended and place > reported[stall.service])
 
 
-def tally(cursor: DuckDBPyConnection, job_id: str, generation: int, committed: int | None) -> Tally:
+def tally(
+    cursor: DuckDBPyConnection, job_id: str, generation: int, committed: int | None, *, anew: bool = False
+) -> Tally:
     """`committed` is the group's offset on the job's partition: outcomes beyond it are not processed yet.
 
-    None counts every outcome: a job that is finished has been proven whole.
+    None counts every outcome: a job that is finished has been proven whole. `anew`: see READ.
     """
-    counted = cursor.execute(_TALLY, {"job": job_id, "generation": generation, "committed": committed}).fetchone()
+    given = {"job": job_id, "generation": generation, "committed": committed, "anew": anew}
+    counted = cursor.execute(_TALLY, given).fetchone()
     batches = cursor.execute("SELECT count(*) FROM batches WHERE job_id = $job", {"job": job_id}).fetchone()
     return Tally(**dict(zip(Tally.__dataclass_fields__, (*(counted or ()), *(batches or ())), strict=True)))
 

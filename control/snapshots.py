@@ -233,10 +233,10 @@ class Snapshots:
         def ask(cursor: DuckDBPyConnection) -> tuple[questions.Told, questions.Tally, Costs]:
             told = questions.told(cursor, command.job_id)
             spent = Costs(costs.of_job(cursor, command.job_id), costs.of_kb(cursor, command.kb_id) if newest else None)
-            if told.over(committed):
-                return told, questions.tally(cursor, command.job_id, command.generation, None), spent
-            told = dataclasses.replace(told, finished=None)
-            return told, questions.tally(cursor, command.job_id, command.generation, committed or 0), spent
+            over = told.over(committed)
+            told = told if over else dataclasses.replace(told, finished=None)
+            upto, anew = None if over else committed or 0, command.reembeds is not None
+            return told, questions.tally(cursor, command.job_id, command.generation, upto, anew=anew), spent
 
         told, tally, spent = await self._projection.read(ask)
         published = self._books.kbs.published(command.kb_id)

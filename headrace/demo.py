@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from headrace.cli.search import print_hit
 from headrace.cli.stack import on_the_path
-from headrace.cli.view import chunk_counts, crawl_counts, took, trouble
+from headrace.cli.view import chunk_counts, crawl_counts, pages_read, took, trouble
 from headrace.cli.watch import POLL_S, patient_status, showing
 from headrace.client import ACTIVE, ControlClient, ControlProblem, Json
 from headrace.embedded.ports import holder_of
@@ -150,7 +150,7 @@ class Demo:
         self._client.command(KB, "resume")
 
     def _check(self, status: Json) -> None:
-        pages, _ = crawl_counts(status)
+        pages = pages_read(status)
         chunks, _ = chunk_counts(status)
         for line in trouble(status):
             self._say(f"[yellow]{line}")

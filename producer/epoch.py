@@ -42,7 +42,7 @@ class Epoch(ABC):
         self._command, self._tools = command, tools
         self._pages_partition = partition_for(command.kb_id, tools.pages_partitions)
         self._checkpoint = Checkpoint(tools.settings, command.kb_id, self._pages_partition)
-        self._tally = Tally(command.generation)
+        self._tally = Tally(command.generation, command.reembeds is not None)
         self._publication: Publication | None = None
         self._read_to = 0
         self._last_epoch = 0

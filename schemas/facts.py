@@ -105,7 +105,8 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
 class CrawlCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Pages by what became of them in this generation so far, over all its epochs.
 
-    pages_crawled: content was read (fetched or unchanged). pages_failed: an error, with or without a base to keep.
+    pages_crawled: content was read (fetched or unchanged); where stored texts are embedded anew, these were handed on.
+    pages_failed: an error, with or without a base to keep. pages_gone: there is no such page, or no longer.
     chunks_published: chunks of recorded pages that this generation wrote, not those kept from base.
     left_out: as this epoch has found so far.
     """
@@ -115,6 +116,7 @@ class CrawlCounts(msgspec.Struct, frozen=True, kw_only=True):
     pages_failed: Int64 = 0
     pages_skipped: Int64 = 0
     pages_unchanged: Int64 = 0
+    pages_gone: Int64 = 0
     chunks_published: Int64 = 0
     bytes_fetched: Int64 = 0
     left_out: tuple[LeftOut, ...] = ()

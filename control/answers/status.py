@@ -35,6 +35,7 @@ class CrawlAnswer(Answer, frozen=True, kw_only=True):
     pages_failed: int = 0
     pages_skipped: int = 0
     pages_unchanged: int = 0
+    pages_gone: int = 0
     bytes_fetched: int = 0
     left_out: dict[str, int] = msgspec.field(default_factory=dict)
     reason: str | None = None

@@ -80,7 +80,7 @@ export function job(kbId) {
     none.hidden = !!status || !known.told;
     progress.hidden = parts.hidden = left.hidden = chart.hidden = !status;
     if (!status) return;
-    const done = status.crawl.pages_crawled + status.crawl.pages_failed + status.crawl.pages_skipped;
+    const {pages_crawled: read, pages_failed: failed, pages_skipped: skipped, pages_gone: gone} = status.crawl, done = read + failed + skipped + gone;
     fill(head, h("strong", {}, percent(status.progress)), " ", told(status));
     crawl.set(done, done + status.crawl.pages_queued, "pages");
     indexed.set(status.metrics.chunks_processed, status.metrics.chunks_total, "chunks");
@@ -109,7 +109,7 @@ function groups(status) {
   return h("div", {class: "groups"},
     card("Crawl", figures([
       ["Pages read", number(crawl.pages_crawled)], ["Waiting", number(crawl.pages_queued)], ["Unchanged", number(crawl.pages_unchanged)],
-      ["Skipped", number(crawl.pages_skipped)], ["Failed", number(crawl.pages_failed), flawed(crawl.pages_failed)], ["Fetched", bytes(crawl.bytes_fetched)],
+      ["Skipped", number(crawl.pages_skipped)], ["Gone", number(crawl.pages_gone)], ["Failed", number(crawl.pages_failed), flawed(crawl.pages_failed)], ["Fetched", bytes(crawl.bytes_fetched)],
     ])),
     card("Index", figures([
       ["Chunks indexed", number(metrics.chunks_indexed)], ["Duplicates", number(metrics.chunks_duplicate)], ["Set aside", number(metrics.chunks_parked)],

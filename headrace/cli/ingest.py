@@ -9,7 +9,7 @@ import click
 from headrace.cli.addresses import check_url, covered, directory_of, is_loopback, private_range, slug_of
 from headrace.cli.budget import budget_of, budget_options, set_budget
 from headrace.cli.root import FAILED, WAITS, App, Failure, pass_app, print_json
-from headrace.cli.view import chunk_counts, cost_words, crawl_counts, took, trouble
+from headrace.cli.view import chunk_counts, cost_words, pages_read, took, trouble
 from headrace.cli.watch import waits_for_a_person, waits_for_nothing, watch
 from headrace.client import Json
 
@@ -166,7 +166,7 @@ def follow(app: App, kb: str, accepted: Json, as_json: bool) -> None:
 
 
 def _report(app: App, kb: str, status: Json) -> None:
-    pages, _ = crawl_counts(status)
+    pages = pages_read(status)
     chunks, _ = chunk_counts(status)
     unchanged = (status.get("crawl") or {}).get("pages_unchanged") or 0
     same = f" ({unchanged:,} unchanged)" if unchanged else ""

@@ -25,13 +25,20 @@ def status_text(status: Json) -> Text:
 
 
 def crawl_counts(status: Json) -> tuple[int, int]:
-    """(pages done, pages known so far). Where stored texts are embedded anew, those whose texts are handed on."""
+    """(pages of which is known what becomes of them, pages known so far)."""
+    done = sum(pages_by_fate(status).values())
+    return done, done + int((status.get("crawl") or {}).get("pages_queued") or 0)
+
+
+def pages_read(status: Json) -> int:
+    """Where stored texts are embedded anew, those whose texts are handed on."""
+    return pages_by_fate(status)["read"]
+
+
+def pages_by_fate(status: Json) -> dict[str, int]:
     crawl = status.get("crawl") or {}
-    if status.get("reembeds") is not None:
-        done = int((status.get("metrics") or {}).get("documents_total") or 0)
-        return done, done + int(crawl.get("pages_queued") or 0)
-    done = sum(int(crawl.get(name) or 0) for name in ("pages_crawled", "pages_failed", "pages_skipped"))
-    return done, done + int(crawl.get("pages_queued") or 0)
+    fields = {"read": "crawled", "gone": "gone", "skipped": "skipped", "failed": "failed"}
+    return {word: int(crawl.get(f"pages_{field}") or 0) for word, field in fields.items()}
 
 
 def chunk_counts(status: Json) -> tuple[int, int]:
@@ -172,6 +179,9 @@ def status_lines(status: Json) -> list[Text]:
         (f"  {status.get('phase')}, generation {status.get('generation')}", "dim"),
     )
     crawl = Text.assemble("  crawl  ", (bar(crawled, pages), "blue"), f"  {crawled:,} of {pages:,} pages")
+    fates = pages_by_fate(status)
+    if crawled != fates["read"]:
+        crawl.append("  " + ", ".join(f"{count:,} {word}" for word, count in fates.items() if count), style="dim")
     told = {"rate": rate(status), "lag": lag(status), "ETA": duration(status.get("eta_s")), "took": took(status)}
     facts = "".join(f"  {name} {value}" for name, value in told.items() if value != "–")
     index = Text.assemble("  index  ", (bar(done, chunks), "green"), f"  {done:,} of {chunks:,} chunks", (facts, "dim"))
@@ -188,14 +198,13 @@ def _spent(job: Json) -> str:
 def job_table(jobs: Iterable[Json], title: str | None = None) -> Rows:
     table = Rows("KB", "gen", "status", "pages", "chunks", "failed", "dollars", "started", "took", "job", title=title)
     for job in jobs:
-        crawled, _ = crawl_counts(job)
         done, chunks = chunk_counts(job)
         failed = int((job.get("metrics") or {}).get("chunks_failed") or 0)
         table.add_row(
             str(job.get("kb_id")),
             str(job.get("generation")),
             status_text(job),
-            f"{crawled:,}",
+            f"{pages_read(job):,}",
             f"{done:,} / {chunks:,}",
             f"{failed:,}",
             _spent(job),

@@ -280,7 +280,7 @@ def test_public_addresses_need_nothing(url: str) -> None:
 
 
 def test_reembed_names_what_was_given_and_is_followed(run: Run, control: FakeControl) -> None:
-    done = status_of("docs", "completed", reembeds=1, crawl={"pages_crawled": 0, "pages_queued": 0})
+    done = status_of("docs", "completed", reembeds=1, crawl={"pages_crawled": 10, "pages_queued": 0})
     control.statuses["docs"] = [done]
     result = run(
         "reembed", "docs", "--model", "bge-m3", "--dimensions", "1024", "--endpoint", "ours", "--reason", "better"

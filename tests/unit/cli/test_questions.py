@@ -20,6 +20,13 @@ def test_a_status_in_words(run: Run, control: FakeControl) -> None:
         assert part in result.stdout, part
 
 
+def test_pages_that_were_not_read_are_told_apart(run: Run, control: FakeControl) -> None:
+    crawl = {"pages_crawled": 43, "pages_queued": 0, "pages_failed": 1, "pages_gone": 1}
+    control.statuses["docs"] = [status_of("docs", "completed", crawl=crawl)]
+    assert "45 of 45 pages  43 read, 1 gone, 1 failed" in run("status", "docs").stdout
+    assert run("jobs", "docs").stdout.splitlines()[-1].split()[3] == "43"
+
+
 def test_a_status_as_json_is_control_s_answer(run: Run, control: FakeControl) -> None:
     control.statuses["docs"] = [status_of()]
     assert json.loads(run("status", "docs", "--json").stdout) == status_of()

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from control.history import history
+from control.questions import tally
 from tests.unit.control.test_folds import Filed, outcome, page, records
 
 
@@ -30,10 +31,20 @@ def test_sums_up_to_each_moment() -> None:
         at(9, outcome(3, "b0", "duplicate")),
     ]
     filed.apply([*records("pages", 0, manifest), *records("events", 1, told)])
-    assert moments(filed, 10) == [(1, 2, 0), (1, 2, 1), (2, 3, 1), (3, 3, 3)]
-    assert moments(filed, 2) == [(1, 2, 1), (3, 3, 3)]
+    assert moments(filed, 10) == [(1, 2, 0), (1, 2, 1), (2, 3, 1), (2, 3, 3)]
+    assert moments(filed, 2) == [(1, 2, 1), (2, 3, 3)]
     rows = filed.file.read(lambda cursor: history(cursor, "j", 10))
     assert [round(row["at_s"] - 1_795_687_200, 3) for row in rows] == [1, 5, 6, 10]
+
+
+def test_pages_are_those_that_the_status_counts_as_read() -> None:
+    filed = Filed()
+    states = ("fetched", "unchanged", "kept", "redirected", "gone", "skipped", "failed", "out_of_scope")
+    filed.apply(records("pages", 0, [at(5, page(state, state=state)) for state in states]))
+    (now,) = filed.file.read(lambda cursor: history(cursor, "j", 10))
+    assert now["pages"] == filed.tally().documents == 2
+    (anew,) = filed.file.read(lambda cursor: history(cursor, "j", 10, anew=True))
+    assert anew["pages"] == filed.file.read(lambda cursor: tally(cursor, "j", 2, None, anew=True)).documents == 3
 
 
 def test_a_chunk_counts_once_when_its_first_end_is_told() -> None:

@@ -133,8 +133,17 @@ def test_counts_pages_by_what_became_of_them() -> None:
         tally.add(each)
     counts = tally.counts(4, {"a trap": 3, "none": 0})
     assert (counts.pages_crawled, counts.pages_unchanged, counts.pages_failed, counts.pages_skipped) == (2, 1, 2, 2)
+    assert counts.pages_gone == 1
     assert (counts.pages_queued, counts.chunks_published, counts.bytes_fetched) == (4, 2, 10)
     assert tally.against_limit == 5, "redirects, missing pages and refusals by robots.txt leave room for others"
+
+
+def test_pages_whose_texts_are_embedded_anew_count_as_read() -> None:
+    tally = Tally(2, anew=True)
+    for each in (page("a", "kept", ids="12", attempt=0), page("b", "skipped", attempt=0)):
+        tally.add(each)
+    counts = tally.counts(0, {})
+    assert (counts.pages_crawled, counts.pages_skipped, counts.pages_failed) == (1, 1, 0)
 
 
 def test_a_page_kept_behind_the_limit_is_no_error() -> None:
