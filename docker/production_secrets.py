@@ -37,19 +37,20 @@ _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 def make(directory: Path) -> None:
     for folder in ("authority", "kafka", "headrace"):
         (directory / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-    certificate, key = _authority(directory / "authority")
+    certificate, key = authority_in(directory / "authority")
     for folder in ("kafka", "headrace"):
         _write(directory / folder / "ca.pem", _pem(certificate))
     for broker in BROKERS:
         if not (directory / "kafka" / f"{broker}.pem").exists():
-            _write(directory / "kafka" / f"{broker}.pem", _signed(broker, certificate, key))
+            _write(directory / "kafka" / f"{broker}.pem", signed(broker, certificate, key))
     if not (directory / "headrace.env").exists():
         _passwords(directory)
     _give(directory / "kafka", KAFKA_UID)
     _give(directory / "headrace", HEADRACE_UID)
 
 
-def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def authority_in(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Made where there is none."""
     if not (folder / "ca.pem").exists():
         key, name = ec.generate_private_key(ec.SECP256R1()), _name("Headrace's own authority")
         made = _certificate(name, name, key.public_key(), AUTHORITY_DAYS)
@@ -62,7 +63,7 @@ def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateK
     return x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes()), loaded
 
 
-def _signed(host: str, authority: x509.Certificate, authority_key: ec.EllipticCurvePrivateKey) -> bytes:
+def signed(host: str, authority: x509.Certificate, authority_key: ec.EllipticCurvePrivateKey) -> bytes:
     """Key and certificates in one file, as Kafka reads them; for the host's name, and localhost for health checks."""
     key = ec.generate_private_key(ec.SECP256R1())
     names = x509.SubjectAlternativeName(
