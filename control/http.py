@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from control import assets, problems
+from control import assets, connections, problems
 from control.access import GATE, Gate, guarding
 from control.api import ROUTES, Route
 from control.engine import Engine
@@ -34,12 +34,15 @@ log = logging.getLogger(__name__)
 _ENCODER = msgspec.json.Encoder()
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked all the time, by nobody who would look for a trace."""
+LEFT = 499
+"""Of a client that hung up before its answer was whole: no server error, and nobody reads it but the metrics."""
 STOP_S = 2.0
 """What requests under way are given at a stop; `?after=` waits are cut off."""
 
 _MAKE_ONE = "make a token first: headrace token create NAME --role admin"
 
 ENGINE = web.AppKey("engine", Engine)
+UNASKED = web.AppKey("unasked", connections.Unasked)
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -62,9 +65,13 @@ def check_host(settings: Settings) -> None:
 async def listen(engine: Engine) -> web.AppRunner:
     """A server on the settings' host and port. Raises OSError where the port is taken."""
     settings = engine.settings
-    runner = web.AppRunner(application(engine), access_log=None, handle_signals=False, shutdown_timeout=STOP_S)
+    app = application(engine)
+    runner = web.AppRunner(
+        app, access_log=None, logger=connections.server_log(), handle_signals=False, shutdown_timeout=STOP_S,
+        keepalive_timeout=connections.KEEP_ALIVE_S,
+    )  # fmt: skip
     await runner.setup()
-    await web.TCPSite(runner, settings.http_host, settings.http_port, reuse_address=True).start()
+    await connections.Site(runner, app[UNASKED], settings.http_host, settings.http_port).start()
     log.info("listening on http://%s:%d", settings.http_host, settings.http_port)
     return runner
 
@@ -72,8 +79,9 @@ async def listen(engine: Engine) -> web.AppRunner:
 def application(engine: Engine) -> web.Application:
     gate = Gate(engine)
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_answering(gate), guarding(gate)])
-    app[ENGINE], app[GATE] = engine, gate
+    app[ENGINE], app[GATE], app[UNASKED] = engine, gate, connections.Unasked()
     app.on_shutdown.append(_end_streams)
+    app.on_response_prepare.append(_keep_as_sent)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _serving(engine, route))
     app.router.add_get("/", assets.index)
@@ -83,6 +91,12 @@ def application(engine: Engine) -> web.Application:
     for each in app.router.routes():
         need_of(each.method, each.resource.canonical if each.resource else "")
     return app
+
+
+async def _keep_as_sent(request: web.Request, response: web.StreamResponse) -> None:
+    """No browser guesses another type, and no cache keeps it; the page's own files say otherwise."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "no-store")
 
 
 async def _end_streams(app: web.Application) -> None:
@@ -107,10 +121,13 @@ def _answering(gate: Gate) -> Middleware:
             check_sender(request, open_on=None if gate.tokens.required() else gate.listens_on)
             return await handler(request)
         except Exception as exc:  # whatever it is, the client gets a problem; a fault of ours is logged with its trace
+            if isinstance(exc, ConnectionError) and connections.has_left(request):
+                return web.Response(status=LEFT)
             return _problem(request, _as_problem(exc, request))
 
     @web.middleware
     async def answering(request: web.Request, handler: Next) -> web.StreamResponse:
+        request.app[UNASKED].asks(request)
         began = time.monotonic()
         route = request.match_info.route.resource
         name = route.canonical if route else "unknown"
@@ -145,15 +162,15 @@ def _as_problem(exc: Exception, request: web.Request) -> Problem:
             return problems.Unavailable(str(exc), code="dependency-unwell", retry_after_s=retry)
         case Fenced():
             return problems.Unavailable("another control instance took over; this one ends", code="fenced")
-    log.error("%s %s failed", request.method, request.path, exc_info=exc)
+    log.error("%s %s failed", request.method, request.rel_url.raw_path, exc_info=exc)
     return Problem("an error of this program; its log says more", code="internal-error")
 
 
 def _of_http(exc: web.HTTPException, request: web.Request) -> Problem:
     """aiohttp's own errors: no such path, method or room for the body."""
     details = {
-        404: f"there is nothing at {request.path}; see /openapi.json",
-        405: f"{request.path} does not know {request.method}; allowed: {exc.headers.get('Allow', '')}",
+        404: f"there is nothing at {request.rel_url.raw_path}; see /openapi.json",
+        405: f"{request.rel_url.raw_path} does not know {request.method}; allowed: {exc.headers.get('Allow', '')}",
         413: f"the body is larger than {MAX_BODY_BYTES} bytes",
     }
     problem = Problem(details.get(exc.status, exc.reason), code=exc.reason.lower().replace(" ", "-"))
@@ -165,7 +182,7 @@ def _problem(request: web.Request, problem: Problem) -> web.Response:
     headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
     if problem.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="headrace"'
-    body = _ENCODER.encode(problem.details(request.path))
+    body = _ENCODER.encode(problem.details(request.rel_url.raw_path))
     return web.Response(body=body, status=problem.status, content_type=problems.CONTENT_TYPE, headers=headers)
 
 

@@ -122,7 +122,10 @@ def kb_id_of(given: str) -> str:
 
 async def body(request: web.Request) -> Any:
     """The decoded JSON body, or None where there is none."""
-    raw = await request.read()
+    try:
+        raw = await request.read()
+    except web.RequestPayloadError as exc:
+        raise BadRequest("the body does not arrive as its headers say", code="invalid-body") from exc
     if not raw.strip():
         return None
     if request.content_type != "application/json":
@@ -131,6 +134,8 @@ async def body(request: web.Request) -> Any:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise BadRequest(f"the body is not JSON: {exc}", code="invalid-json") from exc
+    except RecursionError as exc:
+        raise BadRequest("the body has lists or objects too deep within each other", code="invalid-json") from exc
 
 
 async def definition(request: web.Request) -> Definition | None:
@@ -216,7 +221,7 @@ def check_sender(request: web.Request, *, open_on: str | None) -> None:
     origin = request.headers.get("Origin")
     if request.method in READS or origin is None:
         return
-    if urlsplit(origin).netloc != host:
+    if _netloc(origin) != host:
         raise Forbidden(f"a page of {origin!r} may not write here", code="foreign-origin")
 
 
@@ -227,6 +232,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _hostname(netloc: str) -> str:

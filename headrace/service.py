@@ -80,6 +80,24 @@ class JsonLines(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
+class Lines(logging.Formatter):
+    """A message begins a line, and nothing else does: what it tells of others can look like no message of ours."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _CONTROL.sub(_shown, super().format(record))
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+"""All that moves a terminal's cursor but the tab."""
+
+
+def _shown(control: re.Match[str]) -> str:
+    return "\n    " if control[0] == "\n" else control[0].encode("unicode_escape").decode()
+
+
 def _sound(text: str) -> str:
     """Half a surrogate pair, which a page may hold, has no UTF-8."""
     return text.encode(errors="replace").decode()
@@ -87,8 +105,7 @@ def _sound(text: str) -> str:
 
 def configure_logging(level: str, form: str = "TEXT") -> None:
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(JsonLines() if form == "JSON" else text)
+    handler.setFormatter(JsonLines() if form == "JSON" else Lines())
     handler.addFilter(Quiet("aiokafka", "librdkafka", "faust", "mode", "httpx", "weaviate", "opentelemetry"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("aiokafka", "faust", "mode", "httpx", "httpx2", "httpcore", "openai", "weaviate", "aiohttp.access"):

@@ -1,4 +1,4 @@
-"""Logs for machines: one object a line, with whose job or record it is about."""
+"""Logs: for machines one object a line, with whose job or record it is about; for people no line that is forged."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.service import JsonLines
+from headrace.service import JsonLines, Lines
 from headrace.settings import InvalidSetting, Settings
 
 JOB = "019ab1c2-0000-7000-8000-00000000000a"
@@ -48,6 +48,20 @@ def test_has_the_traceback() -> None:
 
 def test_says_what_is_no_unicode_all_the_same() -> None:
     assert line("reading %s failed", "\ud800x")["message"] == "reading ?x failed"
+
+
+def test_nothing_that_is_told_begins_a_line_of_its_own() -> None:
+    try:
+        raise ValueError("broken\n2026-11-27 INFO forged")
+    except ValueError:
+        record = logging.makeLogRecord(
+            {"name": "control", "levelname": "ERROR", "msg": "%s failed", "args": ("x\r\n2026\x1b[2J\u2028a\tb",),
+             "exc_info": sys.exc_info()}
+        )  # fmt: skip
+    first, *rest = Lines().format(record).split("\n")
+    assert first.endswith(" ERROR   control: x\\r")
+    assert rest[0] == "    2026\\x1b[2J\\u2028a\tb failed" and rest[-1] == "    2026-11-27 INFO forged"
+    assert all(line.startswith("    ") for line in rest)
 
 
 def test_another_form_is_refused() -> None:

@@ -185,6 +185,14 @@ def _schema(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}", "components": components}
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/nowhere", f"{API}/kb/docs", "/openapi.json", "/metrics"])
+async def test_an_answer_is_neither_guessed_at_nor_kept(client: Any, path: str) -> None:
+    headers = (await client.get(path)).headers
+    assert (headers["X-Content-Type-Options"], headers["Cache-Control"]) == ("nosniff", "no-store")
+    page = (await client.get("/")).headers
+    assert (page["X-Content-Type-Options"], page["Cache-Control"]) == ("nosniff", "no-cache")
+
+
 async def test_a_request_has_a_span_unless_it_is_a_probe(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = traced(monkeypatch)
     for path in ("/healthz", "/readyz", "/metrics", f"{API}/kb/docs"):
