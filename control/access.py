@@ -19,7 +19,8 @@ from control.limits import Limits
 from control.problems import Forbidden, NotFound, TooMany, Unauthorized
 from control.requests import READS
 from control.roles import Need, need_of
-from control.sessions import COOKIE, Sessions
+from control.seats import Seats
+from control.sessions import COOKIE, Session, Sessions
 from headrace.private_file import Stamp, stamp_of
 from headrace.settings import Settings
 from headrace.tokens import ROLES, InvalidTokens, Role, Token, proven, read_tokens, sees
@@ -30,6 +31,10 @@ ADDRESS_RATE, ADDRESS_BURST = 10.0, 200.0
 """Calls a second of an address without a token, and at once: opening the page takes a dozen."""
 REFUSED_COSTS = 10.0
 """A token that is not taken counts as so many calls."""
+MOST_STREAMS = 1_000
+"""Of events, at once; a quarter of them for each token."""
+MOST_DOWNLOADS = 16
+"""Answers to SQL under way, likewise: each may be a file of 256 MiB until it is taken."""
 _STACK = "headrace up"
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -37,11 +42,14 @@ Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True)
 class Caller:
-    """`token` None: anybody, where no token is asked for. `digest`: of the secret that was shown."""
+    """`token` None: anybody, where no token is asked for. `digest`: of the secret that was shown.
+
+    `login`: by whose cookie it was.
+    """
 
     token: Token | None = None
     digest: bytes = b""
-    by_cookie: bool = False
+    login: Session | None = None
 
     @property
     def role(self) -> Role:
@@ -150,6 +158,8 @@ class Gate:
         self.listens_on = engine.settings.http_host
         self.tokens = TokenBook(engine.settings)
         self.sessions = Sessions()
+        self.streams = Seats("streams of events", total=MOST_STREAMS, share=MOST_STREAMS // 4)
+        self.downloads = Seats("answers to SQL", total=MOST_DOWNLOADS, share=MOST_DOWNLOADS // 4)
         rate = engine.settings.http_rate
         self._of_tokens = Limits(rate, 2 * rate) if rate else None
         self._of_addresses = Limits(ADDRESS_RATE, ADDRESS_BURST)
@@ -164,17 +174,20 @@ class Gate:
             return caller
         if caller is None:
             raise self._unauthorized(request)
-        if caller.by_cookie and request.method not in READS and "Origin" not in request.headers:
+        if caller.login and request.method not in READS and "Origin" not in request.headers:
             raise Forbidden("a browser that is logged in says from which page it writes, and this did not", code="role")
-        caller.require(need.role, f"{request.method} {request.path}")
+        caller.require(need.role, f"{request.method} {request.rel_url.raw_path}")
         self._check_scope(request, need, caller)
         return caller
 
     def stands(self, caller: Caller) -> bool:
-        """Whether it would still be admitted."""
+        """Whether it would still be admitted, to the same."""
         if caller.token is None:
             return not self.tokens.required()
-        return self.tokens.still(caller.token.id, caller.digest) is not None
+        if caller.login is not None and not self.sessions.stands(caller.login):
+            return False
+        token = self.tokens.still(caller.token.id, caller.digest)
+        return token is not None and (token.role, token.kbs) == (caller.role, caller.kbs)
 
     def _shown(self, request: web.Request) -> Caller | None:
         kind, _, text = request.headers.get("Authorization", "").partition(" ")
@@ -182,7 +195,7 @@ class Gate:
             return self.tokens.proven(text.strip()) if kind.lower() == "bearer" else None
         session = self.sessions.find(request.cookies.get(COOKIE, ""))
         token = self.tokens.still(session.token_id, session.digest) if session else None
-        return Caller(token, session.digest, by_cookie=True) if session and token else None
+        return Caller(token, session.digest, session) if session and token else None
 
     def _count(self, request: web.Request, need: Need, caller: Caller | None) -> None:
         if not need.counted:

@@ -1,6 +1,6 @@
 """One function per endpoint: from a request to an answer. Errors are Problems."""
 
-import asyncio
+import contextlib
 from contextlib import aclosing
 from typing import Any, get_args
 
@@ -13,11 +13,12 @@ from control.access import GATE, Watched, caller_of
 from control.desk import check_idempotency_key
 from control.engine import Engine
 from control.history import history
-from control.problems import Invalid, NotFound, Unavailable
+from control.problems import Invalid, NotFound
 from control.rules import Action
 from control.search_request import SearchRequest, check
 from control.standing import standing
 from control.status import OVER
+from control.streaming import send
 from headrace.vectors import Tenancy
 from schemas.commands import JobCommand
 from schemas.estimates import Estimate, EstimateRequest, ReembedEstimate
@@ -27,8 +28,6 @@ from schemas.previews import Preview, of_definition
 WAIT_S = 30
 """Longest wait of `?after=`: below what proxies allow a request."""
 PAGE_LIMIT = 1_000
-MOST_WATCHERS = 1_000
-TAKES_WITHIN_S = 30.0
 
 
 async def put_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
@@ -353,24 +352,19 @@ async def _in_review(engine: Engine, kb_id: str) -> int | None:
 
 
 async def events(engine: Engine, request: web.Request) -> web.StreamResponse:
-    """Ends when either side goes, the token does, or who watches takes nothing for `TAKES_WITHIN_S`."""
+    """Ends when either side goes, what admitted the caller does, or who watches takes nothing any more."""
     engine.check_ready()
-    if engine.hub.watchers >= MOST_WATCHERS:
-        raise Unavailable(f"{MOST_WATCHERS:,} watch already", code="too-many-watchers", retry_after_s=10)
-    watched = Watched(caller_of(request), frozenset(map(requests.kb_id_of, request.query.getall("kb", []))))
+    gate, caller = request.app[GATE], caller_of(request)
+    watched = Watched(caller, frozenset(map(requests.kb_id_of, request.query.getall("kb", []))))
     last_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-    await response.prepare(request)
-    async with aclosing(engine.hub.watch(last_id, watched)) as frames:
-        try:
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    with gate.streams.taken(caller.token), contextlib.suppress(ConnectionError):
+        await response.prepare(request)
+        async with aclosing(engine.hub.watch(last_id, watched)) as frames:
             async for some in frames:
-                if not request.app[GATE].stands(watched.caller):
+                if not gate.stands(caller):
                     break
-                async with asyncio.timeout(TAKES_WITHIN_S):
-                    await response.write(some)
-        except (TimeoutError, ConnectionError):
-            if request.transport is not None:
-                request.transport.abort()
+                await send(request, response, some)
     return response
 
 

@@ -17,8 +17,12 @@ MAX_SESSIONS = 1_000
 
 @dataclass(frozen=True)
 class Session:
-    """`digest` is of the secret that was logged in with: a rotation ends what began before it."""
+    """`digest` is of the secret that was logged in with: a rotation ends what began before it.
 
+    `key`: by which it is found, the hash of the cookie's value.
+    """
+
+    key: bytes
     token_id: str
     digest: bytes
     until: float
@@ -34,7 +38,8 @@ class Sessions:
     def begin(self, token_id: str, digest: bytes) -> str:
         """The cookie's value."""
         value = secrets.token_urlsafe(32)
-        self._open[digest_of(value)] = Session(token_id, digest, self._clock() + LASTS_S)
+        session = Session(digest_of(value), token_id, digest, self._clock() + LASTS_S)
+        self._open[session.key] = session
         if len(self._open) > MAX_SESSIONS:
             self._open.popitem(last=False)
         return value
@@ -42,7 +47,11 @@ class Sessions:
     def find(self, value: str) -> Session | None:
         """By the value's hash, so that how long it takes tells nothing of another's."""
         found = self._open.get(digest_of(value))
-        return found if found is not None and found.until > self._clock() else None
+        return found if found is not None and self.stands(found) else None
+
+    def stands(self, session: Session) -> bool:
+        """Whether it has neither been ended nor run out."""
+        return self._open.get(session.key) is session and session.until > self._clock()
 
     def end(self, value: str) -> None:
         self._open.pop(digest_of(value), None)

@@ -99,20 +99,21 @@ class Sql:
     @contextlib.asynccontextmanager
     async def answer(self, request: SqlRequest) -> AsyncIterator[Result]:
         """The rows in a file that is there while the context is. Raises BadRequest or Unavailable."""
+        with self._room() as room:
+            yield Result(room / sql_worker.RESULT, await self._answered(request, room))
+
+    async def _answered(self, request: SqlRequest, room: Path) -> bool:
+        """Whether there were more rows. The turn is over before they are sent: who reads slowly holds up nobody."""
         if self._running >= AT_ONCE:
             raise Unavailable(f"{AT_ONCE} queries run already; try again", code="sql-busy", retry_after_s=2)
         self._running += 1
         try:
-            with self._room() as room:
-                try:
-                    async with asyncio.timeout(self._timeout_s):
-                        truncated = await self._run(request, room)
-                except TimeoutError as exc:
-                    raise BadRequest(
-                        f"the query took more than {self._timeout_s:g} s and was ended; ask for less",
-                        code="sql-timeout",
-                    ) from exc
-                yield Result(room / sql_worker.RESULT, truncated)
+            async with asyncio.timeout(self._timeout_s):
+                return await self._run(request, room)
+        except TimeoutError as exc:
+            raise BadRequest(
+                f"the query took more than {self._timeout_s:g} s and was ended; ask for less", code="sql-timeout"
+            ) from exc
         finally:
             self._running -= 1
 

@@ -28,6 +28,8 @@ ADDRESS_SPACE = 4
 ROWS_AT_ONCE = 2_048
 
 
+MAX_SAID = 4_000
+"""Characters of an error: DuckDB repeats what it was asked, and a query may make one of any length."""
 _ASKED = "EXPLAIN "
 """Stands before a query to see whether it names only what there is."""
 
@@ -46,7 +48,7 @@ def main() -> None:
         _fill(connection, asked["views"], json.loads(sys.stdin.readline()))
         _say(_run(connection, asked))
     except (Refused, duckdb.Error) as exc:
-        _say({"error": _reason(exc, asked["views"])})
+        _say({"error": _cut(_reason(exc, asked["views"]))})
     except MemoryError:
         _say({"error": "Out of Memory Error: the query needs more memory than it may use"})
     sys.stdout.flush()
@@ -59,6 +61,10 @@ def _reason(exc: Exception, views: Json) -> str:
     if unknown := re.match(r"Catalog Error: Table with name (\S+) does not exist", text):
         return f"there is no view {unknown[1]}; there are {', '.join(sorted(views))} (DESCRIBE one to see its columns)"
     return re.sub(rf"(LINE 1: ){_ASKED}(.*\n) {{{len(_ASKED)}}}", r"\1\2", text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SAID else f"{text[:MAX_SAID]} …"
 
 
 def _confine(asked: Json) -> None:

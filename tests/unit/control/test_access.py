@@ -6,23 +6,28 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from multidict import CIMultiDict
 
 from control.access import GATE, REFUSED_COSTS
 from control.api import ROUTES
 from control.engine import Engine
-from control.http import application, check_host
+from control.http import ENGINE, application, check_host
 from control.limits import Limits
 from control.openapi import document
+from control.problems import Unavailable
 from control.roles import NEEDS
+from control.seats import Seats
 from control.sessions import COOKIE, LASTS_S, MAX_SESSIONS, Sessions
 from control.watch import Gone
 from headrace.client import ControlClient, ControlProblem
@@ -31,6 +36,7 @@ from headrace.tokens import ROLES, create, digest_of, new_secret, revoke, rotate
 from schemas.events import Place
 from schemas.facts import DeadLettered
 from schemas.identity import new_job_id
+from tests.support.waiting import until
 from tests.unit.control.memory_log import MemoryLog
 from tests.unit.control.test_folds import Filed, records, settled
 
@@ -245,6 +251,72 @@ async def test_a_watcher_sees_its_scope_until_its_token_ends(
         engine.hub.tell("deleted", "wiki", Gone("wiki"))
         rest = await asyncio.wait_for(stream.content.read(), 30)
         assert b"deleted" not in rest, "the stream ends in place of what happens after"
+
+
+async def _log_out(client: Client, engine: Engine, settings: Settings, value: str) -> None:
+    own = {"Cookie": f"{COOKIE}={value}", "Origin": str(client.make_url("/")).rstrip("/")}
+    assert (await client.post(f"{API}/logout", headers=own)).status == 200
+
+
+async def _run_out(client: Client, engine: Engine, settings: Settings, value: str) -> None:
+    sessions = client.server.app[GATE].sessions  # type: ignore[attr-defined]
+    sessions._clock = lambda: time.monotonic() + LASTS_S
+
+
+async def _narrow(client: Client, engine: Engine, settings: Settings, value: str) -> None:
+    settings.tokens.write_text(settings.tokens.read_text().replace('"wiki"', '"docs"'))
+
+
+async def _lower(client: Client, engine: Engine, settings: Settings, value: str) -> None:
+    settings.tokens.write_text(settings.tokens.read_text().replace('"operate"', '"read"'))
+
+
+@pytest.mark.parametrize("end", [_log_out, _run_out, _narrow, _lower])
+async def test_a_stream_ends_with_what_opened_it(
+    client: Client, engine: Engine, settings: Settings, end: Callable[..., Awaitable[None]]
+) -> None:
+    _, text = create(settings.tokens, "me", "operate", kbs=["wiki"])
+    value = (await client.post(f"{API}/login", headers=bearer(text))).cookies[COOKIE].value
+    client.session.cookie_jar.clear()
+    async with client.get(f"{API}/events", headers={"Cookie": f"{COOKIE}={value}"}) as stream:
+        told = b""
+        while b"reset" not in told:
+            told += await asyncio.wait_for(stream.content.readany(), 30)
+        await end(client, engine, settings, value)
+        engine.hub.tell("kb", "wiki", Gone("wiki"))
+        assert b"wiki" not in await asyncio.wait_for(stream.content.read(), 30)
+
+
+async def test_a_token_has_its_share_of_the_streams(client: Client, settings: Settings) -> None:
+    gate = client.server.app[GATE]  # type: ignore[attr-defined]
+    gate.streams = Seats("streams of events", total=3, share=2)
+    a, b = (bearer(create(settings.tokens, name, "read")[1]) for name in "ab")
+    async with AsyncExitStack() as open_:
+
+        async def opened(headers: dict[str, str]) -> ClientResponse:
+            return await open_.enter_async_context(client.get(f"{API}/events", headers=headers))
+
+        assert [(await opened(a)).status for _ in range(3)] == [200, 200, 429]
+        assert [(await opened(b)).status for _ in range(2)] == [200, 503]
+        refused = await opened(a)
+        assert "its share; close one" in await refused.text() and refused.headers["Retry-After"]
+    for end in ("a", "b"):
+        revoke(settings.tokens, end)
+
+    async def left() -> bool:
+        return not gate.streams._taken
+
+    engine_hub = client.server.app[ENGINE].hub  # type: ignore[attr-defined]
+    engine_hub.tell("kb", "docs", Gone("docs"))
+    await until(left, what="each gives its place back")
+
+
+def test_where_nobody_is_asked_there_are_no_shares() -> None:
+    seats = Seats("streams", total=2, share=1)
+    with seats.taken(None), seats.taken(None), pytest.raises(Unavailable), seats.taken(None):
+        pass
+    with seats.taken(None):
+        pass
 
 
 @pytest.mark.parametrize("header", ["Bearer", "Bearer x", "Basic eDp5", "x", "Bearer \xff\xfe", "Bearer hr_0_x"])

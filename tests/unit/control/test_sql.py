@@ -10,11 +10,12 @@ from typing import Any
 import duckdb
 import msgspec
 import pytest
+from aiohttp import ClientError
 from aiohttp.test_utils import TestClient, TestServer
 from pyarrow import parquet
 
 from control import sql as answering
-from control import sql_worker, views
+from control import sql_worker, streaming, views
 from control.ailments import Ailments
 from control.engine import Engine
 from control.http import application
@@ -185,10 +186,13 @@ async def test_a_slip_is_shown_where_it_is_and_an_unknown_view_beside_those_that
         await rows(sql, "SELECT stat FROM pages")
 
 
-@pytest.mark.parametrize("query", ["SELECT * FROM facts", f"SELECT {'(' * 40_000}1{')' * 40_000}"])
+@pytest.mark.parametrize(
+    "query", ["SELECT * FROM facts", f"SELECT {'(' * 40_000}1{')' * 40_000}", "SELECT error(repeat('a', 1200000))"]
+)
 async def test_what_is_wrong_is_told_to_who_asked(sql: Sql, query: str) -> None:
-    with pytest.raises(BadRequest):
+    with pytest.raises(BadRequest) as refused:
         await rows(sql, query)
+    assert len(refused.value.detail) < 5_000
     assert await rows(sql, "SELECT 1") == [[1]]
 
 
@@ -258,6 +262,33 @@ def test_what_a_crash_left_is_deleted(tmp_path: Path) -> None:
     (tmp_path / "projection.duckdb").touch()
     Sql(None, tmp_path).clear()  # type: ignore[arg-type]
     assert [each.name for each in tmp_path.iterdir()] == ["projection.duckdb"]
+
+
+async def test_who_takes_nothing_holds_nobody_up_and_is_cut_off(filed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that no buffer on the way has room for, to two who don't read it."""
+    engine = Engine(replace(Settings.from_env({}), data_dir=filed.parent))
+    await engine.projection.open()
+    engine.unready = None
+    path = "/api/ingestion/sql"
+    async with TestClient(TestServer(application(engine))) as client:
+        wide = {"query": "SELECT repeat('x', 1000000) FROM range(14)"}
+        slow = [await client.post(path, json=wide, read_bufsize=1024) for _ in range(answering.AT_ONCE)]
+        assert {each.status for each in slow} == {200}
+        assert (await client.post(path, json={"query": "SELECT 1"})).status == 200
+
+        async def theirs_are_left() -> bool:
+            return len(list(filed.parent.glob("sql-*"))) == len(slow)
+
+        await until(theirs_are_left, what="the third is done, and the two are not")
+        monkeypatch.setattr(streaming, "TAKES_WITHIN_S", 0.05)
+        cut = await client.post(path, json=wide, read_bufsize=1024)
+        await until(theirs_are_left, what="the last is cut off")
+        with pytest.raises(ClientError):
+            await cut.read()
+        for each in slow:
+            each.close()
+    await engine.stop()
+    assert not list(filed.parent.glob("sql-*"))
 
 
 async def test_over_http(filed: Path) -> None:
