@@ -39,6 +39,10 @@ class InvalidTokens(ValueError):
     """The file, or what is asked of it, can't be; the message says what to do."""
 
 
+class UnknownToken(InvalidTokens):
+    """None that is in force has the name."""
+
+
 class Former(msgspec.Struct, frozen=True, kw_only=True):
     """The secret before a rotation, while both are taken."""
 
@@ -171,7 +175,7 @@ def _find(tokens: list[Token], name: str) -> tuple[int, Token]:
         if token.name == name and token.revoked_at is None:
             return place, token
     known = ", ".join(token.name for token in tokens if token.revoked_at is None)
-    raise InvalidTokens(f"there is no token {name!r}; there is {known or 'none'}")
+    raise UnknownToken(f"there is no token {name!r}; there is {known or 'none'}")
 
 
 def _check(token: Token) -> None:

@@ -32,6 +32,10 @@ class InvalidWebhooks(ValueError):
     """The file, or what is asked of it, can't be; the message says what to do."""
 
 
+class UnknownWebhook(InvalidWebhooks):
+    """None has the name."""
+
+
 class FormerSecret(msgspec.Struct, frozen=True, kw_only=True):
     """The secret before a rotation: messages are signed by both until then (UTC, RFC 3339)."""
 
@@ -132,7 +136,7 @@ def _find(webhooks: list[Webhook], name: str) -> int:
         if each.name == name:
             return place
     known = ", ".join(each.name for each in webhooks)
-    raise InvalidWebhooks(f"there is no webhook {name!r}; there is {known or 'none'}")
+    raise UnknownWebhook(f"there is no webhook {name!r}; there is {known or 'none'}")
 
 
 def _check(webhook: Webhook) -> None:

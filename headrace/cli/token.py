@@ -10,10 +10,10 @@ import click
 import msgspec
 from rich.markup import escape
 
-from headrace.cli.root import USAGE, App, Failure, pass_app, print_json
+from headrace.cli.root import NOT_FOUND, USAGE, App, Failure, pass_app, print_json
 from headrace.cli.rows import Rows
 from headrace.cli.view import moment
-from headrace.tokens import InvalidTokens, Role, Token, create, read_tokens, revoke, rotate
+from headrace.tokens import InvalidTokens, Role, Token, UnknownToken, create, read_tokens, revoke, rotate
 
 LONGEST = timedelta(days=3_650)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -121,5 +121,7 @@ def _says(made: Token) -> str:
 def _told() -> Iterator[None]:
     try:
         yield
+    except UnknownToken as exc:
+        raise Failure(str(exc), NOT_FOUND) from exc
     except InvalidTokens as exc:
         raise Failure(str(exc), USAGE) from exc

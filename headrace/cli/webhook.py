@@ -7,12 +7,12 @@ from datetime import timedelta
 import click
 from rich.markup import escape
 
-from headrace.cli.root import USAGE, App, Failure, pass_app, print_json
+from headrace.cli.root import NOT_FOUND, USAGE, App, Failure, pass_app, print_json
 from headrace.cli.rows import Rows
 from headrace.cli.token import Duration
 from headrace.cli.view import moment
 from headrace.client import STATUSES
-from headrace.webhooks import InvalidWebhooks, add, remove, rotate
+from headrace.webhooks import InvalidWebhooks, UnknownWebhook, add, remove, rotate
 
 
 @click.group()
@@ -101,5 +101,7 @@ def remove_(app: App, name: str) -> None:
 def _told() -> Iterator[None]:
     try:
         yield
+    except UnknownWebhook as exc:
+        raise Failure(str(exc), NOT_FOUND) from exc
     except InvalidWebhooks as exc:
         raise Failure(str(exc), USAGE) from exc

@@ -41,7 +41,7 @@ def test_the_list_shows_no_secret_and_no_hash(run: Run, tokens: Path) -> None:
     ("arguments", "says"),
     [
         (("create", "me"), "--role"), (("create", "me", "--role", "root"), "root"),
-        (("create", "a b", "--role", "read"), "no name"), (("revoke", "nobody"), "there is no token 'nobody'"),
+        (("create", "a b", "--role", "read"), "no name"), 
         (("create", "me", "--role", "read", "--expires", "soon"), "such as 90d"),
         (("create", "me", "--role", "read", "--expires", "0d"), "such as 90d"),
         (("create", "me", "--role", "read", "--expires", "99999d"), "no token can last"),
@@ -50,6 +50,15 @@ def test_the_list_shows_no_secret_and_no_hash(run: Run, tokens: Path) -> None:
 def test_what_is_wrong_is_told(run: Run, arguments: tuple[str, ...], says: str) -> None:
     result = run("token", *arguments)
     assert result.exit_code == 2 and says in result.stderr
+
+
+@pytest.mark.parametrize("command", ["rotate", "revoke"])
+def test_one_that_is_not_there_is_not_found(run: Run, command: str) -> None:
+    run("token", "create", "old", "--role", "read")
+    run("token", "revoke", "old")
+    for name in ("nobody", "old"):
+        result = run("token", command, name)
+        assert result.exit_code == 5 and f"there is no token '{name}'; there is none" in result.stderr
 
 
 def test_without_any_the_list_says_how(run: Run) -> None:

@@ -51,9 +51,15 @@ def test_a_try_that_is_not_taken_is_a_failure(run: Run, control: FakeControl) ->
     ("arguments", "says"),
     [
         (("add", "deploy", "example.org"), "begins with https://"), (("add", "deploy"), "URL"),
-        (("add", "deploy", "https://example.org", "--on", "done"), "done"), (("remove", "x"), "no webhook 'x'"),
+        (("add", "deploy", "https://example.org", "--on", "done"), "done"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told(run: Run, arguments: tuple[str, ...], says: str) -> None:
     result = run("webhook", *arguments)
     assert result.exit_code == 2 and says in result.stderr
+
+
+@pytest.mark.parametrize("command", ["rotate", "remove"])
+def test_one_that_is_not_there_is_not_found(run: Run, command: str) -> None:
+    result = run("webhook", command, "x")
+    assert result.exit_code == 5 and "there is no webhook 'x'; there is none" in result.stderr
