@@ -104,7 +104,7 @@ def settings() -> str:
     """What `headrace settings` says, without what is set here."""
     rows = (
         f"| `{row['variable']}` | {_cell(row['default'])} | {row['meaning'].replace('|', '∣')} |"
-        for row in setting_rows(Settings())
+        for row in setting_rows(Settings(), {})
     )
     return "\n".join(
         ("# Settings", "", "Environment variables.", "", "| variable | default | is |", "|---|---|---|", *rows)

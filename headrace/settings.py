@@ -297,20 +297,29 @@ class Settings:
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":
         """Raises InvalidSetting. A variable that is set but empty counts as not set; space around a value, such as
         the line break at the end of a key's file, is none of it."""
+        settings, wrong = cls.as_far_as_they_fit(env)
+        for variable, says in wrong.items():
+            raise InvalidSetting(f"{variable} does not fit: {says}")
+        if misfit := settings.misfit():
+            raise InvalidSetting(misfit)
+        return settings
+
+    @classmethod
+    def as_far_as_they_fit(cls, env: Mapping[str, str] = os.environ) -> tuple["Settings", dict[str, str]]:
+        """And by variable what is wrong with those that don't, which are as if they weren't set."""
         values: dict[str, Any] = {}
+        wrong: dict[str, str] = {}
         for each in fields(cls):
             text = env.get(each.metadata["env"], "").strip()
             if text:
                 try:
                     values[each.name] = each.metadata["parse"](text)
                 except ValueError as exc:
-                    raise InvalidSetting(f"{each.metadata['env']} does not fit: {exc}") from exc
-        settings = cls(**values)
-        if misfit := settings._misfit():
-            raise InvalidSetting(misfit)
-        return settings
+                    wrong[each.metadata["env"]] = str(exc)
+        return cls(**values), wrong
 
-    def _misfit(self) -> str | None:
+    def misfit(self) -> str | None:
+        """Why they can't go together."""
         security = self.bootstrap_servers.security
         if security.protocol != "PLAINTEXT" and self.kafka_bootstrap_servers is None:
             return "KAFKA_SECURITY_PROTOCOL goes with KAFKA_BOOTSTRAP_SERVERS: the embedded Kafka is plain"

@@ -62,6 +62,29 @@ def test_settings_never_show_a_secret(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert rows["HEADRACE_HTTP_PORT"]["value"] == 8000
 
 
+def test_settings_mark_those_that_do_not_fit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_HTTP_PORT", "hush")
+    monkeypatch.setenv("HEADRACE_TOKEN", "hr_id_hush\nmore")
+    monkeypatch.setenv("HEADRACE_EMBED_BATCH", "16")
+    result = run("settings")
+    assert result.exit_code == 2 and "hush" not in result.output
+    assert [line.split()[:2] for line in result.stdout.splitlines() if "✗ does not fit" in line] == [
+        ["HEADRACE_HTTP_PORT", "✗"], ["HEADRACE_TOKEN", "✗"],
+    ]  # fmt: skip
+    assert "HEADRACE_HTTP_PORT does not fit: write a whole number from 1 to 65,535" in result.stderr
+    assert "HEADRACE_TOKEN does not fit: it holds letters" in result.stderr
+    rows = {row["variable"]: row for row in json.loads(run("settings", "--json").stdout)}
+    assert rows["HEADRACE_HTTP_PORT"]["problem"].startswith("write a whole number")
+    assert (rows["HEADRACE_EMBED_BATCH"]["value"], rows["HEADRACE_EMBED_BATCH"]["problem"]) == (16, None)
+
+
+def test_settings_that_do_not_go_together_are_all_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_REPLICATION", "3")
+    result = run("settings")
+    assert result.exit_code == 2 and "HEADRACE_REPLICATION" in result.stdout
+    assert "the embedded Kafka is one broker" in result.stderr
+
+
 def test_version(run: Run) -> None:
     assert run("version").stdout.startswith("headrace 0.")
     assert json.loads(run("version", "--json").stdout)["headrace"] in run("version").stdout
