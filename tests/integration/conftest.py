@@ -6,6 +6,7 @@ import pytest
 
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
+from headrace.vectors import VectorStore
 
 
 @pytest.fixture
@@ -14,3 +15,10 @@ async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
     await publisher.start()
     yield publisher
     await publisher.stop()
+
+
+@pytest.fixture
+async def store(settings: Settings) -> AsyncIterator[VectorStore]:
+    store = VectorStore(settings)
+    yield store
+    await store.stop()

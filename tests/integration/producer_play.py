@@ -34,14 +34,6 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings.bootstrap_servers, prefix=settings.topic_prefix, source="test")
-    await publisher.start()
-    yield publisher
-    await publisher.stop()
-
-
-@pytest.fixture
 async def site() -> AsyncIterator[FakeSite]:
     async with FakeSite(pages=25, min_kb=4, max_kb=20) as site:
         yield site

@@ -24,13 +24,6 @@ TEXTS = {
 
 
 @pytest.fixture
-async def store(settings: Settings) -> AsyncIterator[VectorStore]:
-    store = VectorStore(settings)
-    yield store
-    await store.stop()
-
-
-@pytest.fixture
 async def embedder(settings: Settings) -> AsyncIterator[Embedder]:
     embedder = embedder_for(PROFILE, settings)
     yield embedder

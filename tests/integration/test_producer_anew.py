@@ -23,7 +23,6 @@ from tests.integration.producer_play import (
     producer,
     proven,
     publish_generation,
-    publisher,
     settings,
     site,
     start_producer,

@@ -27,7 +27,7 @@ from schemas.events import Event, Place
 from schemas.kb import Definition
 from schemas.pages import PageRecord
 from tests.fakes.site import FakeSite
-from tests.integration.producer_play import PARTITIONS, Job, definition, proven, publisher, settings, site
+from tests.integration.producer_play import PARTITIONS, Job, definition, proven, settings, site
 from tests.support.log import PlayedJob
 
 Point = Callable[[Event], bool]

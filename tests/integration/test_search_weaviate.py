@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Any, get_args
 
 import numpy as np
@@ -20,13 +20,6 @@ from schemas.kb import NEVER
 
 VECTOR = [1.0] * 8
 FIRST = View(1)
-
-
-@pytest.fixture
-async def store(settings: Settings) -> AsyncIterator[VectorStore]:
-    store = VectorStore(settings)
-    yield store
-    await store.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import itertools
 import random
 import uuid
-from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
@@ -14,13 +13,6 @@ from schemas.kb import NEVER
 
 Rows = list[tuple[str, int, int]]
 GENERATIONS = range(1, 7)
-
-
-@pytest.fixture
-async def store(settings: Settings) -> AsyncIterator[VectorStore]:
-    store = VectorStore(settings)
-    yield store
-    await store.stop()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 from headrace.kafka.admin import ensure_topics
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
-from headrace.vectors import VectorStore
 from tests.fakes.openai_server import OpenAIServer
 from tests.support.services import Service
 
@@ -44,13 +43,6 @@ def consumer(environment: dict[str, str], topics: None, tmp_path: Path) -> Itera
     service = Service("consumer", environment, tmp_path).start()
     yield service
     service.close()
-
-
-@pytest.fixture
-async def store(settings: Settings) -> AsyncIterator[VectorStore]:
-    store = VectorStore(settings)
-    yield store
-    await store.stop()
 
 
 @pytest.fixture
