@@ -24,7 +24,7 @@ class Route:
     """`query` is parameter name to meaning; `problems` are the statuses that the call itself answers with.
 
     `others`: answers of other types, by their status. `streams`: the answer is a stream of such, as server-sent events.
-    `files`: media types of files that it may be instead.
+    `files`: media types of files that it may be instead. `conditional`: it takes If-Match and If-None-Match.
     """
 
     method: str
@@ -38,6 +38,7 @@ class Route:
     query: dict[str, str] = field(default_factory=dict)
     problems: tuple[int, ...] = ()
     idempotent_by_key: bool = False
+    conditional: bool = False
     others: Mapping[int, type[msgspec.Struct]] = field(default_factory=dict)
     streams: bool = False
     files: tuple[str, ...] = ()
@@ -58,7 +59,7 @@ _REASON = {"reason": "why; stands in the audit trail"}
 ROUTES: tuple[Route, ...] = (
     Route("GET", f"{PREFIX}/kb", handlers.list_kbs, "List knowledge bases", answers.KbList),
     Route("PUT", f"{PREFIX}/kb/{{kb}}", handlers.put_kb, "Define a knowledge base", answers.KbAnswer,
-          body=Definition, body_required=True, query=_REASON, problems=(400, 409, 422)),
+          body=Definition, body_required=True, query=_REASON, problems=(400, 409, 422), conditional=True),
     Route("GET", f"{PREFIX}/kb/{{kb}}", handlers.get_kb, "Read a definition", answers.KbAnswer, problems=(404,)),
     Route("DELETE", f"{PREFIX}/kb/{{kb}}", handlers.delete_kb, "Drop a knowledge base and its objects",
           answers.Deleted, query=_REASON, problems=(404, 409)),
@@ -67,7 +68,8 @@ ROUTES: tuple[Route, ...] = (
           query={"after": "only offsets behind this one", **_LIMIT}, problems=(404,)),
     Route("POST", f"{PREFIX}/kb/{{kb}}/start", handlers.start,
           "Start a job; a body is the definition to start with. With `dry_run`, only estimate it", answers.Accepted,
-          202, others={200: Estimate}, body=requests.Start, problems=(400, 404, 409, 422), idempotent_by_key=True),
+          202, others={200: Estimate}, body=requests.Start, problems=(400, 404, 409, 422), idempotent_by_key=True,
+          conditional=True),
     Route("POST", f"{PREFIX}/kb/{{kb}}/reembed", handlers.reembed,
           "Embed the stored texts by another model, without a crawl; until it is published, the old one is searched. "
           "With `dry_run`, only estimate it", answers.Accepted, 202, others={200: ReembedEstimate},

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
@@ -12,8 +11,10 @@ import msgspec
 
 from control import reembedding, rules
 from control.books import Books, Refused
+from control.idempotency import request_digest
 from control.metrics import COMMANDS, REFUSED
-from control.problems import Conflict, Invalid, NotFound
+from control.preconditions import ALWAYS, Precondition
+from control.problems import Conflict, NotFound
 from control.rules import Action, Job, Origin
 from control.standing import known as known_kb
 from control.writer import Outgoing, Writer, Written
@@ -23,7 +24,7 @@ from schemas.commands import JobCommand
 from schemas.estimates import ReembedRequest
 from schemas.events import Event
 from schemas.facts import CommandIssued, CommandRefused, KbChanged, TokenChanged
-from schemas.identity import canonical_json, new_job_id, partition_for
+from schemas.identity import new_job_id, partition_for
 from schemas.kb import Definition, Embedding, GenerationState, KbDefined, same_vectors
 
 log = logging.getLogger(__name__)
@@ -58,8 +59,9 @@ class Desk:
     def known(self, kb_id: str) -> KbDefined:
         return known_kb(self._books.kbs.get(kb_id), kb_id)
 
-    def wanted(self, kb_id: str, definition: Definition | None) -> Definition:
+    def wanted(self, kb_id: str, definition: Definition | None, given: Precondition = ALWAYS) -> Definition:
         """What a start would go by, with every default filled in; None: the knowledge base's own."""
+        given.check(kb_id, self._books.kbs.get(kb_id), definition)
         resolved = self.resolved(definition if definition is not None else self.known(kb_id).definition)
         self._check_means(resolved)
         return resolved
@@ -73,12 +75,21 @@ class Desk:
         """With every default filled in; raises Invalid."""
         return rules.resolved(definition, openai_available=self._openai_available)
 
-    async def define(self, kb_id: str, definition: Definition, *, by: str, reason: str | None = None) -> KbDefined:
+    async def define(
+        self,
+        kb_id: str,
+        definition: Definition,
+        *,
+        by: str,
+        reason: str | None = None,
+        given: Precondition = ALWAYS,
+    ) -> KbDefined:
         resolved = self.resolved(definition)
         self._check_means(resolved)
         async with self._decision():
             self._check_dropped(kb_id)
             known = self._books.kbs.get(kb_id)
+            given.check(kb_id, known, definition)
             if known and not known.deleted and known.definition == definition:
                 return known
             defined = rules.define(kb_id, known, definition, at=now(), by=by)
@@ -114,9 +125,19 @@ class Desk:
             self._dropping[kb_id] -= 1
 
     async def start(
-        self, kb_id: str, definition: Definition | None, *, by: str, reason: str | None, idempotency_key: str | None
+        self,
+        kb_id: str,
+        definition: Definition | None,
+        *,
+        by: str,
+        reason: str | None,
+        idempotency_key: str | None,
+        given: Precondition = ALWAYS,
     ) -> JobCommand:
-        """`definition` replaces the KB's, in the same transaction as the start."""
+        """`definition` replaces the KB's, in the same transaction as the start.
+
+        A repetition is answered before `given` is looked at: the first changed what it is of.
+        """
         digest = request_digest(definition=definition, reason=reason)
         async with self._decision():
             if first := self._started_by(idempotency_key, kb_id, digest):
@@ -124,6 +145,7 @@ class Desk:
             self._check_dropped(kb_id)
             origin = Origin(now(), by, reason, idempotency_key, digest)
             known, audits = self._books.kbs.get(kb_id), []
+            given.check(kb_id, known, definition)
             if definition is not None:
                 new = known is None or known.deleted or known.definition != definition
                 known = rules.define(kb_id, known, definition, at=origin.issued_at, by=by)
@@ -275,7 +297,7 @@ class Desk:
         named = same_vectors(known.definition.embedding, undone.definition.embedding)
         if to is None or undone.reembeds is None or not named:
             return ()
-        return _switch(known, to)
+        return reembedding.switch(known, to, at=now())
 
     async def _report(self, refused: Refused) -> None:
         at = now()
@@ -361,7 +383,7 @@ class Desk:
             self._books.announce(())
             for kb in self._books.kbs.all():
                 if to := self._books.switching(kb.kb_id):
-                    await self._write(*_switch(kb, to))
+                    await self._write(*reembedding.switch(kb, to, at=now()))
             yield
 
     async def _write(self, *events: Event, job_partition: int | None = None) -> None:
@@ -376,22 +398,3 @@ class Desk:
             raise
         await self._books.applied(self._unread)
         self._books.announce(())
-
-
-def _switch(known: KbDefined, to: JobCommand) -> tuple[Event, ...]:
-    defined = reembedding.switched(known, to, at=now(), by="control")
-    embedding = to.definition.embedding
-    reason = f"generation {to.generation} is embedded by {embedding.model}, {embedding.dimensions} dimensions"
-    return defined, rules.kb_audit(defined, "define", reason)
-
-
-def request_digest(**asked: object) -> str:
-    """sha256 (hex) of what a start asks for, defaults filled in: equal requests, equal digests."""
-    asked = msgspec.to_builtins(asked)
-    return hashlib.sha256(canonical_json(asked).encode()).hexdigest()
-
-
-def check_idempotency_key(key: str | None) -> str | None:
-    if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
-        raise Invalid("Idempotency-Key must be 1 to 255 printable characters", code="invalid-idempotency-key")
-    return key

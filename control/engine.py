@@ -15,6 +15,7 @@ from control.budgets import Budgets, reader
 from control.desk import Desk
 from control.estimates import Estimates
 from control.offsets import OffsetWatch
+from control.preconditions import tag_of
 from control.problems import Problem, Unavailable
 from control.projection import Projection
 from control.questions import refused_places, started_jobs
@@ -285,6 +286,7 @@ class Engine:
         return answers.KbAnswer(
             kb_id=kb.kb_id,
             definition=kb.definition,
+            etag=tag_of(kb.definition),
             last_generation=kb.last_generation,
             published_generation=published.generation if published else None,
             active_job_id=active.job_id if active else None,

@@ -10,9 +10,10 @@ from duckdb import DuckDBPyConnection
 from control import answers, costs, pages, picture, questions, requests
 from control import changes as compared
 from control.access import GATE, Watched, caller_of
-from control.desk import check_idempotency_key
 from control.engine import Engine
 from control.history import history
+from control.idempotency import check_idempotency_key
+from control.preconditions import precondition
 from control.problems import Invalid, NotFound
 from control.rules import Action
 from control.search_request import SearchRequest, check
@@ -34,8 +35,9 @@ async def put_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
     definition = await requests.definition(request)
     if definition is None:
         raise Invalid('the body must hold the definition, at least {"source": {"urls": ["https://…"]}}')
-    kb_id, reason = requests.kb_id(request), request.query.get("reason")
-    return engine.kb_answer(await engine.desk.define(kb_id, definition, by=caller_of(request).actor, reason=reason))
+    kb_id, reason, given = requests.kb_id(request), request.query.get("reason"), precondition(request)
+    by = caller_of(request).actor
+    return engine.kb_answer(await engine.desk.define(kb_id, definition, by=by, reason=reason, given=given))
 
 
 async def get_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
@@ -71,15 +73,16 @@ async def delete_kb(engine: Engine, request: web.Request) -> answers.Deleted:
 
 async def start(engine: Engine, request: web.Request) -> answers.Accepted | Estimate:
     kb_id = requests.kb_id(request)
-    key = check_idempotency_key(request.headers.get("Idempotency-Key"))
+    key, given = check_idempotency_key(request.headers.get("Idempotency-Key")), precondition(request)
     definition, sample = await requests.start(request)
     if definition is not None:
         caller_of(request).require("admin", "a start that brings a definition")
     if sample:
-        wanted, holds_any = engine.desk.wanted(kb_id, definition), bool(engine.books.kbs.generations(kb_id))
+        wanted, holds_any = engine.desk.wanted(kb_id, definition, given), bool(engine.books.kbs.generations(kb_id))
         asked = EstimateRequest(definition=wanted, sample=sample, kb_id=kb_id if holds_any else None)
         return await engine.estimates.of(asked)
-    command = await engine.desk.start(kb_id, definition, by=caller_of(request).actor, reason=None, idempotency_key=key)
+    by = caller_of(request).actor
+    command = await engine.desk.start(kb_id, definition, by=by, reason=None, idempotency_key=key, given=given)
     return answers.Accepted(
         kb_id=kb_id, job_id=command.job_id, generation=command.generation, desired="running", revision=1
     )

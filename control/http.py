@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from control import assets, connections, problems
+from control import answers, assets, connections, problems
 from control.access import GATE, Gate, guarding
 from control.api import ROUTES, Route
 from control.engine import Engine
@@ -109,7 +109,10 @@ def _serving(engine: Engine, route: Route) -> Next:
         if isinstance(answer, web.StreamResponse):
             return answer
         return web.Response(
-            body=_ENCODER.encode(answer), status=route.status_of(answer), content_type="application/json"
+            body=_ENCODER.encode(answer),
+            status=route.status_of(answer),
+            content_type="application/json",
+            headers={"ETag": answer.etag} if isinstance(answer, answers.KbAnswer) else None,
         )
 
     return serve

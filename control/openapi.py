@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 import headrace
+from control.answers import KbAnswer
 from control.api import ROUTES, Route
 from control.problems import CONTENT_TYPE, ProblemDetails
 from control.roles import Need, need_of
@@ -20,6 +21,11 @@ _IN_PATH = {
 }  # fmt: skip
 _ALWAYS = (403, 500, 503)
 """Problems that any call may answer with."""
+_CONDITIONS = {
+    "If-Match": "only where the knowledge base is there and its definition has this ETag; else 412. `*`: has any",
+    "If-None-Match": "`*`: only where there is no such knowledge base; else 412",
+}
+_ETAG = {"description": "names the definition, not the rest of the answer", "schema": {"type": "string"}}
 _BOUNDS = {
     "path": ", and a scope with the knowledge base", "answer": "; what is out of the token's scope is left out",
     "whole": ", and a scope of all knowledge bases", "none": "",
@@ -56,6 +62,8 @@ def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
         str(status): _content(form, {"type": "string"} if route.streams else refs[kind], HTTPStatus(status).phrase)
         for status, kind in sorted({route.status: route.answer, **route.others}.items())
     }
+    if route.answer is KbAnswer:
+        answered[str(route.status)]["headers"] = {"ETag": _ETAG}
     for kind in route.files:
         answered[str(route.status)]["content"][kind] = {"schema": {"type": "string", "format": "binary"}}
     need = need_of(route.method, route.path)
@@ -81,7 +89,8 @@ def _problems(route: Route, need: Need) -> set[int]:
     limited = {429} if need.counted else set()
     unread = {400, 413, 415, 422} if route.body is not None else set()
     unfit = {422} if "{kb}" in route.path or route.query else set()
-    return {*route.problems, *_ALWAYS, *refused, *limited, *unread, *unfit}
+    unmet = {412} if route.conditional else set()
+    return {*route.problems, *_ALWAYS, *refused, *limited, *unread, *unfit, *unmet}
 
 
 def _operation_id(route: Route) -> str:
@@ -100,9 +109,14 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     ]
     if route.idempotent_by_key:
         says = "the same key gives the same answer again, over restarts too"
-        key = {"name": "Idempotency-Key", "in": "header", "required": False, "description": says, "schema": text}
-        found.append(key)
+        found.append(_header("Idempotency-Key", says))
+    if route.conditional:
+        found += [_header(name, says) for name, says in _CONDITIONS.items()]
     return found
+
+
+def _header(name: str, says: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": says, "schema": {"type": "string"}}
 
 
 def _content(kind: str, schema: Any, description: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Problem
 ├── NotFound        404
 ├── Conflict        409  it makes no sense now; the detail says why
 ├── Gone            410  it was there, and was vacuumed
+├── PreconditionFailed  412  what it was to change is not as the caller knows it
 ├── Unsupported     415  the body is not application/json
 ├── Invalid         422  it is read, and something in it can't be used
 ├── TooMany         429  more requests than the caller may make
@@ -73,6 +74,10 @@ class Conflict(Problem):
 
 class Gone(Problem):
     status, title = 410, "Gone"
+
+
+class PreconditionFailed(Problem):
+    status, title = 412, "Precondition failed"
 
 
 class Unsupported(Problem):

@@ -6,10 +6,10 @@ from dataclasses import replace
 import msgspec
 
 from control.problems import Conflict, Invalid
-from control.rules import Job, Origin, audit, check_idle, first_command, resolved
+from control.rules import Job, Origin, audit, check_idle, first_command, kb_audit, resolved
 from schemas import kb
 from schemas.commands import JobCommand
-from schemas.facts import CommandIssued
+from schemas.facts import CommandIssued, KbChanged
 from schemas.kb import Definition, Embedding, GenerationState, KbDefined
 
 
@@ -75,6 +75,13 @@ def switched(known: KbDefined, to: JobCommand, *, at: str, by: str) -> KbDefined
         chunking=to.definition.chunking if alike else definition.chunking,
     )
     return msgspec.structs.replace(known, definition=definition, reembedding=None, updated_at=at, updated_by=by)
+
+
+def switch(known: KbDefined, to: JobCommand, *, at: str) -> tuple[KbDefined, KbChanged]:
+    """What one transaction writes for that."""
+    defined, embedding = switched(known, to, at=at, by="control"), to.definition.embedding
+    reason = f"generation {to.generation} is embedded by {embedding.model}, {embedding.dimensions} dimensions"
+    return defined, kb_audit(defined, "define", reason)
 
 
 def _cut_alike(made: Definition, definition: Definition) -> Definition:

@@ -208,6 +208,18 @@ def check_url(url: str) -> None:
         raise InvalidDefinition(f"{url!r} is not a URL: no browser would take it")
 
 
+def differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Fields by their path, such as `crawl.delay_s`, with both values; of two definitions as JSON objects."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in [*one, *(name for name in other if name not in one)]:
+        ours, theirs = one.get(name), other.get(name)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            found |= {f"{name}.{path}": values for path, values in differences(ours, theirs).items()}
+        elif ours != theirs:
+            found[name] = ours, theirs
+    return found
+
+
 def check_embedding(raw: Any) -> None:
     """As `parse_definition` checks that part of one. Raises InvalidDefinition."""
     parse_definition({"source": {"urls": ["https://none.example/"]}, "embedding": raw})

@@ -6,8 +6,11 @@ from schemas.kb import Definition
 
 
 class KbAnswer(Answer, frozen=True, kw_only=True):
+    """`etag` names the definition, in quotes: what the header ETag says, and If-Match takes."""
+
     kb_id: str
     definition: Definition
+    etag: str
     last_generation: int
     published_generation: int | None
     active_job_id: str | None
