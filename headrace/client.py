@@ -38,6 +38,11 @@ PIECE_BYTES = 256 * 1024
 
 _PROBLEM = "urn:headrace:problem:"
 """Begins the type of every problem that control tells."""
+
+ALWAYS: Mapping[str, str] = {}
+ABSENT: Mapping[str, str] = {"If-None-Match": "*"}
+"""Only where there is no such knowledge base."""
+
 _BY_A_PROXY = (502, 504)
 """Control itself never answers so."""
 
@@ -45,6 +50,11 @@ ACTIVE = frozenset({"queued", "running", "pausing", "paused", "resuming", "cance
 """States of a job that is not over."""
 OVER = ("completed", "completed_with_errors", "failed", "cancelled")
 STATUSES = (*sorted(ACTIVE), *OVER)
+
+
+def unchanged(kb: Json) -> Mapping[str, str]:
+    """Only where a knowledge base is there and defined as in `kb`, what `ControlClient.kb` gave."""
+    return {"If-Match": str(kb["etag"])}
 
 
 class ControlError(Exception):
@@ -76,8 +86,9 @@ class ControlClient:
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._parts, self._timeout_s, self._token = parts, timeout_s, token
 
-    def define(self, kb: str, definition: Json, reason: str | None = None) -> Json:
-        return self._object("PUT", f"{API}/kb/{quote(kb)}{_because(reason)}", definition)
+    def define(self, kb: str, definition: Json, reason: str | None = None, *, only: Mapping[str, str] = ALWAYS) -> Json:
+        """`only`: a precondition, as `unchanged` or `ABSENT` give it; what doesn't meet it is a ControlProblem, 412."""
+        return self._object("PUT", f"{API}/kb/{quote(kb)}{_because(reason)}", definition, headers=only)
 
     def kb(self, kb: str) -> Json:
         return self._object("GET", f"{API}/kb/{quote(kb)}")
@@ -88,9 +99,17 @@ class ControlClient:
     def delete(self, kb: str, reason: str | None = None) -> Json:
         return self._object("DELETE", f"{API}/kb/{quote(kb)}{_because(reason)}")
 
-    def start(self, kb: str, definition: Json | None = None, *, idempotency_key: str | None = None) -> Json:
+    def start(
+        self,
+        kb: str,
+        definition: Json | None = None,
+        *,
+        idempotency_key: str | None = None,
+        only: Mapping[str, str] = ALWAYS,
+    ) -> Json:
+        """`only` as for `define`."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return self._object("POST", f"{API}/kb/{quote(kb)}/start", definition, headers=headers)
+        return self._object("POST", f"{API}/kb/{quote(kb)}/start", definition, headers={**headers, **only})
 
     def estimate(self, kb: str, sample: int) -> Json:
         """What the next job of a knowledge base would come to; nothing is started."""

@@ -2,8 +2,10 @@
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+import ada_url
 import click
 
 from schemas import kb
@@ -12,13 +14,26 @@ _RANGES = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.
 
 
 def slug_of(url: str) -> str:
-    """A KB id from host and path: `https://example.org/docs/v2/` gives `example-org-docs-v2`."""
-    parts = urlsplit(url)
-    words = re.sub(r"\.(html?|php|aspx?)$", "", f"{parts.netloc.rpartition('@')[2]}{parts.path}".lower())
-    slug = re.sub(r"[^a-z0-9]+", "-", words.removeprefix("www.")).strip("-")[:64].strip("-")
-    if not slug:
-        raise click.UsageError(f"no name can be made from {url!r}; give one with --kb NAME")
-    return slug
+    """A KB id from host and path: `https://example.org/docs/v2/` gives `example-org-docs-v2`.
+
+    As browsers read a URL (a host in punycode, a path percent-encoded), so that two scripts don't give one name. The
+    dashboard proposes the same: control/dashboard/names.js, and tests hold both to tests/support/names.py.
+    """
+    parts = ada_url.URL(url)
+    words = re.sub(r"\.(html?|php|aspx?)$", "", f"{parts.host}{parts.pathname}".lower())
+    return re.sub(r"[^a-z0-9]+", "-", words.removeprefix("www.")).strip("-")[:64].strip("-")
+
+
+def same_urls(one: Iterable[str], other: Iterable[str]) -> bool:
+    """In whatever order, and however spelled."""
+    return set(map(_spelled, one)) == set(map(_spelled, other))
+
+
+def _spelled(url: str) -> str:
+    try:
+        return ada_url.normalize_url(url)
+    except ValueError:  # a record from before such were refused
+        return url
 
 
 def directory_of(url: str) -> str | None:

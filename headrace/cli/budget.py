@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import click
 
-from headrace.client import ControlClient, Json
+from headrace.client import ControlClient, Json, unchanged
 
 _Command = Callable[..., None]
 
@@ -26,5 +26,7 @@ def budget_of(max_tokens: int | None, max_usd: float | None) -> Json:
 
 def set_budget(client: ControlClient, kb: str, budget: Json, reason: str | None = None) -> None:
     """In the definition of a knowledge base that is there; what isn't given stays."""
-    definition = client.kb(kb)["definition"]
-    client.define(kb, {**definition, "budget": {**definition.get("budget", {}), **budget}}, reason)
+    known = client.kb(kb)
+    definition = known["definition"]
+    changed = {**definition, "budget": {**definition.get("budget", {}), **budget}}
+    client.define(kb, changed, reason, only=unchanged(known))

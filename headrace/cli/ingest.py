@@ -1,17 +1,20 @@
 """`headrace ingest`: from a URL to a searchable knowledge base."""
 
+import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
+import msgspec
 
-from headrace.cli.addresses import check_url, covered, directory_of, is_loopback, private_range, slug_of
+from headrace.cli.addresses import check_url, covered, directory_of, is_loopback, private_range, same_urls, slug_of
 from headrace.cli.budget import budget_of, budget_options, set_budget
-from headrace.cli.root import FAILED, WAITS, App, Failure, pass_app, print_json
+from headrace.cli.root import CONFLICT, FAILED, WAITS, App, Failure, pass_app, print_json
 from headrace.cli.view import chunk_counts, cost_words, pages_read, took, trouble
 from headrace.cli.watch import waits_for_a_person, waits_for_nothing, watch
-from headrace.client import Json
+from headrace.client import ABSENT, ALWAYS, ControlProblem, Json, unchanged
+from schemas.kb import InvalidDefinition, differences, parse_definition
 
 _OPTIONS = (
     click.option(
@@ -45,10 +48,13 @@ def definition_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--kb", "name", help="The knowledge base's name.  [default: made from the first URL]")
 @definition_options
 @budget_options
+@click.option("--replace", is_flag=True, help="Where the name is one of other URLs: define it anew by these.")
 @click.option("--no-wait", is_flag=True, help="Return once the job is started.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON; progress still goes to stderr.")
 @pass_app
-def ingest(app: App, /, urls: tuple[str, ...], name: str | None, no_wait: bool, as_json: bool, **options: Any) -> None:
+def ingest(
+    app: App, /, urls: tuple[str, ...], name: str | None, replace: bool, no_wait: bool, as_json: bool, **options: Any
+) -> None:
     """Crawl a site and make it searchable.
 
     The crawl covers each URL's host and directory: of https://example.org/docs/ what lies under /docs/, but of
@@ -57,7 +63,10 @@ def ingest(app: App, /, urls: tuple[str, ...], name: str | None, no_wait: bool, 
     everything beneath; '*.pdf' counts at any depth, '/docs/**' from the root, and 'https://other.example/docs/**'
     adds a host. With --include, only what fits is crawled, and the URLs themselves; --exclude wins.
 
-    Without URL, the knowledge base named by --kb is refreshed as it is defined. Ctrl-C stops watching, not the job.
+    Without URL, the knowledge base named by --kb is refreshed as it is defined. With the URLs that it has, it is
+    defined by what this says, and refreshed; where it has others, nothing is done without --replace.
+
+    Ctrl-C stops watching, not the job.
 
     \b
     Examples:
@@ -68,6 +77,8 @@ def ingest(app: App, /, urls: tuple[str, ...], name: str | None, no_wait: bool, 
     """
     if not urls and not name:
         raise click.UsageError("name a URL, or with --kb a knowledge base to refresh")
+    if replace and not urls:
+        raise click.UsageError("--replace goes with the URLs that the knowledge base is to have")
     kb = name or slug_of(check_url(urls[0]))
     definition = definition_of(urls, **options) if urls else None
     budget = budget_of(options["max_tokens"], options["max_usd"])
@@ -75,12 +86,47 @@ def ingest(app: App, /, urls: tuple[str, ...], name: str | None, no_wait: bool, 
         set_budget(app.client, kb, budget)
     if not options["include"]:
         _point_out_width(app, urls)
-    accepted = app.client.start(kb, definition, idempotency_key=str(uuid.uuid4()))
+    only = ALWAYS if definition is None else _only(app, kb, definition, named=name is not None, replace=replace)
+    accepted = app.client.start(kb, definition, idempotency_key=str(uuid.uuid4()), only=only)
     _point_out_no_contact(app, urls)
     if no_wait:
         started(app, kb, accepted, as_json)
     else:
         follow(app, kb, accepted, as_json)
+
+
+def _only(app: App, kb: str, definition: Json, *, named: bool, replace: bool) -> Mapping[str, str]:
+    """The precondition by which the definition replaces no other than the one that was looked at.
+
+    Raises Failure where that is one of other URLs, and UsageError for what is no definition.
+    """
+    try:
+        wanted = msgspec.json.decode(msgspec.json.encode(parse_definition(definition)))  # lists, as control's answer
+    except InvalidDefinition as exc:
+        raise click.UsageError(str(exc)) from exc
+    try:
+        known = app.client.kb(kb)
+    except ControlProblem as problem:
+        if problem.code != "unknown-kb":
+            raise
+        return ABSENT
+    urls = known["definition"]["source"]["urls"]
+    if not replace and not same_urls(urls, wanted["source"]["urls"]):
+        other = "name another by --kb" if named else "name yours by --kb NAME"
+        raise Failure(
+            f"{kb} is a knowledge base of {', '.join(urls)}: {other}. To define it anew by what you gave, add "
+            f"--replace; to refresh it as it is, headrace ingest --kb {kb}",
+            CONFLICT,
+        )
+    _point_out_changes(app, kb, differences(known["definition"], wanted))
+    return unchanged(known)
+
+
+def _point_out_changes(app: App, kb: str, changes: Mapping[str, tuple[Any, Any]]) -> None:
+    if changes:
+        told = ", ".join(f"{path} {json.dumps(old)} → {json.dumps(new)}" for path, (old, new) in changes.items())
+        words = f"{kb} is defined anew: {told}. Without a URL, headrace ingest --kb {kb} keeps its definition."
+        app.err.print(words, style="yellow", markup=False, soft_wrap=True)
 
 
 def _point_out_width(app: App, urls: tuple[str, ...]) -> None:

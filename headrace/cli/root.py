@@ -21,7 +21,7 @@ EXIT_CODES = {
     FAILED: "failed",
     USAGE: "wrong usage, definition, query or setting",
     UNREACHABLE: "control can't be reached",
-    CONFLICT: "makes no sense now, such as a job that is active already",
+    CONFLICT: "makes no sense now, such as a job that is active already, or a name that another site has",
     NOT_FOUND: "not found",
     TIMED_OUT: "`wait` gave up after --timeout; the job goes on",
     WAITS: "`ingest` and `wait`: the job waits for a person, for a review or a larger budget",
@@ -157,7 +157,7 @@ class Commands(click.Group):
 
 
 def _code_of(problem: ControlProblem) -> int:
-    if problem.status == 409:
+    if problem.status in (409, 412):
         return CONFLICT
     if problem.status == 404:
         return NOT_FOUND
@@ -177,6 +177,8 @@ def _of_unknown_kb(app: App, problem: ControlProblem) -> str:
 
 
 def _with_advice(problem: ControlProblem) -> str:
+    if problem.status == 412:  # what else it says is for who writes headers
+        return f"{str(problem).rpartition('; ')[0]}. Somebody was quicker: see `headrace kb list`, and try again."
     advice = {
         "job-active": " See `headrace status`, or stop it with `headrace cancel KB`.",
         "token-missing": " Show it by HEADRACE_TOKEN.",

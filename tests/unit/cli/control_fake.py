@@ -8,10 +8,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
+
+from schemas.kb import Definition, Source
+
 Json = dict[str, Any]
 Answer = tuple[int, Any]
 
-DEFINITION: Json = {"source": {"type": "web", "urls": ["https://example.org/docs/"], "include": [], "exclude": []}}
+DEFINITION: Json = msgspec.json.decode(
+    msgspec.json.encode(Definition(source=Source(urls=("https://example.org/docs/",))))
+)
 
 
 def status_of(kb: str = "docs", status: str = "running", **changes: Any) -> Json:
@@ -63,6 +69,8 @@ class FakeControl:
         self.pages: list[Json] = []
         self.page_summary: Json = {"states": [], "reasons": []}
         self.changes: Json = {}
+        self.definition: Json = DEFINITION
+        self.preconditions: list[tuple[str, dict[str, str]]] = []
         self.hosts: list[Json] = []
         self.made: list[Json] = []
         self.letters: list[Json] = []
@@ -75,6 +83,8 @@ class FakeControl:
             def _serve(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else None
+                given = {name: value for name, value in self.headers.items() if name.startswith("If-")}
+                outer.preconditions.append((self.command, given))
                 status, answer = outer.answer(self.command, self.path, body)
                 payload = json.dumps(answer).encode()
                 self.send_response(status)
@@ -186,7 +196,8 @@ class FakeControl:
 
     def _kb(self, kb: str) -> Json:
         return {
-            "kb_id": kb, "definition": DEFINITION, "last_generation": 1, "published_generation": self.published,
+            "kb_id": kb, "definition": self.definition, "etag": '"tag"', "last_generation": 1,
+            "published_generation": self.published,
             "active_job_id": None, "updated_at": "2026-01-01T00:00:00.000Z",
         }  # fmt: skip
 

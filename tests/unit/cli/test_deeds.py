@@ -5,6 +5,7 @@ import json
 import pytest
 
 from headrace.cli.addresses import private_range, slug_of
+from tests.support.names import NAMES
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.control_fake import FakeControl, Json, problem, status_of
 
@@ -41,7 +42,7 @@ def test_a_budget_is_raised_before_the_job_goes_on(run: Run, control: FakeContro
     control.statuses["docs"] = [status_of(status="running")]
     assert run(*arguments, "--max-usd", "2").exit_code == 0
     ((path, sent),) = control.requests("PUT")
-    assert path == "/api/ingestion/kb/docs" and sent["budget"] == {"max_usd": 2.0}
+    assert path == "/api/ingestion/kb/docs" and sent["budget"] == {"max_tokens": None, "max_usd": 2.0}
     assert sent["source"]["urls"] == ["https://example.org/docs/"], "all else stays"
     assert [method for method, _, _ in control.seen if method != "GET"] == ["PUT", "POST"]
 
@@ -103,11 +104,64 @@ def test_ingest_of_a_known_kb_refreshes_it_as_it_is(run: Run, control: FakeContr
     assert control.requests("POST") == [("/api/ingestion/kb/docs/start", None)]
 
 
+OTHER_URL = "https://example.org/guide/"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((OTHER_URL, "--kb", "docs"), "docs is a knowledge base of https://example.org/docs/: name another by --kb"),
+        ((URL, OTHER_URL, "--kb", "docs"), "name another by --kb"),
+        ((OTHER_URL,), "name yours by --kb NAME"),
+    ],
+)
+def test_a_name_that_other_urls_have_is_4_and_starts_nothing(
+    run: Run, control: FakeControl, arguments: tuple[str, ...], says: str
+) -> None:
+    control.statuses["docs"] = control.statuses["example-org-guide"] = [status_of(status="completed")]
+    result = run("ingest", *arguments)
+    assert result.exit_code == 4
+    assert says in result.stderr and "add --replace" in result.stderr
+    assert not control.requests("POST")
+
+
+def test_a_definition_is_replaced_when_told_so_and_only_the_one_that_was_seen(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of(status="completed")]
+    result = run("ingest", OTHER_URL, "--kb", "docs", "--replace")
+    assert result.exit_code == 0
+    assert f'docs is defined anew: source.urls ["{URL}"] → ["{OTHER_URL}"].' in result.stderr
+    assert ("POST", {"If-Match": '"tag"'}) in control.preconditions
+
+
+def test_the_same_urls_refresh_and_what_else_differs_is_told(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of(status="completed")]
+    result = run("ingest", "HTTPS://Example.org/docs/", "--kb", "docs", "--max-pages", "5")
+    assert result.exit_code == 0
+    assert "source.max_pages 10000 → 5" in result.stderr and "delay_s" not in result.stderr
+    control.statuses["docs"] = [status_of(status="completed")]
+    assert "anew" not in run("ingest", URL, "--kb", "docs").stderr
+
+
+def test_a_new_name_takes_none_that_came_to_be_meanwhile(run: Run, control: FakeControl) -> None:
+    refused = problem(412, "Precondition failed", "there is one already, of a; b; send its ETag", "kb-exists")
+    control.answers["POST", "/api/ingestion/kb/docs/start"] = refused
+    result = run("ingest", URL, "--kb", "docs")
+    assert ("POST", {"If-None-Match": "*"}) in control.preconditions
+    assert result.exit_code == 4
+    assert "there is one already, of a; b. Somebody was quicker" in result.stderr and "ETag" not in result.stderr
+
+
+def test_a_budget_is_set_in_the_definition_that_was_read(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of(status="running")]
+    assert run("resume", "docs", "--max-usd", "2").exit_code == 0
+    assert ("PUT", {"If-Match": '"tag"'}) in control.preconditions
+
+
 def test_ingest_without_waiting(run: Run, control: FakeControl) -> None:
     result = run("ingest", URL, "--no-wait")
     assert "headrace status example-org-docs --watch" in result.stdout
     assert json.loads(run("ingest", URL, "--no-wait", "--json").stdout)["job_id"] == "job-example-org-docs"
-    assert not control.requests("GET")
+    assert control.requests("GET") == [("/api/ingestion/kb/example-org-docs", None)] * 2, "nothing is watched"
 
 
 def test_ingest_watches_to_the_end_and_its_json_is_the_last_status(run: Run, control: FakeControl) -> None:
@@ -152,6 +206,7 @@ def test_an_active_job_is_4(run: Run, control: FakeControl) -> None:
         (("http://[::1]/",), "add --allow-addresses ::1/128"),
         (("http://10.1.2.3/", "--allow-addresses", "127.0.0.0/8"), "add --allow-addresses 10.0.0.0/8"),
         ((URL, "--max-pages", "0"), "max-pages"),
+        (("--kb", "docs", "--replace"), "--replace goes with the URLs"),
     ],
 )
 def test_wrong_usage_is_2_and_starts_nothing(
@@ -260,16 +315,7 @@ def test_a_retry_of_nothing_says_why(run: Run, control: FakeControl) -> None:
     assert "2/17: start a refresh instead" in result.stderr and "and 2 more" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("url", "slug"),
-    [
-        ("https://www.Example.org/Docs/v2/", "example-org-docs-v2"),
-        ("https://example.org/guide/index.html", "example-org-guide-index"),
-        ("http://127.0.0.1:8790/reference/", "127-0-0-1-8790-reference"),
-        ("https://x.org/" + "a" * 100, "x-org-" + "a" * 58),
-        ("https://user:secret@x.org/", "x-org"),
-    ],
-)
+@pytest.mark.parametrize(("url", "slug"), NAMES.items())
 def test_slugs(url: str, slug: str) -> None:
     assert slug_of(url) == slug
 
