@@ -10,6 +10,7 @@ registries, RFC 6052 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 3879 (site
 
 import errno
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
 from typing import Any
@@ -44,6 +45,16 @@ _FORBIDDEN_V6 = tuple(
         ("3ffe::/16", "6bone"),
     )
 )
+
+
+_PRIVATE = tuple(
+    ipaddress.ip_network(cidr)
+    for cidr in (
+        "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
+        "::1/128", "fc00::/7", "fe80::/10",
+    )
+)  # fmt: skip
+_REFUSED = re.compile(r"(\S+) is forbidden: ")
 
 
 class AddressPolicy:
@@ -104,6 +115,21 @@ def forbidden_within(error: BaseException) -> str | None:
             return str(cause.strerror)
         cause = cause.__cause__
     return None
+
+
+def range_needed(reason: str) -> str | None:
+    """The CIDR range without which what ended with `reason` was refused; None where that was no such refusal."""
+    found = _REFUSED.search(reason)
+    try:
+        return None if found is None else range_around(found[1])
+    except ValueError:  # no numeric address: there is nothing to allow
+        return None
+
+
+def range_around(address: str) -> str:
+    """The private range that holds it, as a person allows it; the address alone where it is in none."""
+    ip = ipaddress.ip_address(address)
+    return next((str(net) for net in _PRIVATE if ip.version == net.version and ip in net), address)
 
 
 def _judge_v4(ip: IPv4) -> str | None:

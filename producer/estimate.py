@@ -24,6 +24,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from headrace.addresses import range_needed
 from headrace.errors import DependencyUnwell
 from headrace.prices import AS_OF, PICO_USD, Prices
 from headrace.service import configure_logging
@@ -237,7 +238,9 @@ def extrapolated(
     )
     if not contents:
         why = next(iter(no_content), f"nothing came within {SAMPLE_S:.0f} s")
-        return msgspec.structs.replace(found, problem=f"no page with content was found: {why}")
+        needed = range_needed(why)
+        allow = f"; where that is your own network, allow {needed} (allow_addresses)" if needed else ""
+        return msgspec.structs.replace(found, problem=f"no page with content was found: {why}{allow}")
     pages = _pages(taken, len(contents), definition.source.max_pages)
     read = [visit.content for visit in contents if visit.content]
     chunks = _times(pages, [len(content.chunks) for content in read], taken.whole)

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from headrace.addresses import range_needed
 from headrace.settings import Settings
 from producer.client import Client
 from producer.fetch import Fetcher, FetchError, FetchResult
@@ -35,7 +36,9 @@ def preview(request: PreviewRequest, settings: Settings) -> Preview:
         got, answer = _of_file(url, Path(request.file))
     else:
         got, answer = asyncio.run(_fetched(url, request, settings))
-    return got if answer is None else _shown(got, answer, asyncio.run(_read(got.url, answer, request)))
+    if answer is None:
+        return msgspec.structs.replace(got, needs_addresses=range_needed(got.reason or ""))
+    return _shown(got, answer, asyncio.run(_read(got.url, answer, request)))
 
 
 def _of_file(url: str, path: Path) -> tuple[Preview, FetchResult | None]:

@@ -34,13 +34,15 @@ class ChunkShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """`problem` and `reason`: why there is no content, and which kind of reason that is. `skipped`: why a crawl would
-    leave the page out although it has content. `redirects`: URLs that led to `url`. Times are milliseconds."""
+    """`problem` and `reason`: why there is no content, and which kind of reason that is. `needs_addresses`:
+    the CIDR range that has to be allowed to reach it. `skipped`: why a crawl would leave the page out although it has
+    content. `redirects`: URLs that led to `url`. Times are milliseconds."""
 
     url: str
     redirects: tuple[str, ...] = ()
     problem: Problem | None = None
     reason: str | None = None
+    needs_addresses: str | None = None
     skipped: str | None = None
     robots: str | None = None
     crawl_delay_s: float | None = None

@@ -7,13 +7,14 @@ const BY_A_PROXY = [502, 504];
 
 /** The decoded answer; an error's message is the problem's detail, its `status` that of the answer. */
 export async function call(method, path, body, headers = {}) {
+  const request = new Request(BASE + path, {  // throws where it can't be sent at all
+    method,
+    headers: body === undefined ? headers : {...headers, "Content-Type": "application/json"},
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
   let response;
   try {
-    response = await fetch(BASE + path, {
-      method,
-      headers: body === undefined ? headers : {...headers, "Content-Type": "application/json"},
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
+    response = await fetch(request);
   } catch {
     throw new Error(AWAY);
   }
@@ -25,7 +26,7 @@ export async function call(method, path, body, headers = {}) {
 }
 
 export const get = (path) => call("GET", path);
-export const post = (path, body = {}) => call("POST", path, body);
+export const post = (path, body = {}, headers = {}) => call("POST", path, body, headers);
 
 /** Query string of what is given. */
 export const query = (given) => {

@@ -7,6 +7,7 @@ import {kb} from "/dashboard/kb.js";
 import {fresh} from "/dashboard/new.js";
 import {spending} from "/dashboard/cost.js";
 import {signedIn, login} from "/dashboard/login.js";
+import {forget} from "/dashboard/definition.js";
 
 const main = document.getElementById("main");
 const ROOMS = {"": overview, new: fresh, cost: spending};
@@ -51,7 +52,7 @@ function enter() {
   view = null;
   route();
   known.watch();
-  signedIn(document.getElementById("caller"), () => known.leave());
+  signedIn(document.getElementById("caller"), () => { forget(); known.leave(); }).then(() => view?.changed?.(null));
 }
 
 const line = document.getElementById("connection"), away = document.getElementById("away");

@@ -60,6 +60,9 @@ export const card = (title, ...children) => h("section", {class: "card"}, title 
 /** Said to those whose role is below `role`, in place of what has the attribute `data-needs`. */
 export const lacks = (role, ...children) => h("p", {class: "faint", "data-lacks": role}, ...children);
 
+/** Whether who is logged in may define knowledge bases; where nobody is asked, everybody may. */
+export const defines = () => !["read", "operate"].includes(document.documentElement.dataset.role);
+
 /** A page of the web; its own words may not look like ours, so it is opened apart. */
 export const outside = (url, text = url) => h("a", {href: /^https?:/.test(url) ? url : null, title: url, rel: "noreferrer noopener", target: "_blank"}, text);
 

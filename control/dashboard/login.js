@@ -13,7 +13,9 @@ export function login(entered) {
     if (busy) return;
     busy = true;
     try {
-      await call("POST", "/login", undefined, {Authorization: `Bearer ${token.value.trim()}`});
+      const given = token.value.trim();
+      if (!/^[!-~]+$/.test(given)) throw new Error("This is no API token: it holds more than letters, digits, - and _.");
+      await call("POST", "/login", undefined, {Authorization: `Bearer ${given}`});
       token.value = "";
       entered();
     } catch (error) {

@@ -1,8 +1,9 @@
 /** A form that shows what a site's first page would become, what the whole would cost, and starts it. */
 
-import {h, card, faint, figures, fill, lacks, note, problem, tiles} from "/dashboard/dom.js";
+import {h, card, faint, figures, fill, lacks, note, outside, problem, tiles} from "/dashboard/dom.js";
 import {bytes, dollars, duration, milliseconds, number, plural} from "/dashboard/format.js";
-import {post} from "/dashboard/api.js";
+import {known, post} from "/dashboard/api.js";
+import {nameOf} from "/dashboard/names.js";
 
 export function fresh() {
   const field = (name, label, hint, attributes) => h("div", {class: "field"},
@@ -29,7 +30,7 @@ export function fresh() {
       h("button", {type: "submit", name: "estimate", class: "quiet"}, "Estimate"), h("button", {type: "submit", name: "start"}, "Start")));
   /** The name follows the address until a person writes one. */
   const propose = (url) => {
-    if (!named && URL.canParse(url)) form.elements.name.value = new URL(url).hostname.replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
+    if (!named) form.elements.name.value = nameOf(url);
   };
   let busy = false, named = false;
   const run = async (submitter) => {
@@ -41,6 +42,7 @@ export function fresh() {
       fill(shown, await act(definitionOf(new FormData(form)), form.elements.name.value));
     } catch (error) {
       fill(shown, problem(error));
+      if (error.networks) form.querySelector("details").open = true;
     } finally {
       busy = false;
     }
@@ -63,9 +65,21 @@ function definitionOf(data) {
 }
 
 async function start(definition, name) {
-  await post(`/kb/${name}/start`, definition);
+  try {
+    await post(`/kb/${name}/start`, definition, {"If-None-Match": "*"});
+  } catch (error) {
+    if (error.status === 412) return taken(name);
+    throw error;
+  }
   location.hash = `#/kb/${name}`;
   return null;
+}
+
+function taken(name) {
+  const [first] = known.kbs.get(name)?.definition.source.urls ?? [];
+  return h("div", {class: "note bad", role: "alert"},
+    h("p", {}, "There is a knowledge base ", h("a", {href: `#/kb/${name}`}, name), " already", first && [", of ", outside(first)], ". Nothing is started: choose another name."),
+    h("p", {}, "To change what that one reads, see ", h("a", {href: `#/kb/${name}/definition`}, "its definition"), "."));
 }
 
 async function estimate(definition, name) {
@@ -80,6 +94,9 @@ async function estimate(definition, name) {
 
 async function preview(definition) {
   const found = await post("/preview", definition);
+  if (found.needs_addresses) {
+    throw Object.assign(new Error(`${found.url} is on a private network, which is read only where it is allowed (${found.reason}). If it is yours, add ${found.needs_addresses} under “Private networks”.`), {networks: true});
+  }
   if (found.problem) throw new Error(`${found.url}: ${found.reason}`);
   const tokens = found.chunks.reduce((sum, each) => sum + each.tokens, 0);
   return [card(found.title || found.url, found.skipped && note("warn", h("p", {}, `A crawl would leave it out: ${found.skipped}`)),

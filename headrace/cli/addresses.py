@@ -8,20 +8,21 @@ from urllib.parse import urlsplit
 import ada_url
 import click
 
+from headrace.addresses import range_around
 from schemas import kb
-
-_RANGES = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7")
 
 
 def slug_of(url: str) -> str:
     """A KB id from host and path: `https://example.org/docs/v2/` gives `example-org-docs-v2`.
 
-    As browsers read a URL (a host in punycode, a path percent-encoded), so that two scripts don't give one name. The
-    dashboard proposes the same: control/dashboard/names.js, and tests hold both to tests/support/names.py.
+    As browsers read a URL (a host in punycode, a path percent-encoded), so that two scripts don't give one name; which
+    of ASCII they encode differs, so that is no letter either way. The dashboard proposes the same, by
+    control/dashboard/names.js; tests hold both to tests/support/names.py.
     """
     parts = ada_url.URL(url)
     words = re.sub(r"\.(html?|php|aspx?)$", "", f"{parts.host}{parts.pathname}".lower())
-    return re.sub(r"[^a-z0-9]+", "-", words.removeprefix("www.")).strip("-")[:64].strip("-")
+    spaced = re.sub(r"%[2-7][0-9a-f]|[^a-z0-9]", "-", words.removeprefix("www."))
+    return re.sub("-+", "-", spaced).strip("-")[:64].strip("-")
 
 
 def same_urls(one: Iterable[str], other: Iterable[str]) -> bool:
@@ -64,10 +65,7 @@ def private_range(url: str) -> str | None:
         address = ipaddress.ip_address(host)
     except ValueError:  # a name: only its resolution tells, and that is the crawler's
         return None
-    if address.is_global:
-        return None
-    of_its_kind = (ipaddress.ip_network(text) for text in _RANGES)
-    return next((str(net) for net in of_its_kind if address.version == net.version and address in net), f"{address}")
+    return None if address.is_global else range_around(host)
 
 
 def is_loopback(url: str) -> bool:

@@ -1,6 +1,5 @@
 """`headrace preview`."""
 
-import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,14 +8,12 @@ import msgspec
 from rich.markup import escape
 from rich.text import Text
 
-from headrace.cli.addresses import check_url, private_range
+from headrace.cli.addresses import check_url
 from headrace.cli.beside import ask
 from headrace.cli.root import FAILED, USAGE, App, Failure, pass_app, print_json
 from headrace.client import Json
 from schemas.kb import InvalidDefinition, Strategy, parse_definition, resolve
 from schemas.previews import of_definition
-
-_FORBIDDEN = re.compile(r"([0-9a-fA-F.:]+) is forbidden: ")
 
 
 @click.command()
@@ -84,8 +81,7 @@ def _asked(
 
 def _failure(answer: Json) -> Failure:
     reason, url = answer["reason"], answer["url"]
-    if (forbidden := _FORBIDDEN.search(reason)) is not None:
-        needed = private_range(f"http://[{forbidden[1]}]/" if ":" in forbidden[1] else f"http://{forbidden[1]}/")
+    if (needed := answer["needs_addresses"]) is not None:
         return Failure(f"{reason}. If {url} is on your own network, add --allow-addresses {needed}", USAGE)
     match answer["problem"]:
         case "url":

@@ -1,7 +1,9 @@
 """The page where a token is asked for."""
 
 import contextlib
+import re
 from pathlib import Path
+from typing import Any
 
 from playwright.async_api import Browser, Page, expect
 
@@ -11,6 +13,7 @@ from tests.browser.conftest import opened
 from tests.browser.looks import violations
 from tests.integration.control_play import API, DEFINITION, control, kb_name
 from tests.support.caddy import proxied
+from tests.support.names import NAMES
 
 
 async def test_a_token_opens_the_page_and_logging_out_closes_it(browser: Browser, settings: Settings) -> None:
@@ -24,9 +27,12 @@ async def test_a_token_opens_the_page_and_logging_out_closes_it(browser: Browser
         await page.reload()
         await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
         assert not await violations(page)
+        await page.get_by_label("API token").fill("пароль")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).to_contain_text("This is no API token")
         await page.get_by_label("API token").fill("hr_nonsense")
         await page.keyboard.press("Enter")
-        await expect(page.get_by_role("alert")).to_be_visible()
+        await expect(page.get_by_role("alert")).to_contain_text("not known")
         await logs_in(page, token, "reader (read)")
         await expect(page.get_by_role("link", name=kb)).to_be_visible()
         await expect(page.get_by_role("link", name=other)).to_have_count(0)
@@ -89,7 +95,84 @@ async def test_what_a_role_does_not_allow_is_not_offered(browser: Browser, setti
             await expect(cancel).to_be_visible(visible=may_run)
             await expect(only).to_be_visible(visible=not may_run)
             assert not await violations(page)
+            await page.goto(f"/#/kb/{kb}/definition")
+            await expect(page.get_by_label("As JSON")).to_have_value(re.compile(DEFINITION["source"]["urls"][0]))
+            await expect(page.get_by_label("As JSON")).to_be_editable(editable=may_define)
+            await expect(page.get_by_text("by an administrator: your token may not")).to_be_visible(
+                visible=not may_define
+            )
+            for name in ("Save", "Delete"):
+                await expect(page.get_by_role("button", name=name, exact=True)).to_be_visible(visible=may_define)
+            assert not await violations(page)
             await page.goto("/#/new")
             await expect(page.get_by_label("Address of the site")).to_be_visible(visible=may_define)
             await page.get_by_role("button", name="Log out").click()
             await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+async def test_nobody_replaces_a_definition_unknowingly(browser: Browser, settings: Settings) -> None:
+    """By a name that is taken, in two tabs, or by a login that ended; and nothing that was typed is lost."""
+    kb = kb_name()
+    _, token = create(settings.tokens, "me", "admin")
+    async with control(settings) as api, opened(browser, api.url, refused_with="401|412") as page:
+
+        async def defined(**changes: Any) -> None:
+            await api.ok("PUT", f"{API}/kb/{kb}", {**DEFINITION, **changes}, Authorization=f"Bearer {token}")
+
+        async def delay_s() -> float:
+            answer = await api.ok("GET", f"{API}/kb/{kb}", Authorization=f"Bearer {token}")
+            return float(answer["definition"]["crawl"]["delay_s"])
+
+        await defined()
+        await page.goto("/#/new")
+        await logs_in(page, token, "me (admin)")
+        await _a_taken_name(page, kb)
+        await page.get_by_role("link", name="its definition").click()
+
+        text, save = page.get_by_label("As JSON"), page.get_by_role("button", name="Save", exact=True)
+        await expect(text).to_have_value(re.compile(DEFINITION["source"]["urls"][0]))
+        mine = (await text.input_value()).replace('"delay_s": 0', '"delay_s": 1')
+        await text.fill(mine)
+        await page.get_by_role("link", name="Audit trail").click()
+        await expect(text).to_have_count(0)
+        await page.get_by_role("link", name="Definition").click()
+        await expect(text).to_have_value(mine)
+        await expect(page.get_by_text("Not saved yet.")).to_be_visible()
+
+        await defined(crawl={"delay_s": 2})
+        await expect(page.get_by_text("was changed elsewhere")).to_be_visible()
+        assert not await violations(page)
+        await save.click()
+        await expect(page.get_by_role("alert")).to_contain_text("Nothing is saved.")
+        await expect(text).to_have_value(mine)
+        assert await delay_s() == 2
+        await page.get_by_role("button", name="Load the newer one").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Load the newer one").click()
+        await expect(text).to_have_value(re.compile('"delay_s": 2'))
+
+        mine = (await text.input_value()).replace('"delay_s": 2', '"delay_s": 3')
+        await text.fill(mine)
+        await page.context.clear_cookies()
+        await save.click()
+        await logs_in(page, token, "me (admin)")
+        await expect(text).to_have_value(mine)
+        await save.click()
+        await expect(page.get_by_text("Saved.")).to_be_visible()
+        assert await delay_s() == 3
+
+        await text.fill("{")
+        await page.get_by_role("button", name="Log out").click()
+        await logs_in(page, token, "me (admin)")
+        await expect(text).to_have_value(re.compile('"delay_s": 3'))
+
+
+async def _a_taken_name(page: Page, kb: str) -> None:
+    """The form proposes the names that the command line does, and takes none that is taken."""
+    names = "async (urls) => { const {nameOf} = await import('/dashboard/names.js'); return urls.map(nameOf); }"
+    assert dict(zip(NAMES, await page.evaluate(names, list(NAMES)), strict=True)) == NAMES
+    await page.get_by_label("Address of the site").fill("https://docs.example.org/api/")
+    await expect(page.get_by_label("Name")).to_have_value("docs-example-org-api")
+    await page.get_by_label("Name").fill(kb)
+    await page.get_by_role("button", name="Start", exact=True).click()
+    await expect(page.get_by_role("alert")).to_contain_text(f"There is a knowledge base {kb} already")
+    assert not await violations(page)

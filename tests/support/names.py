@@ -14,6 +14,6 @@ NAMES = {
     "http://中国.example/": "xn-fiqs8s-example",
     "https://Bücher.example/über/": "xn-bcher-kva-example-c3-bcber",
     "https://x.org/日本/": "x-org-e6-97-a5-e6-9c-ac",
-    "https://x.org/a|b{c}^d": "x-org-a-b-7bc-7d-5ed",
+    "https://x.org/a|b{c}^d%20e": "x-org-a-b-c-d-e",
 }
 """By URL."""

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from headrace.addresses import AddressPolicy
+from headrace.addresses import AddressForbidden, AddressPolicy, range_needed
 from producer.fetch import Fetcher, FetchError, Timeouts
 from producer.urls import UrlError, canonical, host_key
 from tests.fakes.resolver import FakeResolver
@@ -43,6 +43,21 @@ async def redirecting() -> AsyncIterator[str]:
     await web.SockSite(runner, listener).start()
     yield f"http://127.0.0.2:{listener.getsockname()[1]}/"
     await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("refused", "needed"),
+    [
+        ("127.0.0.1", "127.0.0.0/8"), ("192.168.1.5", "192.168.0.0/16"), ("::1", "::1/128"), ("fd00::5", "fc00::/7"),
+        ("fe80::1%eth0", "fe80::/10"), ("64:ff9b::a00:1", "64:ff9b::a00:1"), ("nonsense", None),
+    ],
+)  # fmt: skip
+def test_a_refusal_tells_what_has_to_be_allowed(refused: str, needed: str | None) -> None:
+    assert (
+        range_needed(f"robots.txt is unreachable (address_forbidden: {AddressForbidden(refused, 'x').strerror})")
+        == needed
+    )
+    assert range_needed("status 404") is None
 
 
 def test_the_table_is_large_and_says_each_thing_once() -> None:

@@ -77,6 +77,7 @@ async def test_redirects_are_followed_but_not_for_ever(site: FakeSite) -> None:
 async def test_addresses_are_judged(site: FakeSite) -> None:
     got = await shown(site.url, allow_addresses=())
     assert got.problem == "robots" and "127.0.0.1 is forbidden" in str(got.reason)
+    assert got.needs_addresses == "127.0.0.0/8"
     assert not site.requests
 
 
