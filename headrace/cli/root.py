@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from headrace.cli import stdout
 from headrace.client import ControlClient, ControlError, ControlProblem, ControlUnreachable, InvalidAddress
 from headrace.settings import InvalidSetting, Settings
 from headrace.whole_file import UnwritableFile
@@ -118,7 +120,12 @@ pass_app = click.make_pass_decorator(App)
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    click.echo(text)
 
 
 class Commands(click.Group):
@@ -216,4 +223,14 @@ def cli(ctx: click.Context, url: str | None) -> None:
 
 
 def main() -> None:
-    cli(prog_name="headrace")
+    stdout.take_over()
+    try:
+        try:
+            cli(prog_name="headrace")
+        finally:
+            stdout.flush()
+    except stdout.Unwritten as exc:
+        stdout.give_up()
+        failure = Failure(f"stdout can't be written: {exc.strerror}. Free some space, or send it elsewhere.")
+        failure.show()
+        raise SystemExit(failure.exit_code) from None

@@ -4,8 +4,11 @@ import io
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from click.testing import CliRunner
@@ -88,6 +91,29 @@ def test_settings_that_do_not_go_together_are_all_shown(run: Run, monkeypatch: p
 def test_version(run: Run) -> None:
     assert run("version").stdout.startswith("headrace 0.")
     assert json.loads(run("version", "--json").stdout)["headrace"] in run("version").stdout
+
+
+def headrace(*arguments: str, stdout: IO[bytes] | int, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "headrace.cli", *arguments]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=os.environ | environment, check=False)
+
+
+@pytest.mark.parametrize("command", ["version", "settings --json", "kb --help"])
+def test_a_full_disk_behind_stdout_is_told(run: Run, command: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = headrace(*command.split(), stdout=full)
+    said = b"Error: stdout can't be written: No space left on device. Free some space, or send it elsewhere.\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_what_an_encoding_has_no_letter_for_is_replaced(run: Run) -> None:
+    shown, as_json = (
+        headrace("settings", *options, stdout=subprocess.PIPE, PYTHONIOENCODING="ascii", HEADRACE_TOPIC_PREFIX="mühle.")
+        for options in ((), ("--json",))
+    )
+    assert (shown.returncode, as_json.returncode, shown.stderr + as_json.stderr) == (0, 0, b"")
+    assert b"m?hle." in shown.stdout
+    assert "mühle." in [row["value"] for row in json.loads(as_json.stdout)]
 
 
 def test_kafka_passes_everything_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
