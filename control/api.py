@@ -6,10 +6,20 @@ from dataclasses import dataclass, field
 import msgspec
 from aiohttp import web
 
-from control import access_handlers, answers, handlers, letter_handlers, requests, sql_handlers, webhook_handlers
+from control import (
+    access_handlers,
+    answers,
+    handlers,
+    letter_handlers,
+    probe_handlers,
+    requests,
+    sql_handlers,
+    webhook_handlers,
+)
 from control.engine import Engine
 from control.search_request import SearchRequest
 from control.sql import SqlAnswer, SqlRequest
+from schemas.commands import MAX_REASON
 from schemas.estimates import Estimate, ReembedEstimate
 from schemas.kb import Definition
 from schemas.previews import Preview
@@ -23,15 +33,16 @@ Handler = Callable[[Engine, web.Request], Awaitable[msgspec.Struct | web.StreamR
 class Route:
     """`query` is parameter name to meaning; `problems` are the statuses that the call itself answers with.
 
-    `others`: answers of other types, by their status. `streams`: the answer is a stream of such, as server-sent events.
-    `files`: media types of files that it may be instead. `conditional`: it takes If-Match and If-None-Match.
+    `others`: answers of other types, by their status. `text`: the media type of an answer that is text; of a stream of
+    events, `answer` is what they hold. `files`: media types of files that it may be instead. `conditional`: it takes
+    If-Match and If-None-Match.
     """
 
     method: str
     path: str
     handler: Handler
     summary: str
-    answer: type[msgspec.Struct]
+    answer: type[msgspec.Struct] | type[str]
     status: int = 200
     body: type[msgspec.Struct] | None = None
     body_required: bool = False
@@ -40,7 +51,7 @@ class Route:
     idempotent_by_key: bool = False
     conditional: bool = False
     others: Mapping[int, type[msgspec.Struct]] = field(default_factory=dict)
-    streams: bool = False
+    text: str | None = None
     files: tuple[str, ...] = ()
 
     def status_of(self, answer: msgspec.Struct) -> int:
@@ -54,7 +65,7 @@ _PAGES = {
     "url": "only this page, by its canonical URL",
     "contains": "only URLs that contain this",
 }
-_REASON = {"reason": "why; stands in the audit trail"}
+_REASON = {"reason": f"why, in up to {MAX_REASON} characters; stands in the audit trail"}
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", f"{PREFIX}/kb", handlers.list_kbs, "List knowledge bases", answers.KbList),
@@ -62,7 +73,7 @@ ROUTES: tuple[Route, ...] = (
           body=Definition, body_required=True, query=_REASON, problems=(400, 409, 422), conditional=True),
     Route("GET", f"{PREFIX}/kb/{{kb}}", handlers.get_kb, "Read a definition", answers.KbAnswer, problems=(404,)),
     Route("DELETE", f"{PREFIX}/kb/{{kb}}", handlers.delete_kb, "Drop a knowledge base and its objects",
-          answers.Deleted, query=_REASON, problems=(404, 409)),
+          answers.Deleted, query=_REASON, problems=(404, 409, 422)),
     Route("GET", f"{PREFIX}/kb/{{kb}}/events", handlers.kb_events,
           "The audit trail of the knowledge base itself: who defined, vacuumed, deleted it", answers.EventList,
           query={"after": "only offsets behind this one", **_LIMIT}, problems=(404,)),
@@ -149,7 +160,7 @@ ROUTES: tuple[Route, ...] = (
           body=Definition, body_required=True, problems=(400, 422)),
     Route("GET", f"{PREFIX}/events", handlers.events,
           "Watch each change: `kb` (as GET /kb/{kb}), `status` (as its status), `deleted`; `reset` where what was sent "
-          "before is void", answers.StatusAnswer, streams=True,
+          "before is void", answers.StatusAnswer, text="text/event-stream",
           query={"kb": "only this knowledge base; may be given several times",
                  "last_event_id": "as the header Last-Event-ID: only what changed since"}, problems=(422,)),
     Route("POST", f"{PREFIX}/sql", sql_handlers.sql, "Ask the history: one SELECT over the views of docs/views.md",
@@ -164,6 +175,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{PREFIX}/login", access_handlers.login,
           "Log a browser in: the token in the header becomes a cookie", answers.WhoAmI),
     Route("POST", f"{PREFIX}/logout", access_handlers.logout, "End the login of the cookie", answers.LoggedOut),
-    Route("GET", "/healthz", handlers.healthz, "Whether the process lives", answers.Health),
-    Route("GET", "/readyz", handlers.readyz, "Whether requests are answered", answers.Ready),
+    Route("GET", "/healthz", probe_handlers.healthz, "Whether the process lives", answers.Health),
+    Route("GET", "/readyz", probe_handlers.readyz, "Whether requests are answered", answers.Ready),
+    Route("GET", "/metrics", probe_handlers.metrics, "Control's own metrics, for Prometheus", str, text="text/plain"),
 )  # fmt: skip

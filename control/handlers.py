@@ -35,7 +35,7 @@ async def put_kb(engine: Engine, request: web.Request) -> answers.KbAnswer:
     definition = await requests.definition(request)
     if definition is None:
         raise Invalid('the body must hold the definition, at least {"source": {"urls": ["https://…"]}}')
-    kb_id, reason, given = requests.kb_id(request), request.query.get("reason"), precondition(request)
+    kb_id, reason, given = requests.kb_id(request), requests.reason(request), precondition(request)
     by = caller_of(request).actor
     return engine.kb_answer(await engine.desk.define(kb_id, definition, by=by, reason=reason, given=given))
 
@@ -66,7 +66,7 @@ async def delete_kb(engine: Engine, request: web.Request) -> answers.Deleted:
         for place in places():
             await engine.store.drop_tenant(place)
 
-    reason = request.query.get("reason")
+    reason = requests.reason(request)
     await engine.desk.delete(kb_id, by=caller_of(request).actor, reason=reason, first=weaviate_is_there, drop=drop)
     return answers.Deleted(kb_id=kb_id, deleted=True)
 
@@ -78,6 +78,7 @@ async def start(engine: Engine, request: web.Request) -> answers.Accepted | Esti
     if definition is not None:
         caller_of(request).require("admin", "a start that brings a definition")
     if sample:
+        request[requests.WAITS] = "?dry_run"
         wanted, holds_any = engine.desk.wanted(kb_id, definition, given), bool(engine.books.kbs.generations(kb_id))
         asked = EstimateRequest(definition=wanted, sample=sample, kb_id=kb_id if holds_any else None)
         return await engine.estimates.of(asked)
@@ -101,6 +102,7 @@ async def reembed(engine: Engine, request: web.Request) -> answers.Accepted | Re
     key = check_idempotency_key(request.headers.get("Idempotency-Key"))
     asked = await requests.reembed(request)
     if asked.dry_run:
+        request[requests.WAITS] = "?dry_run"
         return await engine.estimates.of_reembedding(engine.desk.would_reembed(kb_id, asked.embedding))
     return _accepted(
         await engine.desk.reembed(
@@ -151,6 +153,7 @@ async def status(engine: Engine, request: web.Request) -> answers.StatusAnswer:
     command = _newest(engine, kb_id)
     if after is None:
         return await engine.snapshots.of(command)
+    request[requests.WAITS] = "?after"
     if after > command.revision:
         raise Invalid(f"revision {after} is not issued yet; the newest is {command.revision}", code="unknown-revision")
 
@@ -369,15 +372,6 @@ async def events(engine: Engine, request: web.Request) -> web.StreamResponse:
                     break
                 await send(request, response, some)
     return response
-
-
-async def healthz(engine: Engine, request: web.Request) -> answers.Health:
-    return answers.Health(status="ok")
-
-
-async def readyz(engine: Engine, request: web.Request) -> answers.Ready:
-    engine.check_ready()
-    return answers.Ready(ready=True)
 
 
 async def _change(engine: Engine, request: web.Request, action: Action) -> answers.Accepted:

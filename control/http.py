@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from control import answers, assets, connections, problems
 from control.access import GATE, Gate, guarding
 from control.api import ROUTES, Route
 from control.engine import Engine
-from control.metrics import READY, REGISTRY, REQUESTS
+from control.metrics import REQUESTS
 from control.openapi import document
 from control.problems import Problem
-from control.requests import MAX_BODY_BYTES, check_sender, is_loopback
+from control.requests import MAX_BODY_BYTES, WAITS, check_sender, is_loopback
 from control.roles import need_of
 from control.writer import Fenced
 from headrace import tracing
@@ -87,7 +86,6 @@ def application(engine: Engine) -> web.Application:
     app.router.add_get("/", assets.index)
     app.router.add_get(f"{assets.PREFIX}/{{name}}", assets.asset)
     app.router.add_get("/openapi.json", _openapi)
-    app.router.add_get("/metrics", _metrics)
     for each in app.router.routes():
         need_of(each.method, each.resource.canonical if each.resource else "")
     return app
@@ -140,7 +138,9 @@ def _answering(gate: Gate) -> Middleware:
                 span.set_attribute("http.response.status_code", response.status)
                 if response.status >= 500:
                     tracing.fail(span, f"status {response.status}")
-        REQUESTS.labels(name, request.method, str(response.status)).observe(time.monotonic() - began)
+        REQUESTS.labels(name + request.get(WAITS, ""), request.method, str(response.status)).observe(
+            time.monotonic() - began
+        )
         return response
 
     return answering
@@ -191,8 +191,3 @@ def _problem(request: web.Request, problem: Problem) -> web.Response:
 
 async def _openapi(request: web.Request) -> web.Response:
     return web.Response(body=document(), content_type="application/json")
-
-
-async def _metrics(request: web.Request) -> web.Response:
-    READY.set(request.app[ENGINE].unready is None)
-    return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -14,6 +14,20 @@ from control.problems import CONTENT_TYPE, ProblemDetails
 from control.roles import Need, need_of
 from control.sessions import COOKIE
 
+DESCRIPTION = """\
+Headrace crawls web sites into knowledge bases that can be searched. `PUT /kb/{kb}` defines one, `POST
+/kb/{kb}/start` starts a job that crawls and indexes it, `GET /kb/{kb}/status` and `GET /events` tell how it goes,
+`POST /kb/{kb}/search` searches what was published; all under `/api/ingestion`.
+
+A command answers 202 with its revision as soon as it is on the log; `GET /kb/{kb}/status?after=` waits until it is
+carried out. Pausing, resuming or cancelling again does no harm; a start that is sent again with the same
+`Idempotency-Key` starts nothing more.
+
+Where there are tokens, a call that names a role takes one: `Authorization: Bearer hr_…`. Errors are problems of RFC
+9457 (`application/problem+json`): `detail` says what to do, `type` is for programs, and `Retry-After`, where it is
+known, when to come again. A request that is no HTTP gets 400 and plain text.
+"""
+
 _REF = "#/components/schemas/{name}"
 _IN_PATH = {
     "kb": "id of a knowledge base", "job": "id of a job", "partition": "partition of the topic dead-letters",
@@ -49,7 +63,7 @@ def document() -> bytes:
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
-            "info": {"title": "Headrace", "version": headrace.__version__, "description": headrace.__doc__ or ""},
+            "info": {"title": "Headrace", "version": headrace.__version__, "description": DESCRIPTION},
             "paths": paths,
             "components": {"schemas": components, "securitySchemes": _SECURITY},
         }
@@ -57,9 +71,12 @@ def document() -> bytes:
 
 
 def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
-    form = "text/event-stream" if route.streams else "application/json"
     answered = {
-        str(status): _content(form, {"type": "string"} if route.streams else refs[kind], HTTPStatus(status).phrase)
+        str(status): _content(
+            route.text or "application/json",
+            {"type": "string"} if route.text else refs[kind],
+            HTTPStatus(status).phrase,
+        )
         for status, kind in sorted({route.status: route.answer, **route.others}.items())
     }
     if route.answer is KbAnswer:

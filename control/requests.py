@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from control.problems import BadRequest, Forbidden, Invalid, Unsupported
+from schemas.commands import MAX_REASON
 from schemas.estimates import MAX_SAMPLE, SAMPLE
 from schemas.events import Place
 from schemas.kb import (
@@ -27,13 +28,19 @@ from schemas.kb import (
 MAX_BODY_BYTES = 1024 * 1024
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+Reason = Annotated[str, msgspec.Meta(max_length=MAX_REASON)]
+"""Stands in a command, in each status of its job and in the audit trail."""
+
+WAITS = web.RequestKey("waits", str)
+"""Set on a request that waits by design, unlike others of its route: what the metrics add to the route."""
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of pause, resume and cancel; it may be left out."""
 
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,14 +64,14 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`digest` is that of the manifest which was seen: named, no other one is approved by mistake."""
 
     digest: str | None = None
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 class Rollback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`generation` is the newest published one: named, a repeated request undoes no second one."""
 
     generation: int | None = None
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 class Vacuum(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,7 +79,7 @@ class Vacuum(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     keep: Annotated[int, msgspec.Meta(ge=1)] | None = None
     below: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 class Reembed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,7 +89,7 @@ class Reembed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     embedding: Embedding | None = None
-    reason: str | None = None
+    reason: Reason | None = None
     dry_run: bool = False
 
 
@@ -91,7 +98,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     kb_id: str | None = None
     job_id: str | None = None
-    reason: str | None = None
+    reason: Reason | None = None
     places: Annotated[list[Place], msgspec.Meta(max_length=1_000)] | None = None
     all: bool = False
 
@@ -182,10 +189,26 @@ async def reembed(request: web.Request) -> Reembed:
 async def of_type(request: web.Request, kind: type[S]) -> S:
     """The body as `kind`; an empty one where all its fields have defaults."""
     raw = await body(request)
+    if isinstance(raw, dict):
+        _check_reason(raw.get("reason"))
     try:
         return msgspec.convert({} if raw is None else raw, kind)
     except msgspec.ValidationError as exc:
         raise Invalid(str(exc), code="invalid-body") from exc
+
+
+def reason(request: web.Request) -> str | None:
+    """The query parameter."""
+    given = request.query.get("reason")
+    _check_reason(given)
+    return given
+
+
+def _check_reason(given: Any) -> None:
+    if isinstance(given, str) and len(given) > MAX_REASON:
+        raise Invalid(
+            f"the reason has {len(given):,} characters, and {MAX_REASON} are taken: shorten it", code="reason-too-long"
+        )
 
 
 def number(request: web.Request, name: str, *, low: int, high: int) -> int | None:

@@ -17,6 +17,9 @@ ALLOWED: dict[Desired, frozenset[Desired]] = {
     "rolled_back": frozenset({"rolled_back"}),
 }
 
+MAX_REASON = 500
+"""Characters of why a person does something: each status and each event of the job shows them."""
+
 
 class JobCommand(Event, frozen=True, kw_only=True):
     """`partition` is the job's partition in every topic keyed by job, computed once at start.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import click
 
 from headrace.cli.budget import budget_of, budget_options, set_budget
+from headrace.cli.reason import reason_option
 from headrace.cli.root import CONFLICT, FAILED, App, Failure, pass_app, print_json
 from headrace.cli.view import chunk_counts
 from headrace.client import ACTIVE, Json
@@ -27,7 +28,7 @@ def _options(what: str) -> _Options:
         for option in (
             click.option("--json", "as_json", is_flag=True, help="The answer as JSON."),
             click.option("--wait", is_flag=True, help=f"Return only when the job is {what}."),
-            click.option("--reason", help="Why; stands in the audit trail."),
+            reason_option,
             click.argument("kb"),
         ):
             command = option(command)

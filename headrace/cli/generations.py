@@ -3,6 +3,7 @@
 import click
 from rich.markup import escape
 
+from headrace.cli.reason import reason_option
 from headrace.cli.root import App, pass_app, print_json
 from headrace.cli.rows import Rows
 from headrace.cli.view import moment
@@ -39,7 +40,7 @@ def generations(app: App, kb: str, as_json: bool) -> None:
 @click.argument("kb")
 @click.option("--keep", type=click.IntRange(1), help="So many published generations stay searchable.  [default: 1]")
 @click.option("--below", type=click.IntRange(1), help="Generations below this one go.")
-@click.option("--reason", help="Why; stands in the audit trail.")
+@reason_option
 @click.option("--yes", "-y", is_flag=True, help="Don't ask.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 @pass_app

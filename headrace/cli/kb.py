@@ -5,6 +5,7 @@ from typing import Any, TextIO
 
 import click
 
+from headrace.cli.reason import reason_option
 from headrace.cli.root import USAGE, App, Failure, pass_app, print_json
 from headrace.cli.rows import Rows
 from headrace.cli.view import moment
@@ -57,7 +58,7 @@ def show(app: App, name: str) -> None:
 @kb.command()
 @click.argument("name")
 @click.argument("file", type=click.File("r"))
-@click.option("--reason", help="Why; stands in the audit trail.")
+@reason_option
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 @pass_app
 def define(app: App, name: str, file: TextIO, reason: str | None, as_json: bool) -> None:
@@ -77,7 +78,7 @@ def define(app: App, name: str, file: TextIO, reason: str | None, as_json: bool)
 
 @kb.command()
 @click.argument("name")
-@click.option("--reason", help="Why; stands in the audit trail.")
+@reason_option
 @click.option("--yes", "-y", is_flag=True, help="Don't ask.")
 @pass_app
 def delete(app: App, name: str, reason: str | None, yes: bool) -> None:

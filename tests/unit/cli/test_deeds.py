@@ -31,6 +31,15 @@ def test_ingest_starts_with_a_definition_of_what_was_given(run: Run, control: Fa
     assert 'headrace search example-org-docs "your question"' in result.stderr
 
 
+@pytest.mark.parametrize(
+    "deed", ["pause", "resume", "cancel", "approve", "rollback --yes", "vacuum --yes", "kb delete --yes"]
+)
+def test_a_reason_that_control_would_refuse_is_not_sent(run: Run, control: FakeControl, deed: str) -> None:
+    result = run(*deed.split(), "docs", "--reason", "x" * 501)
+    assert result.exit_code == 2 and "501 characters, and 500 are taken: shorten it" in result.stderr
+    assert not control.seen
+
+
 def test_a_budget_stands_in_the_definition(run: Run, control: FakeControl) -> None:
     assert run("ingest", URL, "--max-usd", "0.25", "--max-tokens", "1000").exit_code == 0
     ((_, sent),) = control.requests("POST")

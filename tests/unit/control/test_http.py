@@ -4,6 +4,7 @@ import io
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from control import handlers
 from control.engine import Engine
 from control.http import application, check_host
 from control.openapi import document
@@ -183,6 +185,40 @@ async def test_the_openapi_document(client: Any) -> None:
 def _schema(name: str) -> dict[str, Any]:
     components = msgspec.json.decode(document())["components"]
     return {"$ref": f"#/components/schemas/{name}", "components": components}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "pause", {"reason": "x" * 501}), ("POST", "approve", {"reason": "x" * 501}),
+        ("POST", "vacuum", {"reason": "x" * 501}), ("POST", "reembed", {"reason": "x" * 501}),
+        ("PUT", "?reason=" + "x" * 501, {"source": {"urls": ["https://example.org/"]}}),
+        ("DELETE", "?reason=" + "x" * 501, None),
+    ],
+)  # fmt: skip
+async def test_a_reason_is_short(client: Any, method: str, path: str, body: Any) -> None:
+    response = await client.request(method, f"{API}/kb/docs/{path}".replace("/?", "?"), json=body)
+    problem = await response.json(content_type="application/problem+json")
+    assert (response.status, problem["type"]) == (422, "urn:headrace:problem:reason-too-long")
+    assert problem["detail"] == "the reason has 501 characters, and 500 are taken: shorten it"
+
+
+def test_the_document_bounds_a_reason_and_says_what_this_is() -> None:
+    served = msgspec.json.decode(document())
+    for name in ("Change", "Approval", "Rollback", "Vacuum", "Reembed"):
+        reason = served["components"]["schemas"][name]["properties"]["reason"]
+        assert {"type": "string", "maxLength": 500} in reason["anyOf"]
+    assert served["info"]["description"].startswith("Headrace crawls web sites")
+    assert list(served["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == ["text/plain"]
+
+
+async def test_what_waits_by_design_has_a_name_of_its_own_in_the_metrics(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "_newest", lambda engine, kb_id: SimpleNamespace(revision=1))
+    await client.get(f"{API}/kb/docs/status?after=99")
+    shown = await (await client.get("/metrics")).text()
+    assert 'route="/api/ingestion/kb/{kb}/status?after"' in shown
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nowhere", f"{API}/kb/docs", "/openapi.json", "/metrics"])
