@@ -7,6 +7,7 @@ from rich.table import Table
 
 from headrace.cli.estimate import cells, price_note
 from headrace.cli.ingest import follow, started
+from headrace.cli.reason import reason_option
 from headrace.cli.root import App, pass_app, print_json
 from headrace.cli.view import dollars, duration
 from headrace.client import Json
@@ -20,7 +21,7 @@ from headrace.client import Json
 )
 @click.option("--dimensions", type=click.IntRange(1), help="Of a vector.  [default: the model's, where it is known]")
 @click.option("--endpoint", metavar="NAME", help="A server that the services' environment names.")
-@click.option("--reason", help="Why; stands in the audit trail.")
+@reason_option
 @click.option("--dry-run", is_flag=True, help="Only tell what it would come to: texts, tokens, dollars, time.")
 @click.option("--no-wait", is_flag=True, help="Return once the job is started.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON; progress still goes to stderr.")

@@ -32,7 +32,7 @@ def test_ingest_starts_with_a_definition_of_what_was_given(run: Run, control: Fa
 
 
 @pytest.mark.parametrize(
-    "deed", ["pause", "resume", "cancel", "approve", "rollback --yes", "vacuum --yes", "kb delete --yes"]
+    "deed", ["pause", "resume", "cancel", "approve", "rollback --yes", "vacuum --yes", "kb delete --yes", "reembed"]
 )
 def test_a_reason_that_control_would_refuse_is_not_sent(run: Run, control: FakeControl, deed: str) -> None:
     result = run(*deed.split(), "docs", "--reason", "x" * 501)
