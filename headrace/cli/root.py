@@ -185,7 +185,8 @@ def _of_unknown_kb(app: App, problem: ControlProblem) -> str:
 
 def _with_advice(problem: ControlProblem) -> str:
     if problem.status == 412:  # what else it says is for who writes headers
-        return f"{str(problem).rpartition('; ')[0]}. Somebody was quicker: see `headrace kb list`, and try again."
+        says = str(problem).rpartition("; ")[0] or str(problem)
+        return f"{says}. Somebody was quicker: see `headrace kb list`, and try again."
     advice = {
         "job-active": " See `headrace status`, or stop it with `headrace cancel KB`.",
         "token-missing": " Show it by HEADRACE_TOKEN.",

@@ -243,3 +243,10 @@ async def test_as_a_program() -> None:
             subprocess.run, [sys.executable, "-m", "producer.estimate"], input=request, capture_output=True, check=True
         )
     assert json.loads(done.stdout)["pages"] == {"low": 3, "expected": 3, "high": 3}
+
+
+async def test_what_a_private_site_needs_is_told() -> None:
+    async with FakeSite(pages=1) as site:
+        got = await asked(site, allow_addresses=[])
+    assert not site.requests
+    assert (got.problem or "").endswith("; where that is your own network, allow 127.0.0.0/8 (allow_addresses)"), got
