@@ -9,6 +9,7 @@ from aiohttp import web
 from control import (
     access_handlers,
     answers,
+    event_handlers,
     handlers,
     letter_handlers,
     probe_handlers,
@@ -158,7 +159,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{PREFIX}/preview", handlers.preview,
           "What a crawl would make of a definition's first start URL: its text and chunks. Nothing is stored", Preview,
           body=Definition, body_required=True, problems=(400, 422)),
-    Route("GET", f"{PREFIX}/events", handlers.events,
+    Route("GET", f"{PREFIX}/events", event_handlers.events,
           "Watch each change: `kb` (as GET /kb/{kb}), `status` (as its status), `deleted`; `reset` where what was sent "
           "before is void", answers.StatusAnswer, text="text/event-stream",
           query={"kb": "only this knowledge base; may be given several times",

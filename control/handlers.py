@@ -1,7 +1,5 @@
 """One function per endpoint: from a request to an answer. Errors are Problems."""
 
-import contextlib
-from contextlib import aclosing
 from typing import Any, get_args
 
 from aiohttp import web
@@ -9,7 +7,7 @@ from duckdb import DuckDBPyConnection
 
 from control import answers, costs, pages, picture, questions, requests
 from control import changes as compared
-from control.access import GATE, Watched, caller_of
+from control.access import caller_of
 from control.engine import Engine
 from control.history import history
 from control.idempotency import check_idempotency_key
@@ -19,7 +17,6 @@ from control.rules import Action
 from control.search_request import SearchRequest, check
 from control.standing import standing
 from control.status import OVER
-from control.streaming import send
 from headrace.vectors import Tenancy
 from schemas.commands import JobCommand
 from schemas.estimates import Estimate, EstimateRequest, ReembedEstimate
@@ -355,23 +352,6 @@ async def _in_review(engine: Engine, kb_id: str) -> int | None:
         if (await engine.snapshots.of(command)).status == "needs_review":
             return command.generation
     return None
-
-
-async def events(engine: Engine, request: web.Request) -> web.StreamResponse:
-    """Ends when either side goes, what admitted the caller does, or who watches takes nothing any more."""
-    engine.check_ready()
-    gate, caller = request.app[GATE], caller_of(request)
-    watched = Watched(caller, frozenset(map(requests.kb_id_of, request.query.getall("kb", []))))
-    last_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-    with gate.streams.taken(caller.token), contextlib.suppress(ConnectionError):
-        await response.prepare(request)
-        async with aclosing(engine.hub.watch(last_id, watched)) as frames:
-            async for some in frames:
-                if not gate.stands(caller):
-                    break
-                await send(request, response, some)
-    return response
 
 
 async def _change(engine: Engine, request: web.Request, action: Action) -> answers.Accepted:

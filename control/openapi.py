@@ -15,8 +15,8 @@ from control.roles import Need, need_of
 from control.sessions import COOKIE
 
 DESCRIPTION = """\
-Headrace crawls web sites into knowledge bases that can be searched. `PUT /kb/{kb}` defines one, `POST
-/kb/{kb}/start` starts a job that crawls and indexes it, `GET /kb/{kb}/status` and `GET /events` tell how it goes,
+Headrace crawls web sites into knowledge bases that can be searched. `PUT /kb/{kb}` defines one,
+`POST /kb/{kb}/start` starts a job that crawls and indexes it, `GET /kb/{kb}/status` and `GET /events` tell how it goes,
 `POST /kb/{kb}/search` searches what was published; all under `/api/ingestion`.
 
 A command answers 202 with its revision as soon as it is on the log; `GET /kb/{kb}/status?after=` waits until it is
