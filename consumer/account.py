@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from headrace.counted import counted
 from headrace.prices import pico_usd_of, total, usd
 from schemas.events import Event
 from schemas.facts import CallReserved, CallSettled
@@ -64,7 +65,7 @@ def passes(budget: Budget, account: Account, following: Sum, without: Iterable[s
     """Why the next call may not be made, were these calls not; None where it may."""
     spent = account.spent(without)
     after, open_tokens = spent.plus(following), spent.tokens - account.settled.tokens
-    of_them = f" ({open_tokens:,} tokens of it in calls that are not settled)" if open_tokens else ""
+    of_them = f" ({counted(open_tokens, 'token')} of it in calls that are not settled)" if open_tokens else ""
     if budget.max_tokens is not None and after.tokens > budget.max_tokens:
         return (
             f"budget: {spent.tokens:,} of {budget.max_tokens:,} tokens are spent{of_them}, and the next call may take "

@@ -42,6 +42,7 @@ from consumer.parking import Parking
 from consumer.proof import Difference, Prover
 from consumer.reports import Reports
 from consumer.stalls import Stalls
+from headrace.counted import counted
 from headrace.errors import Outgrown
 from headrace.state.parked import Parked
 from headrace.vectors import VectorStore
@@ -272,13 +273,14 @@ class Completion:
 
 
 def _mismatch(pages: int, end: CrawlEnd) -> str:
-    return f"the manifest ({pages} pages) is not the one that crawl_end names ({end.pages} pages, {end.digest[:12]}…)"
+    named = f"{counted(end.pages, 'page')}, {end.digest[:12]}…"
+    return f"the manifest ({counted(pages, 'page')}) is not the one that crawl_end names ({named})"
 
 
 def _flaws(manifest: Manifest, difference: Difference) -> str:
     flaws = {
-        "pages with errors": manifest.errors,
-        "chunks missing": len(difference.missing),
-        "chunks dead-lettered": len(difference.dead),
+        ("page", "with errors"): manifest.errors,
+        ("chunk", "missing"): len(difference.missing),
+        ("chunk", "dead-lettered"): len(difference.dead),
     }
-    return ", ".join(f"{count} {what}" for what, count in flaws.items() if count)
+    return ", ".join(f"{counted(count, one)} {what}" for (one, what), count in flaws.items() if count)

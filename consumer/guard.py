@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from consumer.manifest import Manifest
+from headrace.counted import counted
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Loss:
         """Why a person must decide, or None. `max_share` of 0.2 lets a fifth vanish, and a fifth fail."""
         found = []
         if self.vanished > max_share * self.before:
-            found.append(f"{self.vanished} of {self.before} pages with content would vanish")
+            found.append(f"{self.vanished:,} of {counted(self.before, 'page')} with content would vanish")
         if self.failed > max_share * self.asked:
-            found.append(f"{self.failed} of {self.asked} pages could not be read")
+            found.append(f"{self.failed:,} of {counted(self.asked, 'page')} could not be read")
         return f"{' and '.join(found)}; more than {max_share:.0%} is for a person to approve" if found else None
 
 

@@ -41,7 +41,7 @@ _TOTALS = f"""
 # What a reason says of one page alone makes no kind of it: other pages' URLs, how many links there are.
 _REASONS = f"""
     SELECT state,
-        regexp_replace(regexp_replace(reason, 'https?://[^\\s,]+', '…', 'g'), '\\d+ links', '… links') AS reason,
+        regexp_replace(regexp_replace(reason, 'https?://[^\\s,]+', '…', 'g'), '[\\d,]+ links?', '… links') AS reason,
         count(*) AS pages {_CHOSEN} AND reason IS NOT NULL
     GROUP BY ALL ORDER BY pages DESC, state, reason LIMIT {MAX_REASONS}"""
 

@@ -13,6 +13,7 @@ from control.costs import DAYS, KbSpent, Spent
 from control.offsets import PartitionOffsets
 from control.progress import progress_percent, remaining_s
 from control.status import OVER, Facts, phase_of, status_of
+from headrace.counted import counted
 from headrace.prices import usd
 from schemas.commands import JobCommand
 from schemas.facts import ReviewNeeded, Stall
@@ -129,8 +130,12 @@ def reason(command: JobCommand, told: questions.Told, ailments: Sequence[Ailment
     if waits_for and not told.finished:
         return f"{waits_for[0].dependency}: {waits_for[0].reason}"
     if told.lost and not told.finished:
-        pages = f"{told.lost.pages} pages" if told.lost.pages else "their pages are"
-        what = "records were lost" if told.lost.records else f"{told.lost.chunks} chunks are missing in Weaviate"
+        pages = counted(told.lost.pages, "page") if told.lost.pages else "their pages are"
+        what = (
+            "records were lost"
+            if told.lost.records
+            else f"{counted(told.lost.chunks, 'chunk is', 'chunks are')} missing in Weaviate"
+        )
         return f"{what}; {pages} fetched again"
     if told.crawl and told.crawl.reason:
         return told.crawl.reason

@@ -15,6 +15,7 @@ from headrace.cli.stack import on_the_path
 from headrace.cli.view import chunk_counts, crawl_counts, pages_read, took, trouble
 from headrace.cli.watch import POLL_S, patient_status, showing
 from headrace.client import ACTIVE, ControlClient, ControlProblem, Json
+from headrace.counted import counted
 from headrace.embedded.ports import holder_of
 from headrace.sample import HOST, PORT, SampleSite
 
@@ -146,7 +147,10 @@ class Demo:
         if counters[0] != counters[1]:
             raise DemoFailed(f"pages and chunks moved while paused: from {counters[0]} to {counters[1]}")
         pages, chunks = counters[1]
-        self._say(f"[yellow]Paused[/]: {pages} pages and {chunks} chunks, and still so {STILL_S:.0f} s later. Resuming")
+        self._say(
+            f"[yellow]Paused[/]: {counted(pages, 'page')} and {counted(chunks, 'chunk')}, and still so "
+            f"{STILL_S:.0f} s later. Resuming"
+        )
         self._client.command(KB, "resume")
 
     def _check(self, status: Json) -> None:
@@ -158,7 +162,9 @@ class Demo:
             raise DemoFailed(f"{KB} is {status['status']}: {status.get('reason') or 'see the logs'}")
         unchanged = (status.get("crawl") or {}).get("pages_unchanged") or 0
         note = f" ({unchanged} unchanged since the last time: nothing of them was embedded again)" if unchanged else ""
-        self._say(f"[green]Done and proven[/]: {pages} pages{note}, {chunks} chunks, in {took(status)}")
+        self._say(
+            f"[green]Done and proven[/]: {counted(pages, 'page')}{note}, {counted(chunks, 'chunk')}, in {took(status)}"
+        )
 
     def _ask(self) -> None:
         for question in QUESTIONS:

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 import msgspec
 from lxml import etree
 
+from headrace.counted import counted
 from producer.content.charset import decode
 from producer.content.document import Block, Document, NotExtractable, content_hash, scalars
 from producer.content.links import (
@@ -107,7 +108,7 @@ def _listed(url: str, text: str, kind: str, *, nofollow: bool) -> NotExtractable
     if nofollow:
         return NotExtractable(f"{listing.what}: nofollow")
     links = resolved(listing.hrefs, url)
-    return NotExtractable(f"{listing.what}: {len(links)} links", links=links)
+    return NotExtractable(f"{listing.what}: {counted(len(links), 'link')}", links=links)
 
 
 def _refuse_costly(text: str) -> None:

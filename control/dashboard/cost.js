@@ -1,7 +1,7 @@
 /** What embedding cost: of one knowledge base, and of all. */
 
 import {h, card, level, loaded, table, tiles} from "/dashboard/dom.js";
-import {dollars, number} from "/dashboard/format.js";
+import {dollars, number, plural} from "/dashboard/format.js";
 import {get} from "/dashboard/api.js";
 
 export function cost(kbId) {
@@ -30,7 +30,7 @@ export function spending() {
 
 const sums = (spent) => tiles([
   ["Cost", dollars(spent.usd)], ["Tokens", number(spent.tokens_embedded)], ["Texts", number(spent.texts_embedded)], ["Calls", number(spent.calls)],
-  ["Not settled", spent.unsettled_tokens ? `${number(spent.unsettled_tokens)} tokens` : "–"],
+  ["Not settled", spent.unsettled_tokens ? plural(spent.unsettled_tokens, "token") : "–"],
 ]);
 
 const days = (spent) => card("By day", spendings("In UTC, the newest first", "Day", spent.days.map((day) => [h("time", {datetime: day.day}, day.day), day])));
@@ -40,6 +40,6 @@ function spendings(caption, first, rows) {
   return table(caption, [
     [first, ([name]) => name], ["Tokens", ([, spent]) => level(spent.tokens_embedded, most), "number"], ["Texts", ([, spent]) => number(spent.texts_embedded), "number"],
     ["Calls", ([, spent]) => number(spent.calls), "number"], ["Dollars", ([, spent]) => dollars(spent.usd), "number"],
-    ["Not settled", ([, spent]) => (spent.unsettled_tokens ? `${number(spent.unsettled_tokens)} tokens` : "–"), "number"],
+    ["Not settled", ([, spent]) => (spent.unsettled_tokens ? plural(spent.unsettled_tokens, "token") : "–"), "number"],
   ], rows);
 }

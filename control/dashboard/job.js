@@ -1,7 +1,7 @@
 /** What is known of a knowledge base's newest job, as it goes: bars, figures, curves, and what can be told it to do. */
 
 import {h, bar, button, card, fill, figures, lacks, note, refill, table, time} from "/dashboard/dom.js";
-import {bytes, dollars, duration, number, percent, rough, words} from "/dashboard/format.js";
+import {bytes, dollars, duration, number, percent, plural, rough, words} from "/dashboard/format.js";
 import {get, known, post, query} from "/dashboard/api.js";
 import {curves} from "/dashboard/charts.js";
 
@@ -36,7 +36,7 @@ export function notes(status) {
   const said = [];
   if (status.status === "needs_review") {
     said.push(note("warn", h("p", {}, h("strong", {}, "This refresh waits for you. "), status.review.reason),
-      h("p", {}, `Of ${number(status.review.pages_before)} pages ${number(status.review.pages_vanished)} have vanished and ${number(status.review.pages_failed)} failed. `,
+      h("p", {}, `Of ${plural(status.review.pages_before, "page")} ${number(status.review.pages_vanished)} ${status.review.pages_vanished === 1 ? "has" : "have"} vanished and ${number(status.review.pages_failed)} failed. `,
         h("a", {href: `#/kb/${status.kb_id}/generations`}, "See what publishing would change"), ", then approve or cancel.")));
   } else if (status.reason && !status.stalls.length) {
     said.push(note(status.status === "failed" ? "bad" : status.status === "completed_with_errors" ? "warn" : "", h("p", {}, status.reason)));
@@ -47,8 +47,8 @@ export function notes(status) {
   }
   if (status.lost) {
     const {records, chunks, pages} = status.lost;
-    const what = [records && `${number(records)} records were lost from the log`, chunks && `${number(chunks)} chunks were missing in Weaviate`];
-    said.push(note("warn", h("p", {}, `${what.filter(Boolean).join(", ")}; ${number(pages)} pages are fetched again.`)));
+    const what = [records && `${plural(records, "record was", "records were")} lost from the log`, chunks && `${plural(chunks, "chunk was", "chunks were")} missing in Weaviate`];
+    said.push(note("warn", h("p", {}, `${what.filter(Boolean).join(", ")}; ${plural(pages, "page is", "pages are")} fetched again.`)));
   }
   return said;
 }
@@ -121,8 +121,8 @@ function groups(status) {
     ])),
     card("Money", figures([
       ["Cost", dollars(cost.usd)], ["Tokens", number(cost.tokens_embedded)], ["Texts", number(cost.texts_embedded)], ["Calls", number(cost.calls)],
-      ["Not settled", cost.unsettled_tokens ? `${number(cost.unsettled_tokens)} tokens` : "–"],
-      ["Budget", cost.budget.max_usd !== null ? dollars(cost.budget.max_usd) : cost.budget.max_tokens !== null ? `${number(cost.budget.max_tokens)} tokens` : "none"],
+      ["Not settled", cost.unsettled_tokens ? plural(cost.unsettled_tokens, "token") : "–"],
+      ["Budget", cost.budget.max_usd !== null ? dollars(cost.budget.max_usd) : cost.budget.max_tokens !== null ? plural(cost.budget.max_tokens, "token") : "none"],
     ])));
 }
 

@@ -9,6 +9,7 @@ from headrace.cli.reason import reason_option
 from headrace.cli.root import CONFLICT, FAILED, App, Failure, pass_app, print_json
 from headrace.cli.view import chunk_counts
 from headrace.client import ACTIVE, Json
+from headrace.counted import counted
 
 WAIT_S = 60.0
 
@@ -124,6 +125,6 @@ def _command(
         print_json(status)
     else:
         done, total = chunk_counts(status)
-        app.out.print(f"{kb} is {status.get('status')} ({done:,} of {total:,} chunks)")
+        app.out.print(f"{kb} is {status.get('status')} ({done:,} of {counted(total, 'chunk')})")
     if not reached(status):
         raise Failure(f"{kb} is {status.get('status')} still after {WAIT_S:.0f} s; see: headrace status {kb}", FAILED)

@@ -8,6 +8,7 @@ from headrace.cli.root import App, pass_app, print_json
 from headrace.cli.rows import Rows
 from headrace.cli.view import dollars
 from headrace.client import Json
+from headrace.counted import counted
 
 
 @click.command()
@@ -59,5 +60,5 @@ def _cells(spent: Json) -> list[str]:
         f"{spent['texts_embedded']:,}",
         f"{spent['tokens_embedded']:,}",
         dollars(spent["usd"]),
-        f"{left:,} tokens, {dollars(spent['unsettled_usd'])}" if left else "–",
+        f"{counted(left, 'token')}, {dollars(spent['unsettled_usd'])}" if left else "–",
     ]

@@ -11,6 +11,7 @@ from headrace.cli.ingest import definition_of, definition_options
 from headrace.cli.root import FAILED, App, Failure, pass_app, print_json
 from headrace.cli.view import dollars, duration
 from headrace.client import Json
+from headrace.counted import counted
 from schemas.estimates import MAX_SAMPLE, SAMPLE, EstimateRequest
 from schemas.kb import Definition, InvalidDefinition, parse_definition, resolve
 
@@ -81,7 +82,7 @@ def cells(of: Json, shown: Any) -> tuple[str, str]:
 
 
 def _notes(answer: Json) -> list[str]:
-    sampled = f"{answer['sampled']:,} pages were read in {duration(answer['took_s'])}"
+    sampled = f"{counted(answer['sampled'], 'page was', 'pages were')} read in {duration(answer['took_s'])}"
     known = f"{answer['known']:,} are known, {answer['of_sitemaps']:,} of them by sitemaps"
     notes = [f"{sampled}: all there are." if answer["whole"] else f"{sampled}; {known}. More with --sample."]
     notes += [f"  {count:,} of them hold nothing to index: {why}" for why, count in answer["no_content"].items()]

@@ -8,6 +8,7 @@ from headrace.cli.root import App, pass_app, print_json
 from headrace.cli.rows import Rows
 from headrace.cli.view import moment
 from headrace.client import Json
+from headrace.counted import counted
 
 
 @click.command()
@@ -118,4 +119,4 @@ def _vacuumed(state: Json) -> str:
     if state["vacuumed_at"] is None:
         return f"Below {state['below']}: being vacuumed."
     deleted, at = state["objects_deleted"], moment(state["vacuumed_at"])
-    return f"Below {state['below']}: vacuumed at {at}, {deleted:,} objects deleted."
+    return f"Below {state['below']}: vacuumed at {at}, {counted(deleted, 'object')} deleted."

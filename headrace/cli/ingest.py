@@ -14,6 +14,7 @@ from headrace.cli.root import CONFLICT, FAILED, WAITS, App, Failure, pass_app, p
 from headrace.cli.view import chunk_counts, cost_words, pages_read, took, trouble
 from headrace.cli.watch import waits_for_a_person, waits_for_nothing, watch
 from headrace.client import ABSENT, ALWAYS, ControlProblem, Json, unchanged
+from headrace.counted import counted
 from schemas.kb import InvalidDefinition, differences, parse_definition
 
 _OPTIONS = (
@@ -218,8 +219,8 @@ def _report(app: App, kb: str, status: Json) -> None:
     same = f" ({unchanged:,} unchanged)" if unchanged else ""
     cost = cost_words(status)
     app.out.print(
-        f"{kb} is {status.get('status')}: {pages:,} pages{same}, {chunks:,} chunks indexed, in {took(status)}"
-        + (f", for {cost}" if cost else ""),
+        f"{kb} is {status.get('status')}: {counted(pages, 'page')}{same}, {counted(chunks, 'chunk')} indexed, "
+        f"in {took(status)}" + (f", for {cost}" if cost else ""),
         soft_wrap=True,
     )
     for line in trouble(status) if status.get("status") != "needs_review" else ():  # which was said when it came to be

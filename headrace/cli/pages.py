@@ -9,6 +9,7 @@ from rich.markup import escape
 from headrace.cli.root import NOT_FOUND, App, Failure, pass_app, print_json
 from headrace.cli.rows import Rows
 from headrace.client import API, Json
+from headrace.counted import counted
 from schemas.pages import PageState
 
 REASONS_SHOWN: Final = 10
@@ -100,13 +101,13 @@ def _print_summary(app: App, summary: Json) -> None:
         return
     total, chunks, size = (sum(row[name] for row in states) for name in ("pages", "chunks", "bytes"))
     app.out.print(
-        f"{total:,} pages, {chunks:,} chunks, {size / 1e6:,.1f} MB: "
+        f"{counted(total, 'page')}, {counted(chunks, 'chunk')}, {size / 1e6:,.1f} MB: "
         + ", ".join(f"{row['pages']:,} {row['state']}" for row in states)
     )
     for row in summary["reasons"][:REASONS_SHOWN]:
         app.out.print(f"  {row['pages']:,} {row['state']}: {escape(row['reason'])}", soft_wrap=True)
     if (more := len(summary["reasons"]) - REASONS_SHOWN) > 0:
-        app.out.print(f"  and {more} more reasons; --json shows them")
+        app.out.print(f"  and {counted(more, 'more reason')}; --json shows them")
     app.out.print()
 
 

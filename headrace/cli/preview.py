@@ -12,6 +12,7 @@ from headrace.cli.addresses import check_url
 from headrace.cli.beside import ask
 from headrace.cli.root import FAILED, USAGE, App, Failure, pass_app, print_json
 from headrace.client import Json
+from headrace.counted import counted
 from schemas.kb import InvalidDefinition, Strategy, parse_definition, resolve
 from schemas.previews import of_definition
 
@@ -102,13 +103,15 @@ def _show(app: App, answer: Json, *, links: bool) -> None:
     for number, chunk in enumerate(answer["chunks"], 1):
         path = " › ".join(chunk["heading_path"])
         _rule(
-            app, f"chunk {number} of {len(answer['chunks'])}, {chunk['tokens']} tokens" + (f": {path}" if path else "")
+            app,
+            f"chunk {number} of {len(answer['chunks'])}, {counted(chunk['tokens'], 'token')}"
+            + (f": {path}" if path else ""),
         )
         text, begin = chunk["text"], chunk["repeated"]
         end = len(text) - chunk["closing"]
         app.out.print(Text.assemble((text[:begin], "dim"), text[begin:end], (text[end:], "dim")), soft_wrap=True)
     if links:
-        _rule(app, f"{len(answer['links'])} links")
+        _rule(app, counted(len(answer["links"]), "link"))
         for link in answer["links"]:
             app.out.print(Text(link), soft_wrap=True)
 
@@ -133,7 +136,7 @@ def _facts(answer: Json) -> list[tuple[str, Any]]:
         ("found by", answer["method"]),
         ("nofollow", "its links are not followed" if answer["nofollow"] else None),
         ("links", len(answer["links"])),
-        ("chunks", f"{len(answer['chunks'])}, {tokens:,} tokens"),
+        ("chunks", f"{len(answer['chunks'])}, {counted(tokens, 'token')}"),
     ]
     return [(name, value) for name, value in found if value not in (None, "")]
 

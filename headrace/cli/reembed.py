@@ -11,6 +11,7 @@ from headrace.cli.reason import reason_option
 from headrace.cli.root import App, pass_app, print_json
 from headrace.cli.view import dollars, duration
 from headrace.client import Json
+from headrace.counted import counted
 
 
 @click.command()
@@ -81,6 +82,9 @@ def _show(app: App, answer: Json, as_json: bool) -> None:
     app.out.print(table)
     notes = [f"Nothing was started. Generation {answer['generation']} would be embedded anew; no page is fetched."]
     if answer["reused"]:
-        notes.append(f"{answer['reused']:,} more texts are embedded by {answer['model']} already, and cost nothing.")
+        notes.append(
+            f"{counted(answer['reused'], 'more text is', 'more texts are')} embedded by {answer['model']} already, "
+            "and at no cost."
+        )
     for line in (*notes, price_note(answer)):
         app.err.print(line, style="dim", soft_wrap=True)

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from headrace.cli.rows import Rows
 from headrace.client import Json
+from headrace.counted import counted
 
 COLOURS = {
     "completed": "green", "completed_with_errors": "yellow", "running": "cyan", "queued": "cyan", "resuming": "cyan",
@@ -80,11 +81,11 @@ def cost_words(status: Json) -> str:
     usd, tokens = cost.get("usd"), int(cost.get("tokens_embedded") or 0)
     words = []
     if budget.get("max_tokens") is not None:
-        words.append(f"{tokens:,} of {budget['max_tokens']:,} tokens")
+        words.append(f"{tokens:,} of {counted(budget['max_tokens'], 'token')}")
     if budget.get("max_usd") is not None:
         words.append(f"{dollars(usd)} of {dollars(budget['max_usd'])}")
     elif usd or (usd is None and tokens):
-        words.append(dollars(usd) if usd else f"{tokens:,} tokens, dollars unknown")
+        words.append(dollars(usd) if usd else f"{counted(tokens, 'token')}, dollars unknown")
     return ", ".join(words)
 
 
@@ -115,8 +116,10 @@ def took(status: Json) -> str:
 
 def _what_was_lost(lost: Json) -> str:
     """From a service that is older than this command there are only records."""
-    told = [f"{lost['records']:,} records were lost from the log"] if lost["records"] else []
-    told += [f"{chunks:,} chunks were missing in Weaviate"] if (chunks := lost.get("chunks")) else []
+    told = [f"{counted(lost['records'], 'record was', 'records were')} lost from the log"] if lost["records"] else []
+    told += (
+        [f"{counted(chunks, 'chunk was', 'chunks were')} missing in Weaviate"] if (chunks := lost.get("chunks")) else []
+    )
     return ", ".join(told)
 
 
@@ -128,7 +131,7 @@ def trouble(status: Json) -> list[str]:
     if word in ("failed", "completed_with_errors", "paused", "pausing", "cancelled") and reason:
         lines.append(f"reason: {reason}")
     if lost := status.get("lost"):
-        lines.append(f"{_what_was_lost(lost)}; {lost['pages']:,} pages fetched again")
+        lines.append(f"{_what_was_lost(lost)}; {counted(lost['pages'], 'page')} fetched again")
     if word == "needs_review":
         lines += [
             f"review: {reason}",
@@ -140,13 +143,19 @@ def trouble(status: Json) -> list[str]:
     parked = (status.get("metrics") or {}).get("chunks_parked") or 0
     if word == "running" and parked:
         partition = (status.get("offsets") or {}).get("partition")
-        lines.append(f"{parked:,} chunks are set aside, and taken up in turn with other jobs on partition {partition}")
+        lines.append(
+            f"{counted(parked, 'chunk is', 'chunks are')} set aside, and taken up in turn with other jobs on partition "
+            f"{partition}"
+        )
     failed_pages = (status.get("crawl") or {}).get("pages_failed") or 0
     failed_chunks = (status.get("metrics") or {}).get("chunks_failed") or 0
     if failed_pages:
-        lines.append(f"{failed_pages} pages failed; which and why: headrace pages {kb} --state failed")
+        lines.append(f"{counted(failed_pages, 'page')} failed; which and why: headrace pages {kb} --state failed")
     if failed_chunks:
-        lines.append(f"{failed_chunks} chunks are in the dead letters; which and why: headrace dead-letters {kb}")
+        lines.append(
+            f"{counted(failed_chunks, 'chunk is', 'chunks are')} in the dead letters; which and why: "
+            f"headrace dead-letters {kb}"
+        )
     if left_out := (status.get("crawl") or {}).get("left_out"):
         kinds = ", ".join(f"{kind} ({urls:,})" for kind, urls in sorted(left_out.items()))
         lines.append(f"links that lead into traps are not followed: {kinds}")
@@ -178,13 +187,15 @@ def status_lines(status: Json) -> list[Text]:
         f"  {float(status.get('progress') or 0):.0f} %",
         (f"  {status.get('phase')}, generation {status.get('generation')}", "dim"),
     )
-    crawl = Text.assemble("  crawl  ", (bar(crawled, pages), "blue"), f"  {crawled:,} of {pages:,} pages")
+    crawl = Text.assemble("  crawl  ", (bar(crawled, pages), "blue"), f"  {crawled:,} of {counted(pages, 'page')}")
     fates = pages_by_fate(status)
     if crawled != fates["read"]:
         crawl.append("  " + ", ".join(f"{count:,} {word}" for word, count in fates.items() if count), style="dim")
     told = {"rate": rate(status), "lag": lag(status), "ETA": duration(status.get("eta_s")), "took": took(status)}
     facts = "".join(f"  {name} {value}" for name, value in told.items() if value != "–")
-    index = Text.assemble("  index  ", (bar(done, chunks), "green"), f"  {done:,} of {chunks:,} chunks", (facts, "dim"))
+    index = Text.assemble(
+        "  index  ", (bar(done, chunks), "green"), f"  {done:,} of {counted(chunks, 'chunk')}", (facts, "dim")
+    )
     if cost := ", ".join(filter(None, (cost_words(status), kb_cost_words(status)))):
         index.append(f"  {cost}", style="dim")
     return [head, crawl, index, *(Text(f"  {line}", style="yellow") for line in trouble(status))]

@@ -8,6 +8,7 @@ from headrace.cli.root import FAILED, TIMED_OUT, WAITS, App, Failure, pass_app, 
 from headrace.cli.view import chunk_counts
 from headrace.cli.watch import AWAY_S, POLL_S, patient_status, showing, waits_for_a_person, waits_for_nothing
 from headrace.client import Json
+from headrace.counted import counted
 
 
 @click.command()
@@ -40,7 +41,7 @@ def wait(app: App, kb: str, timeout_s: float, as_json: bool) -> None:
     if as_json:
         print_json(status)
     else:
-        app.out.print(f"{kb} is {status.get('status')} ({done:,} of {total:,} chunks)")
+        app.out.print(f"{kb} is {status.get('status')} ({done:,} of {counted(total, 'chunk')})")
     if waits_for_a_person(status):
         raise Failure(f"{kb} waits for a person: {status.get('reason') or 'see headrace status ' + kb}", WAITS)
     if not waits_for_nothing(status):

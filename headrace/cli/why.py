@@ -7,15 +7,16 @@ from headrace.cli.beside import ask
 from headrace.cli.root import App
 from headrace.cli.view import moment
 from headrace.client import ACTIVE, API, ControlProblem, Json
+from headrace.counted import counted
 
 MAX_TRAIL: Final = 100
 """Pages on the way back to a start URL; one with more is shown without its beginning."""
 
 _STATES: Final = {
-    "fetched": "It was crawled: {chunks} chunks.",
-    "unchanged": "It was asked for and has not changed since the published generation, whose {chunks} chunks stay.",
+    "fetched": "It was crawled: {texts}.",
+    "unchanged": "It was asked for and has not changed since the published generation, of which it keeps {texts}.",
     "redirected": "It was asked for and leads elsewhere: {reason}.",
-    "kept": "What is published of it stays, {chunks} chunks: {reason}.",
+    "kept": "What is published of it stays, {texts}: {reason}.",
     "gone": "It is gone: {reason}.",
     "skipped": "It was found and left out: {reason}.",
     "failed": "It could not be read: {reason}.",
@@ -86,7 +87,10 @@ def _otherwise_known(app: App, status: Json | None, url: str) -> list[str]:
 
 
 def _of_record(app: App, status: Json, page: Json) -> Json:
-    words = [f"Generation {status['generation']}: " + _STATES[page["state"]].format(**page)]
+    words = [
+        f"Generation {status['generation']}: "
+        + _STATES[page["state"]].format(**page, texts=counted(page["chunks"], "chunk"))
+    ]
     if page["status"] is not None:
         tries = "" if page["attempt"] == 1 else f", at try {page['attempt']}"
         words.append(
@@ -138,7 +142,7 @@ def _not_come_to(status: Json, source: Json, told: Json) -> tuple[str, str]:
     over = crawl.get("state") in ("finished", "failed")
     place = linked["place"] if linked else None
     if status["status"] in ACTIVE and not over:
-        waiting = f"{crawl.get('pages_queued') or 0:,} pages are known to wait"
+        waiting = f"{counted(crawl.get('pages_queued') or 0, 'page is', 'pages are')} known to wait"
         return "waiting", f"The crawl has not come to it yet; the job is {status['status']}, {waiting}."
     if place == "too_deep":
         return "max_depth", f"It lies deeper than max_depth, {source['max_depth']}."
@@ -163,7 +167,7 @@ def _known_of(status: Json, source: Json, found: str, *, full: bool, over: bool)
     if full:
         return (
             "max_pages",
-            f"{found}The crawl ended at its limit of {source['max_pages']:,} pages (max_pages) before it.",
+            f"{found}The crawl ended at its limit of {counted(source['max_pages'], 'page')} (max_pages) before it.",
         )
     if not over:
         return "cut_short", f"{found}The job was {status['status']} before the crawl came to it."
@@ -182,5 +186,9 @@ def _not_found(source: Json, told: Json, *, full: bool) -> str:
         unread = "their links can't be read from here, and those marked nofollow don't count"
         return f"Probably no page that was crawled links to it ({unread}), and {no_sitemap}."
     some = " (of some pages not all links are known)" if linked["cut"] else ""
-    limit = f" The crawl ended at its limit of {source['max_pages']:,} pages (max_pages): others may." if full else ""
+    limit = (
+        f" The crawl ended at its limit of {counted(source['max_pages'], 'page')} (max_pages): others may."
+        if full
+        else ""
+    )
     return f"No page that was crawled links to it{some}, and {no_sitemap}.{limit}"

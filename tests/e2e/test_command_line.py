@@ -124,7 +124,7 @@ PAGES = {
 }
 RECORDED = {
     "/": ("fetched", 200, "It is a start URL."),
-    "/a": ("fetched", 200, "It was crawled: 1 chunks."),
+    "/a": ("fetched", 200, "It was crawled: 1 chunk."),
     "/bad": ("failed", 403, "It could not be read: status 403."),
     "/copy": ("skipped", 200, "It was found and left out: canonical is "),
     "/gone": ("gone", 404, "It is gone: status 404."),

@@ -15,7 +15,7 @@ async def test_a_refused_text_is_retried_once_its_cause_is_gone(house: House) ->
     await house.start()
     await house.api.start(kb, definition)
     flawed = await house.api.until_status(kb, "completed_with_errors", within_s=120)
-    assert (flawed["metrics"]["chunks_failed"], "1 chunks dead-lettered" in flawed["reason"]) == (1, True)
+    assert (flawed["metrics"]["chunks_failed"], "1 chunk dead-lettered" in flawed["reason"]) == (1, True)
     assert await _urls(house, kb) == []
 
     (letter,) = (await house.api.ok("GET", f"/dead-letters?kb={kb}"))["dead_letters"]

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import httpx
 from aiohttp import web
 
+from headrace.counted import counted
 from schemas.pages import PageRecord
 from tests.e2e.conftest import House
 from tests.support.log import read_all
@@ -46,7 +47,10 @@ async def test_one_start_brings_back_a_lost_collection(house: House) -> None:
 
     async def says_why() -> bool:
         now = await house.api.status(kb)
-        return bool(now["reason"] == f"{count} chunks are missing in Weaviate; {pages} pages fetched again")
+        return bool(
+            now["reason"]
+            == f"{counted(count, 'chunk is', 'chunks are')} missing in Weaviate; {counted(pages, 'page')} fetched again"
+        )
 
     await until(says_why, within_s=60, every_s=0.1, what="the status says what is missing")
     house.openai.latency_s = 0.05
@@ -74,7 +78,7 @@ async def test_of_what_was_deleted_by_hand_only_its_pages_are_read_anew(house: H
     house.site.forget()
     house.site.behave(broken, refuses_who_does_not_know_it)
     told = await ended(house, kb, (await house.api.ok("POST", f"/kb/{kb}/start"))["job_id"])
-    assert (told["status"], told["reason"]) == ("completed_with_errors", "1 pages with errors, 1 chunks missing")
+    assert (told["status"], told["reason"]) == ("completed_with_errors", "1 page with errors, 1 chunk missing")
     assert (told["lost"]["chunks"], told["lost"]["pages"]) == (2, 2)
     assert +house.site.fetched == {mended: 1}
     now = await house.objects(kb)

@@ -201,7 +201,7 @@ async def test_lost_records_are_said_until_the_job_is_over(settings: Settings, p
         await job.forget("https://example.org/docs/a")
         answer = await until(lambda: _lost_pages(api, kb))
         assert (answer["lost"]["records"], answer["lost"]["pages"]) == (7, 1)
-        assert answer["reason"] == "records were lost; 1 pages fetched again"
+        assert answer["reason"] == "records were lost; 1 page fetched again"
         events = (await api.ok("GET", f"{API}/jobs/{job.job['job_id']}/events"))["events"]
         assert len(values(events, "records_lost")) == 3
         await job.complete()
@@ -227,7 +227,7 @@ async def test_chunks_that_weaviate_lacks_are_said_until_the_job_is_over(
 
         answer = await until(said)
         assert (answer["reason"], answer["lost"]["records"]) == (
-            "8 chunks are missing in Weaviate; 1 pages fetched again", 0,
+            "8 chunks are missing in Weaviate; 1 page fetched again", 0,
         )  # fmt: skip
         await job.page("https://example.org/docs/a", "a0")
         await job.complete()

@@ -184,7 +184,7 @@ async def test_a_page_with_a_chunk_of_base_that_is_gone_is_sent_back_once(
     await second.end()
     fact = await finished(settings, second)
     assert (fact.outcome, fact.chunks_visible, fact.chunks_missing) == ("completed_with_errors", 1, 1)
-    assert fact.reason == "1 chunks missing"
+    assert fact.reason == "1 chunk missing"
     assert await results(settings, second, "crawl_end") == ["superseded", "done"]
 
 

@@ -122,7 +122,7 @@ class TestGuard:
         await job.record("http://site/4", tuple(first.pages["http://site/4"]), born=1, state="kept", status=500)
         await job.end()
         fact = await finished(settings, job)
-        assert (fact.outcome, fact.reason) == ("completed_with_errors", "1 pages with errors")
+        assert (fact.outcome, fact.reason) == ("completed_with_errors", "1 page with errors")
 
         third = await refresh(settings, publisher, first, generation=3)
         await keep(third, first, 0, 1, 2)

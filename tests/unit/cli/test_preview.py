@@ -35,7 +35,7 @@ async def test_a_page_of_a_site(run: Run, site: FakeSite) -> None:
     ):
         assert line in lines, line
     assert "── chunk 1 of 1, " in result.stdout
-    assert lines[-2:] == ["── 1 links ──", site.root + "/with.html"]
+    assert lines[-2:] == ["── 1 link ──", site.root + "/with.html"]
 
 
 async def test_a_private_address_needs_to_be_allowed(run: Run, site: FakeSite) -> None:

@@ -72,6 +72,10 @@ def test_without_any_kb_the_way_on_is_shown(run: Run) -> None:
         ),
         ({"status": "needs_review", "reason": "much"}, "headrace approve docs, or drop it: headrace cancel docs"),
         ({"status": "failed", "reason": "no page could be fetched"}, "reason: no page could be fetched"),
+        ({"crawl": {"pages_failed": 1}}, "1 page failed; which and why"),
+        ({"lost": {"records": 1, "pages": 1}}, "1 record was lost from the log; 1 page fetched again"),
+        ({"metrics": {"chunks_failed": 1}}, "1 chunk is in the dead letters; which and why"),
+        ({"metrics": {"chunks_total": 1, "chunks_processed": 1}}, "1 of 1 chunk "),
         ({"crawl": {"pages_failed": 3}}, "3 pages failed; which and why: headrace pages docs --state failed"),
         (
             {"metrics": {"chunks_parked": 1200}, "offsets": {"partition": 3}},

@@ -86,7 +86,7 @@ class TestWithRecord:
         ("state", "changes", "said"),
         [
             ("fetched", {}, "It is a start URL."),
-            ("unchanged", {"chunks": 4}, "has not changed since the published generation, whose 4 chunks stay"),
+            ("unchanged", {"chunks": 4}, "has not changed since the published generation, of which it keeps 4 chunks"),
             ("redirected", {"reason": f"redirects to {ROOT}/b"}, f"leads elsewhere: redirects to {ROOT}/b."),
             ("kept", {"reason": "status 503", "chunks": 2}, "What is published of it stays, 2 chunks: status 503."),
             ("kept", {"attempt": 0, "status": None, "reason": "not reached within the page limit"}, "did not ask for"),

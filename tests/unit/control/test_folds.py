@@ -273,7 +273,8 @@ def test_pages_are_chosen_and_counted_by_what_became_of_them() -> None:
         told_of(f"{root}/c", "skipped", f"canonical is {root}/a"),
         told_of(f"{root}/d", "skipped", f"canonical is {root}/B"),
         told_of(f"{root}/e", "failed", "Timeout"),
-        told_of(f"{root}/f", "skipped", "an RSS feed: 20 links"),
+        told_of(f"{root}/f", "skipped", "an RSS feed: 1,200 links"),
+        told_of(f"{root}/g", "skipped", "an RSS feed: 1 link"),
     ]
     filed = Filed()
     filed.apply(records("pages", 0, came))
@@ -282,18 +283,18 @@ def test_pages_are_chosen_and_counted_by_what_became_of_them() -> None:
         rows = filed.file.read(lambda cursor: job_pages.rows(cursor, "j", job_pages.Wanted(**wanted), limit=9))
         return "".join(row["url"].removeprefix(f"{root}/") for row in rows)
 
-    assert chosen() == "Bacdef"
-    assert chosen(state="skipped") == "cdf"
+    assert chosen() == "Bacdefg"
+    assert chosen(state="skipped") == "cdfg"
     assert chosen(reason="timeOUT") == "e"
     assert chosen(contains="/b") == "B"
     assert chosen(url=f"{root}/b") == "", "a whole URL is taken at its word"
     assert chosen(state="skipped", reason="canonical", contains="/D") == "d"
     summary = filed.file.read(lambda cursor: job_pages.summary(cursor, "j"))
     assert [tuple(row.values())[:3] for row in summary["states"]] == [
-        ("skipped", 3, 0), ("fetched", 2, 3), ("failed", 1, 0),
+        ("skipped", 4, 0), ("fetched", 2, 3), ("failed", 1, 0),
     ]  # fmt: skip
     assert [tuple(row.values()) for row in summary["reasons"]] == [
-        ("skipped", "canonical is …", 2), ("failed", "Timeout", 1), ("skipped", "an RSS feed: … links", 1),
+        ("skipped", "an RSS feed: … links", 2), ("skipped", "canonical is …", 2), ("failed", "Timeout", 1),
     ]  # fmt: skip
     some = filed.file.read(lambda cursor: job_pages.summary(cursor, "j", job_pages.Wanted(state="failed")))
     assert [row["pages"] for row in some["states"]] == [1]

@@ -138,7 +138,7 @@ def test_what_stands_before_the_first_tag_is_passed_in_linear_time(before: bytes
         (ATOM, "application/atom+xml", "an Atom feed: 3 links", h("/blog/one", "/other/two", "/blog/?page=2")),
         (RDF, "application/rdf+xml", "an RSS feed: 2 links", h("/about", "/link")),
         (SITEMAP, "application/xml", "a sitemap: 2 links", h("/a", "/b")),
-        (INDEX, "text/xml", "a sitemap: 1 links", h("/s1.xml")),
+        (INDEX, "text/xml", "a sitemap: 1 link", h("/s1.xml")),
         (
             JSON_FEED,
             "application/feed+json",
@@ -146,7 +146,7 @@ def test_what_stands_before_the_first_tag_is_passed_in_linear_time(before: bytes
             [*h("/one"), "https://o.example/two", *h("/docs/page?page=2")],
         ),
         (b"\xff\xfe" + SITEMAP.decode().encode("utf-16-le"), "text/xml", "a sitemap: 2 links", h("/a", "/b")),
-        (b"<rss><channel><item><link>/cut</link></item><item><lin", "text/xml", "an RSS feed: 1 links", h("/cut")),
+        (b"<rss><channel><item><link>/cut</link></item><item><lin", "text/xml", "an RSS feed: 1 link", h("/cut")),
     ],
 )
 def test_lists_of_pages_lead_on(body: bytes, content_type: str, reason: str, links: list[str]) -> None:

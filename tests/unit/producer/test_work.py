@@ -55,7 +55,7 @@ def test_a_page_without_text_is_an_outcome() -> None:
 
 def test_a_feed_is_no_page_and_its_links_are_there() -> None:
     output = process_page(PageInput("https://h.example/a", b"<rss><item><link>/b</link></item></rss>", "text/xml"))
-    assert (output.failure, output.links) == ("an RSS feed: 1 links", ("https://h.example/b",))
+    assert (output.failure, output.links) == ("an RSS feed: 1 link", ("https://h.example/b",))
 
 
 def test_a_page_that_takes_too_long_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
