@@ -1,6 +1,6 @@
 /** Elements. Everything shown is a text node: no markup is ever made of what a site or a server says. */
 
-import {number, words} from "/dashboard/format.js";
+import {number, plural, words} from "/dashboard/format.js";
 
 /** h("p", {class: "faint"}, "text", child…): attributes, `on…` listeners; null and false children are left out. */
 export const h = (tag, attributes, ...children) => built(document.createElement(tag), attributes, children);
@@ -95,7 +95,7 @@ export function bar(name, kind) {
   element.set = (done, all, unit) => {
     progress.max = Math.max(all, 1);
     progress.value = Math.min(done, all);
-    fill(said, `${number(done)} of ${number(all)} ${unit}`);
+    fill(said, `${number(done)} of ${plural(all, unit)}`);
   };
   return element;
 }

@@ -82,8 +82,8 @@ export function job(kbId) {
     if (!status) return;
     const {pages_crawled: read, pages_failed: failed, pages_skipped: skipped, pages_gone: gone} = status.crawl, done = read + failed + skipped + gone;
     fill(head, h("strong", {}, percent(status.progress)), " ", told(status));
-    crawl.set(done, done + status.crawl.pages_queued, "pages");
-    indexed.set(status.metrics.chunks_processed, status.metrics.chunks_total, "chunks");
+    crawl.set(done, done + status.crawl.pages_queued, "page");
+    indexed.set(status.metrics.chunks_processed, status.metrics.chunks_total, "chunk");
     fill(parts, groups(status));
     refill(left, status.crawl.left_out, () => leftOut(status));
     const now = [status.job_id, done, status.metrics.chunks_processed, status.status].join();
