@@ -1,14 +1,15 @@
-"""Preconditions of what replaces a definition (RFC 9110, section 13): nobody replaces one that they have not seen.
+"""Preconditions of what replaces or drops a definition (RFC 9110, section 13): nobody does so to one not seen.
 
 The tag is of the definition alone: jobs come and go without refusing who edits it. So a GET answers no 304 by it, for
 the rest of the answer may have changed.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 import msgspec
-from aiohttp import ETag, web
+from aiohttp import web
 
 from control.problems import Invalid, PreconditionFailed
 from schemas.identity import canonical_json
@@ -16,6 +17,8 @@ from schemas.kb import Definition, KbDefined, differences
 
 ANY = "*"
 TAG_CHARS = 16
+_TAG = re.compile(r'(?:W/)?"[!#-~\x80-\U0010ffff]*"')
+_TAGS = re.compile(rf"{_TAG.pattern}(?:[ \t]*,[ \t]*{_TAG.pattern})*")
 MOST_CHARS = 300
 """Of the URLs and fields that a refusal names."""
 
@@ -61,22 +64,26 @@ ALWAYS = Precondition()
 
 def precondition(request: web.Request) -> Precondition:
     """Raises Invalid for a header that can't be read: ignored, it would let through what it was to refuse."""
-    for name, tags in (("If-Match", request.if_match), ("If-None-Match", request.if_none_match)):
-        if name in request.headers and not tags:
-            raise Invalid(
-                f"{name} is {request.headers[name][:80]!r}; write * or an ETag in its quotes, as GET gives it",
-                code="invalid-precondition",
-            )
-    return Precondition(_strong(request.if_match), _weak(request.if_none_match))
+    match, none_match = _tags(request, "If-Match"), _tags(request, "If-None-Match")
+    # If-Match compares strongly, so that a weak tag equals none (section 8.8.3.2); If-None-Match weakly
+    return Precondition(
+        None if match is None else frozenset(tag for tag in match if not tag.startswith("W/")),
+        None if none_match is None else frozenset(tag.removeprefix("W/") for tag in none_match),
+    )
 
 
-def _strong(tags: tuple[ETag, ...] | None) -> frozenset[str] | None:
-    """Compared strongly, a weak tag equals none (section 8.8.3.2)."""
-    return None if tags is None else _weak(tuple(tag for tag in tags if not tag.is_weak))
-
-
-def _weak(tags: tuple[ETag, ...] | None) -> frozenset[str] | None:
-    return None if tags is None else frozenset(ANY if tag.value == ANY else f'"{tag.value}"' for tag in tags)
+def _tags(request: web.Request, name: str) -> list[str] | None:
+    """All, or Invalid: aiohttp's own `if_match` ends at the first that it can't read, and with the first line."""
+    if name not in request.headers:
+        return None
+    text = ", ".join(request.headers.getall(name)).strip(" \t")
+    if text == ANY:
+        return [ANY]
+    if not _TAGS.fullmatch(text):
+        raise Invalid(
+            f"{name} is {text[:80]!r}; write * or an ETag in its quotes, as GET gives it", code="invalid-precondition"
+        )
+    return _TAG.findall(text)
 
 
 def _what_differs(known: KbDefined, wanted: Definition | None) -> str:

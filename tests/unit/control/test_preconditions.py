@@ -1,4 +1,4 @@
-"""Nobody replaces a definition that they have not seen: If-Match and If-None-Match, over HTTP."""
+"""Nobody replaces or deletes a definition that they have not seen: If-Match and If-None-Match, over HTTP."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -120,13 +120,28 @@ async def test_an_estimate_says_what_the_start_would(client: Any) -> None:
 
 @WRITES
 @pytest.mark.parametrize("name", ["If-Match", "If-None-Match"])
-@pytest.mark.parametrize("value", ["", "docs", "*, *", "W/*"])
+@pytest.mark.parametrize(
+    "value", ["", "docs", "*, *", "W/*", '"x", *', '*, "x"', '"x", docs', '"x" "y"', '"x", "y', '"a b"', 'w/"x"']
+)
 async def test_what_can_t_be_read_lets_nothing_through(
     client: Any, log: MemoryLog, method: str, path: str, done: int, name: str, value: str
 ) -> None:
     refused = await client.request(method, path, json=MINE, headers={name: value})
     assert refused.status == 422 and "write * or an ETag in its quotes" in (await refused.json())["detail"]
     assert log.committed == []
+
+
+@pytest.mark.parametrize(("second", "status"), [("*", 422), ("docs", 422), (None, 412)])
+async def test_each_line_of_a_header_counts(client: Any, second: str | None, status: int) -> None:
+    await client.put(KB, json=MINE)
+    lines = [("If-None-Match", '"some"'), ("If-None-Match", second or await _etag(client))]
+    assert (await client.put(KB, json=OTHER, headers=lines)).status == status
+
+
+async def test_a_star_in_quotes_is_a_tag_like_any_other(client: Any) -> None:
+    await client.put(KB, json=MINE)
+    await _refused(await client.put(KB, json=OTHER, headers={"If-Match": '"*"'}), "kb-changed")
+    assert (await client.put(KB, json=OTHER, headers={"If-None-Match": '"*"'})).status == 200
 
 
 async def test_the_refusal_of_many_urls_is_short(client: Any) -> None:
