@@ -74,7 +74,7 @@ ROUTES: tuple[Route, ...] = (
           body=Definition, body_required=True, query=_REASON, problems=(400, 409, 422), conditional=True),
     Route("GET", f"{PREFIX}/kb/{{kb}}", handlers.get_kb, "Read a definition", answers.KbAnswer, problems=(404,)),
     Route("DELETE", f"{PREFIX}/kb/{{kb}}", handlers.delete_kb, "Drop a knowledge base and its objects",
-          answers.Deleted, query=_REASON, problems=(404, 409, 422)),
+          answers.Deleted, query=_REASON, problems=(404, 409, 422), conditional=True),
     Route("GET", f"{PREFIX}/kb/{{kb}}/events", handlers.kb_events,
           "The audit trail of the knowledge base itself: who defined, vacuumed, deleted it", answers.EventList,
           query={"after": "only offsets behind this one", **_LIMIT}, problems=(404,)),

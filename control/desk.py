@@ -102,18 +102,22 @@ class Desk:
         *,
         by: str,
         reason: str | None = None,
+        given: Precondition = ALWAYS,
         first: Callable[[], Awaitable[None]],
         drop: Callable[[], Awaitable[None]],
     ) -> None:
         """Marks the KB deleted, then drops its objects.
 
         `first` runs before anything is written, and what it raises leaves all as it was. Until `drop` is done the KB
-        can't begin anew: it would drop what a new job writes.
+        can't begin anew: it would drop what a new job writes. `given` is looked at where there is something to delete:
+        a repetition finishes what broke off.
         """
         async with self._decision():
             known = self._books.kbs.get(kb_id)
             if known is None:
                 raise NotFound(f"there is no knowledge base {kb_id!r}", code="unknown-kb")
+            if not known.deleted:
+                given.check(kb_id, known, None)
             deleted = rules.delete(known, await self._jobs(kb_id), at=now(), by=by)
             await first()
             if not known.deleted:

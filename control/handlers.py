@@ -63,8 +63,8 @@ async def delete_kb(engine: Engine, request: web.Request) -> answers.Deleted:
         for place in places():
             await engine.store.drop_tenant(place)
 
-    reason = requests.reason(request)
-    await engine.desk.delete(kb_id, by=caller_of(request).actor, reason=reason, first=weaviate_is_there, drop=drop)
+    by, reason, given = caller_of(request).actor, requests.reason(request), precondition(request)
+    await engine.desk.delete(kb_id, by=by, reason=reason, given=given, first=weaviate_is_there, drop=drop)
     return answers.Deleted(kb_id=kb_id, deleted=True)
 
 

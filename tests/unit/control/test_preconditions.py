@@ -144,6 +144,18 @@ async def test_a_star_in_quotes_is_a_tag_like_any_other(client: Any) -> None:
     assert (await client.put(KB, json=OTHER, headers={"If-None-Match": '"*"'})).status == 200
 
 
+async def test_what_was_changed_meanwhile_is_not_deleted(client: Any, log: MemoryLog) -> None:
+    assert (await client.delete(KB, headers={"If-Match": "*"})).status == 404
+    seen = (await client.put(KB, json=MINE)).headers["ETag"]
+    changed = {"If-Match": (await client.put(KB, json=OTHER)).headers["ETag"]}
+    before = log.committed[:]
+    await _refused(await client.delete(KB, headers={"If-Match": seen}), "kb-changed", "was changed meanwhile; GET it")
+    assert (await client.delete(KB, headers={"If-Match": "docs"})).status == 422
+    assert log.committed == before, "nothing is written"
+    assert (await client.delete(KB, headers=changed)).status == 200 and log.kb().deleted
+    assert (await client.delete(KB, headers=changed)).status == 200, "a repetition finishes what broke off"
+
+
 async def test_the_refusal_of_many_urls_is_short(client: Any) -> None:
     await client.put(KB, json={"source": {"urls": [f"https://example.org/{n}/" for n in range(1_000)]}})
     refused = await client.put(KB, json=MINE, headers={"If-None-Match": "*"})
