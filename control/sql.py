@@ -4,6 +4,7 @@
 2. Views that the query names are copied to Parquet from a cursor on a thread of its own: neither the projection's
    writer nor other questions wait for it.
 3. The worker runs the query over the copies, and leaves the rows in a file.
+4. The copies are deleted: while somebody takes the rows, the disk holds these alone.
 
 Whatever happens, the worker is ended and the directory deleted before the call returns. A crash between any two leaves
 a directory, which the next start deletes, and a worker that ends by itself.
@@ -100,7 +101,9 @@ class Sql:
     async def answer(self, request: SqlRequest) -> AsyncIterator[Result]:
         """The rows in a file that is there while the context is. Raises BadRequest or Unavailable."""
         with self._room() as room:
-            yield Result(room / sql_worker.RESULT, await self._answered(request, room))
+            truncated = await self._answered(request, room)
+            await asyncio.to_thread(_clear_copies, room)
+            yield Result(room / sql_worker.RESULT, truncated)
 
     async def _answered(self, request: SqlRequest, room: Path) -> bool:
         """Whether there were more rows. The turn is over before they are sent: who reads slowly holds up nobody."""
@@ -194,3 +197,9 @@ def _export(cursor: duckdb.DuckDBPyConnection, views: list[View], room: Path) ->
         path = str(room / f"{view.name}.parquet").replace("'", "''")
         cursor.execute(f"COPY ({view.select}) TO '{path}' (FORMAT parquet)")
     cursor.execute("ROLLBACK")
+
+
+def _clear_copies(room: Path) -> None:
+    for each in room.iterdir():
+        if each.name != sql_worker.RESULT:
+            each.unlink(missing_ok=True)

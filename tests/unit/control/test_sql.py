@@ -230,6 +230,11 @@ async def test_parquet(sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
         assert parquet.read_metadata(result.path).metadata[b"headrace.truncated"] == b"true"
 
 
+async def test_while_rows_are_taken_no_copies_of_views_are_kept(sql: Sql) -> None:
+    async with sql.answer(SqlRequest(query="FROM pages JOIN outcomes USING (job_id)")) as result:
+        assert [each.name for each in result.path.parent.iterdir()] == [sql_worker.RESULT]
+
+
 async def test_a_third_query_is_told_to_come_again(sql: Sql) -> None:
     endless = "SELECT count(*) FROM range(100000000) a, range(100000000) b"
     two = [asyncio.create_task(rows(sql, endless)) for _ in range(answering.AT_ONCE)]
