@@ -1,19 +1,44 @@
 """Answers that are sent piece by piece, to those who take them."""
 
 import asyncio
+from collections.abc import Callable
+from typing import NoReturn
 
 from aiohttp import web
 
 TAKES_WITHIN_S = 30.0
-"""For each piece: who takes none of it for so long is not there any more, or wants to be in the way."""
+"""Who takes nothing for so long is not there any more, or wants to be in the way; who is slow takes some."""
 
 
 async def send(request: web.Request, response: web.StreamResponse, piece: bytes) -> None:
     """Raises ConnectionError where the client has left, or is cut off."""
+    writing = asyncio.ensure_future(response.write(piece))
     try:
-        async with asyncio.timeout(TAKES_WITHIN_S):
-            await response.write(piece)
-    except TimeoutError as exc:
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionAbortedError(f"nothing was taken for {TAKES_WITHIN_S:g} s") from exc
+        await _while_taken(writing, lambda: _left(request))
+        await writing
+    except TimeoutError:
+        cut_off(request, f"nothing was taken for {TAKES_WITHIN_S:g} s")
+    finally:
+        writing.cancel()
+
+
+def cut_off(request: web.Request, why: str) -> NoReturn:
+    """What was sent is seen to be no whole answer. Raises ConnectionError."""
+    if request.transport is not None:
+        request.transport.abort()
+    raise ConnectionAbortedError(why)
+
+
+async def _while_taken(writing: asyncio.Future[None], left: Callable[[], int]) -> None:
+    """Until it is done. `left`: bytes that the connection still holds. Raises TimeoutError when they get no fewer."""
+    await asyncio.sleep(0)  # the connection has all of the piece now
+    before = left()
+    while not (await asyncio.wait({writing}, timeout=TAKES_WITHIN_S))[0]:
+        now = left()
+        if now >= before:
+            raise TimeoutError
+        before = now
+
+
+def _left(request: web.Request) -> int:
+    return request.transport.get_write_buffer_size() if request.transport is not None else 0

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiohttp import ClientResponse
+from aiohttp import ClientError, ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from multidict import CIMultiDict
 
@@ -287,6 +287,16 @@ async def test_a_stream_ends_with_what_opened_it(
         assert b"wiki" not in await asyncio.wait_for(stream.content.read(), 30)
 
 
+async def test_an_answer_to_sql_ends_with_its_token(client: Client, settings: Settings) -> None:
+    _, text = create(settings.tokens, "me", "read")
+    wide = {"query": "SELECT repeat('x', 1000000) FROM range(14)"}  # more than buffers on the way have room for
+    response = await client.post(f"{API}/sql", json=wide, headers=bearer(text), read_bufsize=1024)
+    assert response.status == 200
+    revoke(settings.tokens, "me")
+    with pytest.raises(ClientError):
+        await response.read()
+
+
 async def test_a_token_has_its_share_of_the_streams(client: Client, settings: Settings) -> None:
     gate = client.server.app[GATE]  # type: ignore[attr-defined]
     gate.streams = Seats("streams of events", total=3, share=2)
@@ -422,6 +432,9 @@ async def test_an_address_without_a_token_is_slowed_down_and_one_with_is_not(
         ("127.0.0.1 10.0.0.0/8", ["198.51.100.7, 192.0.2.1,10.1.2.3"], "192.0.2.1"),
         ("127.0.0.1 10.0.0.0/8", ["192.0.2.1, ::ffff:10.1.2.3"], "192.0.2.1"),
         ("127.0.0.1 10.0.0.0/8", ["10.1.2.3"], "10.1.2.3"),
+        ("127.0.0.1", ["192.0.2.1:1234"], "192.0.2.1"),
+        ("127.0.0.1", ["[2001:db8::1]"], "2001:db8::1"),
+        ("127.0.0.1 10.0.0.0/8", ["[2001:db8::1]:443, 10.1.2.3:5"], "2001:db8::1"),
         ("127.0.0.1", ["192.0.2.1, me"], "127.0.0.1"),
         ("127.0.0.1", [""], "127.0.0.1"),
     ],
