@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from headrace.whole_file import keep_readers
+
 Stamp = tuple[int, ...]
 Entry = TypeVar("Entry")
 
@@ -76,11 +78,8 @@ def _replace(path: Path, content: bytes) -> None:
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        if path.exists():  # whoever could read it, such as control under its own user, still can
-            kept = path.stat()
-            os.fchmod(file.fileno(), kept.st_mode & 0o7777)
-            with contextlib.suppress(PermissionError):
-                os.fchown(file.fileno(), kept.st_uid, kept.st_gid)
+        if path.exists():
+            keep_readers(file, path)
         file.write(content + b"\n")
         file.flush()
         os.fsync(file.fileno())

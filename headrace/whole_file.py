@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 class UnwritableFile(Exception):
@@ -13,7 +14,7 @@ class UnwritableFile(Exception):
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
     """Takes what is to stand at `path`. It is opened at once, and takes its place at an end without an error; without
-    such an end there is no trace of it, and what stood there before stays.
+    such an end there is no trace of it, and what stood there before stays. Who could read that can read this.
 
     What is there and no file, such as a pipe, is written as it comes. Raises UnwritableFile.
     """
@@ -28,6 +29,9 @@ def whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
             file.write(content)
 
     try:
+        with _told(path):
+            if not as_it_comes and place.exists():
+                keep_readers(file, place)
         yield write
         with _told(path):
             file.close()
@@ -39,6 +43,17 @@ def whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
         if not as_it_comes:
             written.unlink(missing_ok=True)
         raise
+
+
+def keep_readers(file: BinaryIO, old: Path) -> None:
+    """Whoever could read `old`, such as a service under its own user, and nobody else, can read what takes its place.
+
+    Raises OSError.
+    """
+    kept = old.stat()
+    os.fchmod(file.fileno(), kept.st_mode & 0o7777)
+    with contextlib.suppress(PermissionError):
+        os.fchown(file.fileno(), kept.st_uid, kept.st_gid)
 
 
 @contextlib.contextmanager

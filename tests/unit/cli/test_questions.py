@@ -475,6 +475,14 @@ def test_a_file_of_rows(run: Run, control: FakeControl, tmp_path: Path) -> None:
     assert run("sql", "FROM pages", "--json", "--parquet", "x").exit_code == 2
 
 
+def test_a_file_in_the_place_of_another_has_no_more_readers(run: Run, control: FakeControl, tmp_path: Path) -> None:
+    control.answers["POST", "/api/ingestion/sql"] = (200, {"any": "bytes"})
+    path = tmp_path / "x.parquet"
+    path.touch(mode=0o600)
+    assert run("sql", "FROM pages", "--parquet", str(path)).exit_code == 0
+    assert path.stat().st_size and path.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_file_that_can_not_be_begun_is_told_before_anything_is_asked(
     run: Run, control: FakeControl, tmp_path: Path
 ) -> None:
