@@ -53,8 +53,11 @@ STATUSES = (*sorted(ACTIVE), *OVER)
 
 
 def unchanged(kb: Json) -> Mapping[str, str]:
-    """Only where a knowledge base is there and defined as in `kb`, what `ControlClient.kb` gave."""
-    return {"If-Match": str(kb["etag"])}
+    """Only where a knowledge base is there and defined as in `kb`, what `ControlClient.kb` gave.
+
+    No precondition where that has no etag: an older control knows none.
+    """
+    return {"If-Match": str(kb["etag"])} if "etag" in kb else ALWAYS
 
 
 class ControlError(Exception):

@@ -81,6 +81,8 @@ def ingest(
     if replace and not urls:
         raise click.UsageError("--replace goes with the URLs that the knowledge base is to have")
     kb = name or slug_of(check_url(urls[0]))
+    if not kb:
+        raise click.UsageError(f"no name can be made of {urls[0]}; give one with --kb")
     definition = definition_of(urls, **options) if urls else None
     budget = budget_of(options["max_tokens"], options["max_usd"])
     if budget and not urls:

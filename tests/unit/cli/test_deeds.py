@@ -151,6 +151,20 @@ def test_the_same_urls_refresh_and_what_else_differs_is_told(run: Run, control: 
     assert "anew" not in run("ingest", URL, "--kb", "docs").stderr
 
 
+def test_a_url_that_gives_no_name_is_told(run: Run, control: FakeControl) -> None:
+    result = run("ingest", "http://_/")
+    assert result.exit_code == 2 and "no name can be made of http://_/; give one with --kb" in result.stderr
+    assert not control.seen
+
+
+def test_an_older_control_that_knows_no_etags_is_asked_without(run: Run, control: FakeControl) -> None:
+    control.statuses["docs"] = [status_of(status="completed")]
+    old = {name: value for name, value in control._kb("docs").items() if name != "etag"}
+    control.answers["GET", "/api/ingestion/kb/docs"] = 200, old
+    assert run("ingest", URL, "--kb", "docs").exit_code == 0
+    assert control.requests("POST")
+
+
 @pytest.mark.parametrize("advice", ["", "; send its ETag"])
 def test_a_new_name_takes_none_that_came_to_be_meanwhile(run: Run, control: FakeControl, advice: str) -> None:
     refused = problem(412, "Precondition failed", f"there is one already{advice}", "kb-exists")
