@@ -203,6 +203,11 @@ async def test_a_reason_is_short(client: Any, method: str, path: str, body: Any)
     assert problem["detail"] == "the reason has 501 characters, and 500 are taken: shorten it"
 
 
+async def test_a_part_of_a_dead_letters_reason_is_of_any_length(client: Any) -> None:
+    response = await client.post(f"{API}/dead-letters/retry", json={"kb_id": "none", "reason": "x" * 501})
+    assert response.status == 503, "it is well formed, and this control is not ready to look"
+
+
 def test_the_document_bounds_a_reason_and_says_what_this_is() -> None:
     served = msgspec.json.decode(document())
     for name in ("Change", "Approval", "Rollback", "Vacuum", "Reembed"):
