@@ -1,6 +1,7 @@
 """Who asks, where proxies stand between."""
 
 import ipaddress
+import re
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -14,10 +15,16 @@ def address_of(request: web.Request, proxies: Sequence[Network]) -> str:
     Each proxy puts at the end of `X-Forwarded-For` by whom it was asked; what stands before that anybody can write.
     """
     nearest = request.remote or ""
-    hops = [hop.strip() for line in request.headers.getall("X-Forwarded-For", ()) for hop in line.split(",")]
+    hops = [_bare(hop.strip()) for line in request.headers.getall("X-Forwarded-For", ()) for hop in line.split(",")]
     while hops and _among(nearest, proxies) and _parsed(hops[-1]) is not None:
         nearest = hops.pop()
     return nearest
+
+
+def _bare(hop: str) -> str:
+    """The address: some proxies write its port, too, and IPv6 in brackets."""
+    found = re.fullmatch(r"\[(.+)\](?::\d+)?|([\d.]+):\d+", hop)
+    return (found[1] or found[2]) if found else hop
 
 
 def _among(address: str, networks: Sequence[Network]) -> bool:
