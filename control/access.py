@@ -4,12 +4,14 @@ Without a file of tokens, a control on loopback asks nobody. Once there is one, 
 anew without: a file that vanishes opens nothing.
 """
 
+import hashlib
 import logging
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
@@ -35,6 +37,7 @@ MOST_STREAMS = 1_000
 """Of events, at once; a quarter of them for each token."""
 MOST_DOWNLOADS = 16
 """Answers to SQL under way, likewise: each may be a file of 256 MiB until it is taken."""
+VIEW_CHARS = 12
 _STACK = "headrace up"
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -96,6 +99,12 @@ class Watched:
         self.caller, self._asked = caller, asked
         for kb_id in asked:
             caller.require_kb(kb_id)
+
+    @property
+    def view(self) -> str:
+        """Equal where role, scope and what is asked for are: what changes with them is to be told anew."""
+        by = msgspec.json.encode((self.caller.role, sorted(self.caller.kbs), sorted(self._asked)))
+        return hashlib.sha256(by).hexdigest()[:VIEW_CHARS]
 
     def __contains__(self, kb_id: object) -> bool:
         return isinstance(kb_id, str) and (not self._asked or kb_id in self._asked) and self.caller.sees(kb_id)

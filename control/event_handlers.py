@@ -20,7 +20,7 @@ async def events(engine: Engine, request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     with gate.streams.taken(caller.token), contextlib.suppress(ConnectionError):
         await response.prepare(request)
-        async with aclosing(engine.hub.watch(last_id, watched)) as frames:
+        async with aclosing(engine.hub.watch(last_id, watched, view=watched.view)) as frames:
             async for some in frames:
                 if not gate.stands(caller):
                     break

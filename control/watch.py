@@ -4,8 +4,9 @@ There is no queue. The hub keeps the newest frame of each subject under a growin
 up to which it was told, and is sent what is newer. So a watcher that reads slowly, or comes back after an hour, gets
 each subject once, as it is now, and costs as much memory as one that is quick.
 
-An event's id is the hub's own name and that number. Who comes with the id of another hub (control was restarted), or
-without one, is sent `reset` and then all there is.
+An event's id is the hub's own name, what the watcher sees by, and that number. Who comes with the id of another hub
+(control was restarted) or of another view (a token's scope was changed), or without one, is sent `reset` and then all
+there is.
 """
 
 import asyncio
@@ -80,22 +81,28 @@ class Hub:
         self._closed = True
         self._wake()
 
-    async def watch(self, last_id: str | None, kbs: Container[str] | None = None) -> AsyncGenerator[bytes, None]:
-        """Bytes to send, some at a time, until `close`; of these knowledge bases, or of all."""
+    async def watch(
+        self, last_id: str | None, kbs: Container[str] | None = None, *, view: str = ""
+    ) -> AsyncGenerator[bytes, None]:
+        """Bytes to send, some at a time, until `close`; of these knowledge bases, or of all.
+
+        `view`: letters and digits, others where `kbs` are others: nobody resumes what was narrower or wider.
+        """
+        name = self._name + view
         self.watchers += 1
         moment = next(self._seats) * SPREAD * EVERY_S
         try:
-            told, resumed = self._resumed(last_id)
+            told, resumed = self._resumed(last_id, name)
             yield f"retry: {RECONNECT_MS}\n\n".encode()
             if not resumed:
-                yield self._event("reset", 0, b"{}")
+                yield _event("reset", f"{name}-0", b"{}")
             spoke = time.monotonic()
             while not self._closed:
                 changed, number = self._changed, self._number
                 frames = self._since(told, kbs, all_of_them=not told)
                 told = number
                 if frames:
-                    yield b"".join(self._event(frame.kind, frame.number, frame.data) for frame in frames)
+                    yield b"".join(_event(each.kind, f"{name}-{each.number}", each.data) for each in frames)
                     spoke = time.monotonic()
                 elif time.monotonic() - spoke >= HEARTBEAT_S:
                     yield b":\n\n"
@@ -119,15 +126,16 @@ class Hub:
                 found.append(frame)
         return found[::-1]
 
-    def _resumed(self, last_id: str | None) -> tuple[int, bool]:
-        name, _, number = (last_id or "").partition("-")
-        if name != self._name or not number.isascii() or not number.isdigit() or len(number) > 18:
+    def _resumed(self, last_id: str | None, name: str) -> tuple[int, bool]:
+        given, _, number = (last_id or "").partition("-")
+        if given != name or not number.isascii() or not number.isdigit() or len(number) > 18:
             return 0, False
         return min(int(number), self._number), True
-
-    def _event(self, kind: str, number: int, data: bytes) -> bytes:
-        return b"event: %s\nid: %s-%d\ndata: %s\n\n" % (kind.encode(), self._name.encode(), number, data)
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def _event(kind: str, event_id: str, data: bytes) -> bytes:
+    return b"event: %s\nid: %s\ndata: %s\n\n" % (kind.encode(), event_id.encode(), data)

@@ -34,7 +34,7 @@ export const query = (given) => {
   return kept.length ? `?${new URLSearchParams(kept)}` : "";
 };
 
-/** What is known of all knowledge bases, by id; `changed` events tell which one (null: all of them). */
+/** What is known of all knowledge bases, by id; `changed` events tell which one (null: all of them); `renewed`, that who asks may be allowed other things now. */
 class Known extends EventTarget {
   kbs = new Map();
   statuses = new Map();
@@ -55,6 +55,7 @@ class Known extends EventTarget {
     on("status", (status) => this.statuses.set(status.kb_id, status));
     on("deleted", ({kb_id}) => { this.kbs.delete(kb_id); this.statuses.delete(kb_id); });
     source.addEventListener("reset", () => {
+      if (this.told) this.dispatchEvent(new CustomEvent("renewed"));
       this.kbs.clear();
       this.statuses.clear();
       setTimeout(() => { this.told = true; this.tell(null); }, 200);  // all there is follows at once

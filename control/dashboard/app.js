@@ -52,6 +52,10 @@ function enter() {
   view = null;
   route();
   known.watch();
+  tellCaller();
+}
+
+function tellCaller() {
   signedIn(document.getElementById("caller"), () => { forget(); known.leave(); }).then(() => view?.changed?.(null));
 }
 
@@ -76,6 +80,7 @@ function tellFound() {
 }
 
 known.addEventListener("changed", ({detail}) => view?.changed?.(detail));
+known.addEventListener("renewed", tellCaller);
 known.addEventListener("line", () => {
   line.className = known.connected ? "live" : "lost";
   line.textContent = known.connected ? "Live" : "Offline";

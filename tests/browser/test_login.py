@@ -36,13 +36,20 @@ async def test_a_token_opens_the_page_and_logging_out_closes_it(browser: Browser
         await logs_in(page, token, "reader (read)")
         await expect(page.get_by_role("link", name=kb)).to_be_visible()
         await expect(page.get_by_role("link", name=other)).to_have_count(0)
+        _, admin = create(settings.tokens, "me", "admin")
+        tokens = settings.tokens.read_text()
+        settings.tokens.write_text(tokens.replace(f'"{kb}"', f'"{other}"').replace('"read"', '"operate"'))
+        await api.ok("DELETE", f"{API}/kb/{kb}", Authorization=f"Bearer {admin}")  # the stream's next word ends it
+        await expect(page.get_by_role("link", name=other)).to_be_visible()
+        await expect(page.get_by_role("link", name=kb)).to_have_count(0)
+        await expect(page.get_by_text("reader (operate)")).to_be_visible()
         await page.reload()
-        await expect(page.get_by_role("link", name=kb)).to_be_visible()
+        await expect(page.get_by_role("link", name=other)).to_be_visible()
         kept = await page.evaluate("() => document.cookie + JSON.stringify({...localStorage, ...sessionStorage})")
         assert token not in kept
         await page.get_by_role("button", name="Log out").click()
         await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
-        await expect(page.get_by_role("link", name=kb)).to_have_count(0)
+        await expect(page.get_by_role("link", name=other)).to_have_count(0)
 
 
 async def test_the_page_works_behind_the_proxy(browser: Browser, settings: Settings, tmp_path: Path) -> None:

@@ -297,6 +297,31 @@ async def test_an_answer_to_sql_ends_with_its_token(client: Client, settings: Se
         await response.read()
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"), [(("", ""), False), (('"wiki"', '"docs"'), True), (('"operate"', '"read"'), True)]
+)
+async def test_who_may_see_others_than_before_is_told_anew(
+    client: Client, engine: Engine, settings: Settings, changed: tuple[str, str], told: bool
+) -> None:
+    _, text = create(settings.tokens, "me", "operate", kbs=["wiki"])
+    for kb_id in ("docs", "wiki"):
+        engine.hub.tell("kb", kb_id, Gone(kb_id))
+
+    async def until(words: bytes, **headers: str) -> bytes:
+        read = b""
+        async with client.get(f"{API}/events", headers={**bearer(text), **headers}) as stream:
+            while words not in read:
+                read += await asyncio.wait_for(stream.content.readany(), 30)
+        return read
+
+    last_id = (await until(b'"wiki"}\n\n')).decode().rpartition("id: ")[2].partition("\n")[0]
+    settings.tokens.write_text(settings.tokens.read_text().replace(*changed))
+    for kb_id in ("docs", "wiki"):
+        engine.hub.tell("status", kb_id, Gone(kb_id))
+    resumed = await until(b"event: status", **{"Last-Event-ID": last_id})
+    assert ((b"event: reset" in resumed), (b"event: kb" in resumed)) == (told, told)
+
+
 async def test_a_token_has_its_share_of_the_streams(client: Client, settings: Settings) -> None:
     gate = client.server.app[GATE]  # type: ignore[attr-defined]
     gate.streams = Seats("streams of events", total=3, share=2)
