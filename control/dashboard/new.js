@@ -64,9 +64,15 @@ function definitionOf(data) {
   };
 }
 
+/** The start that was sent last: again by the same key until its answer comes, so that one whose answer was lost is no second one. */
+let sent = {of: "", key: ""};
+
 async function start(definition, name) {
+  const of = JSON.stringify([name, definition]);
+  if (sent.of !== of) sent = {of, key: freshKey()};
   try {
-    await post(`/kb/${name}/start`, definition, {"If-None-Match": "*"});
+    await post(`/kb/${name}/start`, definition, {"If-None-Match": "*", "Idempotency-Key": sent.key});
+    sent = {of: "", key: ""};
   } catch (error) {
     if (error.status === 412) return taken(name);
     throw error;
@@ -74,6 +80,9 @@ async function start(definition, name) {
   location.hash = `#/kb/${name}`;
   return null;
 }
+
+/** Not of randomUUID, which there is only over HTTPS and on this machine. */
+const freshKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 function taken(name) {
   const [first] = known.kbs.get(name)?.definition.source.urls ?? [];

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from headrace.sample.pages import ROOT, pages
 from tests.browser.conftest import SampleHouse, opened
@@ -99,7 +99,8 @@ async def test_from_an_address_to_an_answer(browser: Browser, house: SampleHouse
     house.mark("with", MARK)
     house.openai.refused_marker = MARK
     released = house.hold("yield")
-    async with opened(browser, house.api.url) as page:
+    async with opened(browser, house.api.url, refused_with="409|ERR_FAILED") as page:
+        await page.route(f"**/kb/{kb}/start", _lose_the_answer, times=1)
         await page.goto("/")
         await expect(page.locator("#connection")).to_have_text("Live")
         await page.get_by_role("link", name="New knowledge base").click()
@@ -110,6 +111,8 @@ async def test_from_an_address_to_an_answer(browser: Browser, house: SampleHouse
         await page.get_by_label("Addresses that may be reached").fill("127.0.0.0/8")
         await page.get_by_role("button", name="Preview").click()
         await expect(page.get_by_role("heading", name="Chunk 1")).to_be_visible()
+        await page.get_by_role("button", name="Start", exact=True).click()
+        await expect(page.get_by_role("alert")).to_contain_text("can't be reached")
         await page.get_by_role("button", name="Start", exact=True).click()
 
         await expect(page.get_by_role("heading", level=1)).to_have_text(kb)
@@ -222,6 +225,12 @@ async def test_a_browser_that_keeps_nothing_shows_all_the_same(browser: Browser,
         for theme in ("light", "dark", "system"):
             await page.get_by_role("button", name="Theme").click()
             await expect(page.get_by_role("button", name="Theme")).to_have_text(f"Theme: {theme}")
+
+
+async def _lose_the_answer(route: Route) -> None:
+    """What was asked is done all the same."""
+    await route.fetch()
+    await route.abort()
 
 
 def _badge(page: Page) -> Locator:
