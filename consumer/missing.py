@@ -11,7 +11,9 @@ chunk is one of base, which an unchanged page names, and Weaviate's data is lost
 3. The generation's state asks for a crawl that begins behind the end of the job's partition, read after 2, and names
    the missing chunks of base: a crawl that believed in those would be told "not modified", and record them again. An
    epoch that began before may have recorded those pages already, and its `crawl_end` names an end before the
-   tombstones: it begins anew too. Crash after: the `crawl_end` comes again, and is superseded by that state.
+   tombstones: it begins anew too. One that begins between the two may be told "not modified" all the same: then the
+   next proof sends those pages back once more. Crash after: the `crawl_end` comes again, and is superseded by that
+   state.
 4. The `crawl_end` is superseded. The producer begins a new epoch, in which pages without a record are fetched.
 Both at most `ROUNDS` times: the rounds are counted in `crawl_end`'s copies, the crawls in the state. A page of base
 that such a crawl can't read, or doesn't come to, is kept with all that it names, and is not sent back again: what is

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 """What is done to one token within this time is told as its end alone."""
+SETTLED_S = 10.0
+"""By then what nobody waited for any longer can be read, if it was written."""
 _BY_HAND = "file"
 
 
@@ -36,6 +38,8 @@ class TokenAudit:
 
     def __init__(self, path: Path, desk: Desk, projection: Projection) -> None:
         self._path, self._desk, self._projection = path, desk, projection
+        self._told: dict[str, TokenChanged] = {}
+        """By this control: the projection may not have read it yet."""
 
     async def run(self) -> None:
         told: Stamp | Literal["nothing"] | None = "nothing"
@@ -49,15 +53,18 @@ class TokenAudit:
                     told = stamp
                 except (Problem, DependencyUnwell) as exc:
                     log.warning("what was done to tokens is told later: %s", exc)
+                    await asyncio.sleep(SETTLED_S)
             await asyncio.sleep(LOOK_S)
 
     async def _tell(self) -> None:
         tokens = read_tokens(self._path)
         await self._desk.catch_up()  # a write that nobody waited for any longer is decided
         await self._projection.catch_up()
-        found = list(changes(tokens, await self._projection.read(tokens_told), now()))
+        told = {each.token_id: each for each in await self._projection.read(tokens_told)} | self._told
+        found = list(changes(tokens, told.values(), now()))
         if found:
             await self._desk.audit(found)
+        self._told |= {each.token_id: each for each in found}
         for each in found:
             scope = ", ".join(each.kbs) or "all knowledge bases"
             log.info(
@@ -92,8 +99,10 @@ _Action = Literal["created", "rotated", "changed", "revoked"]
 def _action(token: Token, stands: TokenChanged, before: TokenChanged | None) -> _Action | None:
     if token.revoked_at is not None:
         return None if before is not None and before.action == "revoked" else "revoked"
-    if before is None or before.action == "removed":
-        return "created"
+    if before is None:
+        return "rotated" if token.rotated_at is not None else "created"
+    if before.action == "removed":
+        return "changed"
     if stands.rotated_at != before.rotated_at:
         return "rotated"
     return None if before.action != "revoked" and _grants(stands) == _grants(before) else "changed"

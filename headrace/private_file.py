@@ -53,7 +53,7 @@ class Entries(Generic[Entry]):
 
 def time_text(time: datetime) -> str:
     """As times stand in such a file; `time` in UTC."""
-    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def time_of(text: str) -> datetime:

@@ -11,8 +11,9 @@ Without them the page is fetched whole; its content hash can still say that noth
 missing leaves out those, and its hash, so that they are sent as new; so does the record that keeps it after an error.
 Where more are missing than base's state can name, no chunk of base is believed in.
 
-Of chunks that were found to be missing while this generation is crawled (consumer/missing.py) the same holds, save that
-a record which keeps its page names them still: that they are missing is told at the end of this job, not only known.
+Of chunks that were found to be missing while this generation is crawled (consumer/missing.py) validators are dropped
+likewise, and they are sent as new where the page is read. A record that keeps the page names them still, under its
+hash: that they are missing is told at the end of this job, and the page still stands for its copies.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -85,10 +86,11 @@ def reachable(pages: Mapping[str, PageRecord], start: Iterable[str]) -> set[str]
 
 def _believed(page: PageRecord, ground: Ground, same_scope: bool) -> PageRecord:
     chunks = tuple(ref for ref in page.chunks if ground.holds(ref.id))
-    whole = len(chunks) == len(page.chunks) == len(ground.stored(page).chunks)
-    if not whole:
+    if len(chunks) < len(page.chunks):
         page = msgspec.structs.replace(page, chunks=chunks, content_hash=None)
-    if whole and same_scope and page.state in WITH_CONTENT and not page.links_truncated:
+    elif len(ground.stored(page).chunks) < len(page.chunks):
+        pass
+    elif same_scope and page.state in WITH_CONTENT and not page.links_truncated:
         return page
     return msgspec.structs.replace(page, etag=None, last_modified=None)
 

@@ -364,10 +364,9 @@ class Crawl(Epoch):
         if visit.content is not None:
             self._tools.metrics.read(visit.content)
         visit, known = self._holders.unless_held(visit), self._known.get(entry.url)
-        if known is not None and visit.content is not None:
-            known = self._ground.stored(known)
+        stored = self._ground.stored(known) if known is not None else None
         with self._tools.metrics.publish_seconds.time(), tracing.span("publish"):
-            page = await publication.publish(visit, known)
+            page = await publication.publish(visit, known, stored)
         self._holders.recorded(page, visit, known)
         self._note(page)
         self._unread |= visit.unread

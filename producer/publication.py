@@ -59,11 +59,11 @@ class Publication:
         self._publisher, self._pages_partition = publisher, pages_partition
         self._out: set[asyncio.Future[Place]] = set()
 
-    async def publish(self, visit: Visit, base: PageRecord | None) -> PageRecord:
-        """Steps 1 to 5. Waits for as long as Kafka is away."""
+    async def publish(self, visit: Visit, base: PageRecord | None, stored: PageRecord | None) -> PageRecord:
+        """Steps 1 to 5. Waits for as long as Kafka is away. `stored` is base with those chunks alone that are there."""
         fetched_at = now()
         try:
-            return await self._publish(visit, base, fetched_at)
+            return await self._publish(visit, base, stored, fetched_at)
         except UnicodeEncodeError:
             # A fault of ours that this page brings out, which must not end every epoch of the crawl.
             log.exception("what %s holds can't be written", visit.entry.url)
@@ -71,8 +71,10 @@ class Publication:
             visit, plan = self._refused(visit, base, "it holds text that is no Unicode", "failed")
             return await self.record(self._record(visit, plan, base, fetched_at))
 
-    async def _publish(self, visit: Visit, base: PageRecord | None, fetched_at: str) -> PageRecord:
-        plan = self._plan(visit, base, fetched_at)
+    async def _publish(
+        self, visit: Visit, base: PageRecord | None, stored: PageRecord | None, fetched_at: str
+    ) -> PageRecord:
+        plan = self._plan(visit, base, stored, fetched_at)
         if plan is None:
             visit, plan = self._refused(visit, base, _too_many(visit))
         try:
@@ -133,14 +135,14 @@ class Publication:
             self._out.difference_update(future for future in sent if future.done())
         return sent[-1].result()
 
-    def _plan(self, visit: Visit, base: PageRecord | None, fetched_at: str) -> Plan | None:
+    def _plan(self, visit: Visit, base: PageRecord | None, stored: PageRecord | None, fetched_at: str) -> Plan | None:
         """None for a page with more chunks than its record can name."""
         if visit.content is None:
             kept = base.chunks if base is not None and visit.state in ("unchanged", "kept") else ()
             return Plan((), kept)
         if len(visit.content.chunks) > MAX_CHUNKS:
             return None
-        return plan_chunks(self._command, self.epoch, visit, visit.content, base, fetched_at)
+        return plan_chunks(self._command, self.epoch, visit, visit.content, stored, fetched_at)
 
     def _refused(
         self, visit: Visit, base: PageRecord | None, reason: str, state: PageState = "skipped"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _NAME = re.compile(r"(?:Collecting|Processing|Requirement already satisfied:) (?:\S*/)?([\w.-]+?)(?:==|-\d|\s)")
@@ -39,10 +40,18 @@ def _count(pip: subprocess.Popen[str], packages: int, began: float) -> None:
     site, ended = Path(sysconfig.get_path("purelib")), False
     while not ended:
         ended = pip.poll() is not None
-        known = sorted((each.stat().st_mtime, each.name.split("-")[0]) for each in site.glob("*.dist-info"))
-        made = [name for changed_at, name in known if changed_at >= began]
+        made = [name for changed_at, name in _known(site) if changed_at >= began]
         _show(f"  installing {len(made)} of {packages}" + (f": {made[-1]}" if made else ""))
         time.sleep(0 if ended else _LOOK_S)
+
+
+def _known(site: Path) -> list[tuple[float, str]]:
+    """When each package came, the latest last."""
+    found = []
+    for each in site.glob("*.dist-info"):
+        with suppress(FileNotFoundError):  # pip takes one away meanwhile, to put another in its place
+            found.append((each.stat().st_mtime, each.name.split("-")[0]))
+    return sorted(found)
 
 
 def _show(text: str) -> None:

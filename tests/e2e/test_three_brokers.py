@@ -157,7 +157,7 @@ async def commanding(house: House, kb: str) -> AsyncIterator[None]:
 
 
 async def test_each_is_restarted_with_a_new_certificate(house: House, cluster: Cluster) -> None:
-    house.site.hold(after=8)
+    house.site.hold(after=8, each_s=10)  # less than the crawler waits for an answer
     kb = await in_the_middle(house, concurrency_per_host=1)
     async with commanding(house, house.kb("other")):
         for number, broker in cluster.brokers.items():
@@ -167,7 +167,7 @@ async def test_each_is_restarted_with_a_new_certificate(house: House, cluster: C
             await asyncio.to_thread(broker.stop)
             indexed = (await house.api.status(kb))["metrics"]["chunks_processed"]
             house.site.release()
-            house.site.hold(after=4)
+            house.site.hold(after=4, each_s=10)
             now = await house.api.until_metric(kb, "chunks_processed", indexed + 1)
             assert now["phase"] == "crawling"
             await asyncio.to_thread(broker.start)
@@ -234,8 +234,9 @@ async def test_all_go_back_to_a_copy_of_their_data(
     house: House, cluster: Cluster, small: FakeSite, tmp_path: Path
 ) -> None:
     """One of all disks at one moment, in the middle of a job. Nothing is left of what came after, in Weaviate too."""
-    house.site.hold(after=8)
-    half, whole, fresh = await in_the_middle(house), house.kb("whole"), house.kb("fresh")
+    house.site.hold(after=8, each_s=10)
+    half = await in_the_middle(house, concurrency_per_host=1)
+    whole, fresh = house.kb("whole"), house.kb("fresh")
     start, definition = f"/kb/{whole}/start", house.definition(small)
     await house.api.ok("POST", start, definition)
     await house.api.until_status(whole, "completed")

@@ -443,7 +443,8 @@ async def test_what_becomes_of_tokens_is_told_once_over_restarts(settings: Setti
         listed = await until(answered, what="control has read its own words")
         assert [(each["value"]["name"], each["value"]["action"]) for each in listed] == everything
     async with control(settings):
-        assert await told(3) == everything
+        create(settings.tokens, "last", "read")
+        assert await told(4) == [*everything, ("last", "created")]
 
 
 async def test_stopping_pauses_running_jobs(settings: Settings, publisher: Publisher) -> None:

@@ -1,6 +1,7 @@
 """What the log is told of tokens, from their file and from what it was told before."""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_each_change_is_told_with_who_made_it_and_when(audited: Audited) -> None
     assert audited.told() == [("bot", "created")]
     created = audited.log[-1]
     assert (created.role, created.kbs) == ("read", ("docs",))
-    assert created.changed_at == made.created_at.replace("Z", ".000Z")
+    assert created.changed_at == made.created_at
     assert created.changed_by.startswith("user:") and created.expires_at is not None
     rotated, _ = rotate(audited.path, "bot", grace=timedelta(hours=1))
     assert audited.told() == [("bot", "rotated")]
@@ -89,7 +90,24 @@ def test_one_that_is_back_is_told_again(audited: Audited) -> None:
     audited.path.unlink()
     audited.told()
     audited.path.write_text(kept)
-    assert audited.told() == [("bot", "created")]
+    assert audited.told() == [("bot", "changed")]
+    assert audited.log[-1].changed_by == "file"
+
+
+def test_what_was_rotated_before_anybody_looked_is_told_of_who_did_that(audited: Audited) -> None:
+    create(audited.path, "bot", "read")
+    rotated, _ = rotate(audited.path, "bot")
+    assert audited.told() == [("bot", "rotated")]
+    assert audited.log[-1].changed_at == rotated.rotated_at
+
+
+def test_each_of_two_rotations_is_told(audited: Audited) -> None:
+    create(audited.path, "bot", "read")
+    audited.told()
+    for _ in range(2):
+        rotate(audited.path, "bot")
+        time.sleep(0.002)
+        assert audited.told() == [("bot", "rotated")]
 
 
 @pytest.mark.parametrize("crashes", ["before", "after"])

@@ -63,7 +63,7 @@ class _Log:
 
 async def published(made: Visit, known: PageRecord | None) -> tuple[list[str], PageRecord]:
     log = _Log()
-    record = await Publication(COMMAND, 7, log, 0).publish(made, known)  # type: ignore[arg-type]
+    record = await Publication(COMMAND, 7, log, 0).publish(made, known, known)  # type: ignore[arg-type]
     return [event.TYPE for event in log.events], record
 
 
