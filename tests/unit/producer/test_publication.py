@@ -61,9 +61,11 @@ class _Log:
         return future
 
 
-async def published(made: Visit, known: PageRecord | None) -> tuple[list[str], PageRecord]:
+async def published(
+    made: Visit, known: PageRecord | None, stored: PageRecord | None = None
+) -> tuple[list[str], PageRecord]:
     log = _Log()
-    record = await Publication(COMMAND, 7, log, 0).publish(made, known, known)  # type: ignore[arg-type]
+    record = await Publication(COMMAND, 7, log, 0).publish(made, known, stored or known)  # type: ignore[arg-type]
     return [event.TYPE for event in log.events], record
 
 
@@ -142,6 +144,14 @@ async def test_a_page_of_too_many_chunks_is_skipped(monkeypatch: Any) -> None:
     types, record = await published(visit(content("a", "b", "c")), None)
     assert (types, record.state) == (["page"], "skipped")
     assert record.reason == "too long: 3 chunks, a page may have 2"
+
+
+async def test_one_of_base_that_is_too_long_now_names_what_is_lost_too(monkeypatch: Any) -> None:
+    """Else the proof could not miss it."""
+    monkeypatch.setattr("producer.publication.MAX_CHUNKS", 2)
+    known, stored = base(("a", 1), ("b", 1)), base(("a", 1))
+    _, record = await published(visit(content("a", "b", "c")), known, stored)
+    assert (record.state, record.chunks) == ("kept", known.chunks)
 
 
 def test_links_that_do_not_fit_are_said_to_be_missing() -> None:
