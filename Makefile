@@ -10,7 +10,7 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTEST_ARGS ?=
 # Each has servers of its own (2 GB) and mostly waits; a file's tests stay together, and those that wait most come first.
-TEST_WORKERS ?= 5
+TEST_WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo up down test test-containers faults bench examples docs lint format schemas lock clean

@@ -273,8 +273,8 @@ async def stream_span(
     tp = TopicPartition(prefix + topic, partition)
     while True:
         consumer = _reader(bootstrap_servers)
-        await _started(consumer)
         try:
+            await _started(consumer)
             consumer.assign([tp])
             first = max(first, (await consumer.beginning_offsets([tp]))[tp])
             end = min(end, (await consumer.end_offsets([tp]))[tp])
@@ -306,8 +306,8 @@ async def end_offset(
     tp = TopicPartition(prefix + topic, partition)
     while True:
         consumer = _reader(bootstrap_servers, committed=committed)
-        await _started(consumer)
         try:
+            await _started(consumer)
             return int((await consumer.end_offsets([tp]))[tp])
         except KafkaError as exc:
             log.warning("can't read the end of %s/%d yet: %r; trying again", topic, partition, exc)
@@ -326,8 +326,8 @@ async def offset_since(
     tp = TopicPartition(prefix + topic, partition)
     while True:
         consumer = _reader(bootstrap_servers)
-        await _started(consumer)
         try:
+            await _started(consumer)
             found = (await consumer.offsets_for_times({tp: since_ms}))[tp]
             return None if found is None else int(found.offset)
         except KafkaError as exc:

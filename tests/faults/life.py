@@ -18,7 +18,7 @@ Json = dict[str, Any]
 CALL_S = 6.0
 TRIGGER_S = 5.0
 """Longest wait for the moment of a deed: with a worker away it may not come, and the deed is done all the same."""
-END_S = 75.0
+END_S = 150.0
 """Longest wait for a job's stable end, counted anew while faults go on."""
 POLL_S = 0.05
 
