@@ -21,6 +21,8 @@ class CutOff:
     def __init__(self, settings: Settings, patch: pytest.MonkeyPatch) -> None:
         self._settings, self._patch = settings, patch
         self._pending = 0
+        # A process ends with a stream that does not stop in time; in this one it would live on, and befall later tests.
+        patch.setattr("consumer.service.STREAM_STOP_S", 90.0)
 
     def at(
         self, owner: type, method: str, when: Literal["before", "after"], of: Callable[..., bool] = lambda *args: True
