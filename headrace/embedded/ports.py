@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-import random
+import itertools
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -16,7 +17,10 @@ from headrace.embedded.errors import PortTaken
 
 #: Below Linux' range for outgoing connections (32768 and up), so that no client socket takes a port between
 #: the moment it is found free and the moment the server binds it.
-_RANDOM_PORTS = range(15_000, 32_000)
+_SERVER_PORTS = range(15_000, 32_000)
+#: Processes with neighbouring ids begin far apart: it shares no divisor with the range's length.
+_STRIDE = 4_001
+_drawn = itertools.count()
 _CLOSING_S = 5.0
 _LISTEN_STATE = "0A"  # include/net/tcp_states.h: TCP_LISTEN
 
@@ -30,11 +34,15 @@ class PortHolder:
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different loopback ports that nobody listens on now."""
+    """`count` different loopback ports that nobody listens on now.
+
+    A process goes through them in turn, from a place of its own: none is given out again while the server that it is
+    for starts, or is down for a while, be it here or in a process beside this one.
+    """
     with ExitStack() as held:
         ports: list[int] = []
         while len(ports) < count:
-            port = random.choice(_RANDOM_PORTS)
+            port = _SERVER_PORTS[(os.getpid() * _STRIDE + next(_drawn)) % len(_SERVER_PORTS)]
             bound = _try_bind(port)
             if bound is not None:
                 held.enter_context(bound)

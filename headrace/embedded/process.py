@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ OWNER_VARIABLE = "HEADRACE_SERVES_DATA_DIR"
 _INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 #: A server that outlived a killed stack is shutting down by itself; a busy Kafka takes a few seconds.
 _LEFTOVER_DEADLINE_S = 30.0
+#: As Kafka, Java, Weaviate and Go write them.
+_ERROR = re.compile(r' (ERROR|FATAL) |^Caused by: |"level":"(error|fatal|panic)"|^panic: ')
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,16 @@ class ChildProcess:
 
     def log_tail(self, lines: int = 15) -> str:
         """The last lines of the log; empty when there is none."""
+        return "\n".join(self._log_lines()[-lines:])
+
+    def log_errors(self, lines: int = 8) -> str:
+        """The last different lines of the log that tell of errors; empty when there are none."""
+        told = dict.fromkeys(line for line in self._log_lines() if _ERROR.search(line))
+        return "\n".join(list(told)[-lines:])
+
+    def _log_lines(self) -> list[str]:
         log_file = self.command.log_file
-        return "\n".join(log_file.read_text(errors="replace").splitlines()[-lines:]) if log_file.exists() else ""
+        return log_file.read_text(errors="replace").splitlines() if log_file.exists() else []
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = self.command
@@ -121,7 +132,10 @@ class ChildProcess:
         return self._process
 
     def _why(self) -> str:
-        return f"Its log is {self.command.log_file}; the end of it:\n{self.log_tail()}"
+        """A server that shuts down in good order says much after what went wrong."""
+        told = self.log_errors()
+        errors = f"errors in it:\n{told}\n" if told else ""
+        return f"Its log is {self.command.log_file}; {errors}the end of it:\n{self.log_tail()}"
 
 
 def child_environment(data_dir: Path, settings: Mapping[str, str]) -> dict[str, str]:

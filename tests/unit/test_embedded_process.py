@@ -54,6 +54,21 @@ def test_stop_asks_first_and_kills_when_that_does_not_help(tmp_path: Path) -> No
     process.stop(grace_s=0.2)  # a second time is harmless
 
 
+DIES_IN_GOOD_ORDER = """
+print('... [main] ERROR Unable to start acceptor')
+print('Caused by: java.net.BindException: Address already in use')
+print(*(f'Shutting down {number}' for number in range(30)), sep=chr(10))
+"""
+
+
+def test_what_went_wrong_is_reported_though_much_is_said_after_it(tmp_path: Path) -> None:
+    process = child(tmp_path, DIES_IN_GOOD_ORDER)
+    process.start()
+    expected = r"(?s)errors in it:\n\.\.\. \[main\] ERROR Unable.*BindException.*the end of it:\nShutting down 15"
+    with pytest.raises(ServerNotReady, match=expected):
+        process.wait_until(says_up(process), 15)
+
+
 def test_a_child_that_ends_early_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     process = child(tmp_path, "import sys; print('no disk'); sys.exit(3)")
     process.start()
@@ -150,8 +165,8 @@ def test_a_listener_on_every_interface_is_seen() -> None:
 
 
 def test_free_ports_are_different_and_free() -> None:
-    found = ports.free_ports(20)
-    assert len(set(found)) == 20
+    found = [port for _ in range(10) for port in ports.free_ports(2)]
+    assert len(set(found)) == 20, "none twice, though nobody listens"
     assert all(ports.is_free(port) for port in found)
 
 

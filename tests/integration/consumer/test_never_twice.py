@@ -6,14 +6,16 @@ import pytest
 from headrace.embedding.base import HARMLESS
 from headrace.kafka.publisher import Publisher
 from headrace.settings import Settings
+from headrace.vectors import VectorStore
 from schemas.facts import DeadLettered
 from schemas.kb import Publish
 from tests.fakes.openai_server import OpenAIServer
-from tests.integration.consumer.play import finished, reported
+from tests.integration.consumer.play import everything, finished, ids, reported
 from tests.integration.consumer.test_proof_gaps import retry
 from tests.support.log import PlayedJob, definition, read_all
 from tests.support.offsets import caught_up
 from tests.support.services import Service
+from tests.support.waiting import until
 
 MARK = "unembeddable"
 UNGUARDED = msgspec.structs.replace(definition(), publish=Publish(max_vanished_share=1.0))
@@ -55,7 +57,9 @@ async def ended(settings: Settings, job: PlayedJob) -> str:
     return (await finished(settings, job)).outcome
 
 
-async def first_generation(settings: Settings, job: PlayedJob, consumer: Service, bill: Bill) -> None:
+async def first_generation(
+    settings: Settings, store: VectorStore, job: PlayedJob, consumer: Service, bill: Bill
+) -> None:
     batch = settings.embed_batch
     await begun(job)
     await job.page("http://site/0", texts("a", 20))
@@ -76,16 +80,21 @@ async def first_generation(settings: Settings, job: PlayedJob, consumer: Service
     await job.page("http://site/3", [*texts("c", 50), *texts("d", 10)])
     await bill.item("60 chunks while it is paused")
     await reported(settings, job, "running", await job.command("running"))
+
+    async def indexed() -> bool:
+        return await ids(store, job) == everything(job)
+
+    await until(indexed, what="the copies, which are made after that report, are stored")
     await bill.item("they are copied to the log's end as it resumes: 10 of their texts are new")
 
 
 async def test_what_each_text_costs(
-    settings: Settings, publisher: Publisher, consumer: Service, openai: OpenAIServer, kb: str
+    settings: Settings, publisher: Publisher, store: VectorStore, consumer: Service, openai: OpenAIServer, kb: str
 ) -> None:
     bill, batch = Bill(settings, openai), settings.embed_batch
     openai.refused_marker = MARK
     job = PlayedJob(settings, publisher, kb)
-    await first_generation(settings, job, consumer, bill)
+    await first_generation(settings, store, job, consumer, bill)
     _, refused = await job.page("http://site/4", ["e", f"{MARK} text"])
     assert await ended(settings, job) == "completed_with_errors"
     await bill.item("a page of which one text is refused")
