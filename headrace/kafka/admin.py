@@ -5,7 +5,15 @@ import time
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType, TopicMetadata
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+    TopicMetadata,
+)
 
 from headrace.kafka.servers import Servers
 from schemas.topics import TOPICS, Topic
@@ -16,6 +24,7 @@ TIMEOUT_S = 20.0
 ANSWER_S = 5.0
 """For what is asked again and again: whoever stops meanwhile waits no longer than this."""
 
+_AGAIN_S = 0.05
 
 _REFUSALS = {
     KafkaError._AUTHENTICATION: "see KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
@@ -97,7 +106,6 @@ def ensure_topics(
                 raise KafkaException(KafkaError(code, _LEADERLESS)) from exc
             if code != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    _await_visible(admin, {topic.topic for topic in wanted})
     return differences(admin, prefix=prefix, partitions=partitions, replication=replication, min_insync=min_insync)
 
 
@@ -105,23 +113,38 @@ def _config(topic: Topic, min_insync: int) -> dict[str, str]:
     return {**topic.config, "min.insync.replicas": str(min_insync)}
 
 
-def _await_visible(admin: AdminClient, names: set[str]) -> None:
-    """A broker answers a creation before its metadata shows the topic."""
+def _shown(admin: AdminClient, names: set[str]) -> dict[str, TopicMetadata]:
+    """Of the topics that there are. Brokers learn of a new one in turn, after its creation is answered: whoever is
+    asked, and does not know it yet, is asked again. Raises KafkaException where one stays unknown."""
     deadline = time.monotonic() + TIMEOUT_S
-    while missing := names - admin.list_topics(timeout=TIMEOUT_S).topics.keys():
+    while missing := names - (topics := admin.list_topics(timeout=TIMEOUT_S).topics).keys():
         if time.monotonic() > deadline:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"topics don't show: {', '.join(sorted(missing))}"))
-        time.sleep(0.05)
+        time.sleep(_AGAIN_S)
+    return topics
+
+
+def _configs(admin: AdminClient, names: set[str]) -> dict[str, dict[str, ConfigEntry]]:
+    """Topic to setting to what it is; asks again as `_shown` does."""
+    deadline = time.monotonic() + TIMEOUT_S
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in sorted(names)]
+    while True:
+        answers = admin.describe_configs(resources, request_timeout=TIMEOUT_S)
+        try:
+            return {resource.name: future.result() for resource, future in answers.items()}
+        except KafkaException as exc:
+            if exc.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART or time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN_S)
 
 
 def differences(
     admin: AdminClient, *, prefix: str, partitions: int, replication: int, min_insync: int
 ) -> list[Difference]:
+    names = {prefix + name for name in TOPICS}
     found: list[Difference] = []
-    metadata = admin.list_topics(timeout=TIMEOUT_S).topics
-    resources = [ConfigResource(ResourceType.TOPIC, prefix + name) for name in TOPICS]
-    for resource, future in admin.describe_configs(resources, request_timeout=TIMEOUT_S).items():
-        config, name = future.result(), resource.name
+    metadata = _shown(admin, names)
+    for name, config in _configs(admin, names).items():
         for setting, value in _config(TOPICS[name.removeprefix(prefix)], min_insync).items():
             if config[setting].value != value:
                 found.append(Difference(name, setting, value, str(config[setting].value)))
@@ -142,10 +165,7 @@ def _shape(name: str, topic: TopicMetadata, partitions: int, replication: int) -
 
 def partition_count(bootstrap_servers: Servers, topic: str) -> int:
     """Partitions of a topic (full name). Raises KafkaException where it is missing or the broker is away."""
-    metadata = admin_client(bootstrap_servers).list_topics(topic, timeout=TIMEOUT_S).topics[topic]
-    if metadata.error is not None:
-        raise KafkaException(metadata.error)
-    return len(metadata.partitions)
+    return len(_shown(admin_client(bootstrap_servers), {topic})[topic].partitions)
 
 
 class GroupOffsets:

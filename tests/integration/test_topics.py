@@ -110,8 +110,11 @@ def test_writing_to_a_topic_that_is_missing_makes_none(settings: Settings, admin
     assert name not in admin.list_topics(timeout=TIMEOUT_S).topics
 
 
-def test_the_number_of_partitions_of_a_topic(settings: Settings, ensure: Ensure) -> None:
+def test_the_number_of_partitions_of_a_topic(
+    settings: Settings, ensure: Ensure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ensure()
+    monkeypatch.setattr("headrace.kafka.admin.TIMEOUT_S", 0.5)
     assert partition_count(settings.bootstrap_servers, settings.topic("chunks")) == settings.partitions
-    with pytest.raises(KafkaException):
+    with pytest.raises(KafkaException, match="never-made"):
         partition_count(settings.bootstrap_servers, settings.topic("never-made"))
