@@ -64,6 +64,10 @@ class Deliveries(Consumer):
             if not self._holds(tp):
                 self._active_partitions = self._get_active_partitions() | {tp}
 
+    def close(self) -> None:
+        """Faust asks for this where its app stops amid a rebalance, and would close the client from another thread and
+        before the group's coordinator, which then waits for the client for ever. Its own thread ends both in order."""
+
     async def wait_first(self, *coros: Any, **options: Any) -> Any:
         """Faust makes four tasks for each record, to wait for its delivery or else for a stop, and cancels three.
 
