@@ -26,7 +26,7 @@ from headrace.embedded.ports import free_ports, is_free
 from headrace.kafka.admin import Difference
 from headrace.supervisor import StackState, run_dir
 from headrace.supervisor.state import write_state
-from tests.unit.cli import control_fake
+from tests.unit.cli import definition
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.control_fake import FakeControl, status_of
 
@@ -162,7 +162,7 @@ def test_doctor_misses_a_contact_where_sites_of_others_are_crawled(
     run: Run, control: FakeControl, monkeypatch: pytest.MonkeyPatch, agent: str | None, url: str, level: str
 ) -> None:
     control.statuses["docs"] = [status_of()]
-    monkeypatch.setitem(control_fake.DEFINITION["source"], "urls", [url])
+    monkeypatch.setitem(definition.DEFINITION["source"], "urls", [url])
     if agent is not None:
         monkeypatch.setenv("HEADRACE_USER_AGENT", agent)
     found = {finding["name"]: finding for finding in json.loads(run("doctor", "--json").stdout)}["User-Agent"]

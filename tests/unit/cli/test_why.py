@@ -9,7 +9,8 @@ import pytest
 from headrace.embedded.ports import free_ports
 from tests.fakes.site import FakeSite
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.control_fake import DEFINITION, FakeControl, page_of, problem, status_of
+from tests.unit.cli.control_fake import FakeControl, page_of, problem, status_of
+from tests.unit.cli.definition import DEFINITION
 
 Json = dict[str, Any]
 
