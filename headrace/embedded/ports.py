@@ -18,8 +18,8 @@ from headrace.embedded.errors import PortTaken
 #: Below Linux' range for outgoing connections (32768 and up), so that no client socket takes a port between
 #: the moment it is found free and the moment the server binds it.
 _SERVER_PORTS = range(15_000, 32_000)
-#: Processes with neighbouring ids begin far apart: it shares no divisor with the range's length.
-_STRIDE = 4_001
+#: The golden section of the range, with which it shares no divisor: processes with ids near each other begin far apart.
+_STRIDE = 10_507
 _drawn = itertools.count()
 _CLOSING_S = 5.0
 _LISTEN_STATE = "0A"  # include/net/tcp_states.h: TCP_LISTEN

@@ -28,6 +28,9 @@ _INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LI
 _LEFTOVER_DEADLINE_S = 30.0
 #: As Kafka, Java, Weaviate and Go write them.
 _ERROR = re.compile(r' (ERROR|FATAL) |^Caused by: |"level":"(error|fatal|panic)"|^panic: ')
+#: In what two lines of one kind differ.
+_NUMBER = re.compile(r"\d+")
+_LINE_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,14 @@ class ChildProcess:
         """The last lines of the log; empty when there is none."""
         return "\n".join(self._log_lines()[-lines:])
 
-    def log_errors(self, lines: int = 8) -> str:
-        """The last different lines of the log that tell of errors; empty when there are none."""
-        told = dict.fromkeys(line for line in self._log_lines() if _ERROR.search(line))
-        return "\n".join(list(told)[-lines:])
+    def log_errors(self, first: int = 4, last: int = 4) -> str:
+        """Lines of the log that tell of errors, each kind once; empty when there are none. What came first is often the
+        cause of the others."""
+        kinds: dict[str, str] = {}
+        for line in filter(_ERROR.search, self._log_lines()):
+            kinds.setdefault(_NUMBER.sub("", line), line[:_LINE_LENGTH])
+        told = list(kinds.values())
+        return "\n".join(told if len(told) <= first + last else [*told[:first], "...", *told[-last:]])
 
     def _log_lines(self) -> list[str]:
         log_file = self.command.log_file

@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 20.0
 ANSWER_S = 5.0
 """For what is asked again and again: whoever stops meanwhile waits no longer than this."""
-
+SHOWN_WITHIN_S = 20.0
+"""For what brokers tell each other after one of them has answered."""
 _AGAIN_S = 0.05
 
 _REFUSALS = {
@@ -78,6 +79,8 @@ def reached(bootstrap_servers: Servers, timeout_s: float) -> AdminClient:
 def absence(bootstrap_servers: Servers, exc: KafkaException) -> str:
     """Why Kafka doesn't answer, for people."""
     error = exc.args[0]
+    if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        return f"Kafka at {bootstrap_servers} is there, but {error.str()}"
     mend = _REFUSALS.get(error.code())
     if mend is None:
         return f"Kafka is away at {bootstrap_servers}: {error.str()}"
@@ -113,20 +116,21 @@ def _config(topic: Topic, min_insync: int) -> dict[str, str]:
     return {**topic.config, "min.insync.replicas": str(min_insync)}
 
 
-def _shown(admin: AdminClient, names: set[str]) -> dict[str, TopicMetadata]:
+def _shown(admin: AdminClient, names: set[str], within_s: float) -> dict[str, TopicMetadata]:
     """Of the topics that there are. Brokers learn of a new one in turn, after its creation is answered: whoever is
     asked, and does not know it yet, is asked again. Raises KafkaException where one stays unknown."""
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + within_s
     while missing := names - (topics := admin.list_topics(timeout=TIMEOUT_S).topics).keys():
         if time.monotonic() > deadline:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"topics don't show: {', '.join(sorted(missing))}"))
+            unknown = f"it doesn't show {', '.join(sorted(missing))}"
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, unknown))
         time.sleep(_AGAIN_S)
     return topics
 
 
 def _configs(admin: AdminClient, names: set[str]) -> dict[str, dict[str, ConfigEntry]]:
     """Topic to setting to what it is; asks again as `_shown` does."""
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + SHOWN_WITHIN_S
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in sorted(names)]
     while True:
         answers = admin.describe_configs(resources, request_timeout=TIMEOUT_S)
@@ -143,7 +147,7 @@ def differences(
 ) -> list[Difference]:
     names = {prefix + name for name in TOPICS}
     found: list[Difference] = []
-    metadata = _shown(admin, names)
+    metadata = _shown(admin, names, SHOWN_WITHIN_S)
     for name, config in _configs(admin, names).items():
         for setting, value in _config(TOPICS[name.removeprefix(prefix)], min_insync).items():
             if config[setting].value != value:
@@ -163,9 +167,12 @@ def _shape(name: str, topic: TopicMetadata, partitions: int, replication: int) -
     return found
 
 
-def partition_count(bootstrap_servers: Servers, topic: str) -> int:
-    """Partitions of a topic (full name). Raises KafkaException where it is missing or the broker is away."""
-    return len(_shown(admin_client(bootstrap_servers), {topic})[topic].partitions)
+def partition_count(bootstrap_servers: Servers, topic: str, *, within_s: float = 0.0) -> int:
+    """Partitions of a topic (full name). Raises KafkaException where the broker is away, or knows none of that name.
+
+    `within_s`: for how long it is asked again, where the topic is certain to be there.
+    """
+    return len(_shown(admin_client(bootstrap_servers), {topic}, within_s)[topic].partitions)
 
 
 class GroupOffsets:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaException
 
-from headrace.kafka.admin import absence, ensure_topics, partition_count, reached
+from headrace.kafka.admin import SHOWN_WITHIN_S, absence, ensure_topics, partition_count, reached
 from headrace.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,4 +44,4 @@ def _ensure(settings: Settings) -> int:
         min_insync=settings.min_insync,
     ):
         log.warning("topic settings differ: %s", difference)
-    return partition_count(settings.bootstrap_servers, settings.topic("chunks"))
+    return partition_count(settings.bootstrap_servers, settings.topic("chunks"), within_s=SHOWN_WITHIN_S)

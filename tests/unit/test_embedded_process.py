@@ -1,5 +1,6 @@
 """Child processes: how they end, and with whom."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -55,7 +56,8 @@ def test_stop_asks_first_and_kills_when_that_does_not_help(tmp_path: Path) -> No
 
 
 DIES_IN_GOOD_ORDER = """
-print('... [main] ERROR Unable to start acceptor')
+for number in range(20):
+    print(f'{number} [main] ERROR Unable to start acceptor')
 print('Caused by: java.net.BindException: Address already in use')
 print(*(f'Shutting down {number}' for number in range(30)), sep=chr(10))
 """
@@ -64,7 +66,10 @@ print(*(f'Shutting down {number}' for number in range(30)), sep=chr(10))
 def test_what_went_wrong_is_reported_though_much_is_said_after_it(tmp_path: Path) -> None:
     process = child(tmp_path, DIES_IN_GOOD_ORDER)
     process.start()
-    expected = r"(?s)errors in it:\n\.\.\. \[main\] ERROR Unable.*BindException.*the end of it:\nShutting down 15"
+    expected = (
+        r"(?s)errors in it:\n0 \[main\] ERROR Unable to start acceptor\nCaused by: .*BindException.*"
+        r"the end of it:\nShutting down 15"
+    )
     with pytest.raises(ServerNotReady, match=expected):
         process.wait_until(says_up(process), 15)
 
@@ -165,9 +170,18 @@ def test_a_listener_on_every_interface_is_seen() -> None:
 
 
 def test_free_ports_are_different_and_free() -> None:
-    found = [port for _ in range(10) for port in ports.free_ports(2)]
-    assert len(set(found)) == 20, "none twice, though nobody listens"
+    found = [port for _ in range(300) for port in ports.free_ports(2)]
+    assert len(set(found)) == 600, "none twice, though nobody listens"
     assert all(ports.is_free(port) for port in found)
+
+
+def test_processes_beside_each_other_draw_ports_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    for pid in range(1_000, 1_060):
+        monkeypatch.setattr("headrace.embedded.ports._drawn", itertools.count())
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        drawn += ports.free_ports(1)
+    assert min(later - earlier for earlier, later in itertools.pairwise(sorted(drawn))) > 80
 
 
 def test_a_leftover_of_the_same_data_directory_is_waited_for(tmp_path: Path) -> None:
