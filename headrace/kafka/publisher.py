@@ -85,7 +85,10 @@ class Publisher:
         self._thread.start()
 
     async def publish(self, event: Event, *, partition: int) -> "asyncio.Future[Place]":
-        """Hands the event over; the future gives its place once the broker has it. Waits while too many are out."""
+        """Hands the event over; the future gives its place once the broker has it. Waits while too many are out.
+
+        Raises KafkaException where the client knows at once that the broker would refuse; the future, where it is told.
+        """
         return await self.publish_raw(
             event.TOPIC,
             key=event.key().encode(),
