@@ -43,8 +43,8 @@ class CutOff:
 
         self._patch.setattr(owner, method, cut)
 
-    async def run(self, within_s: float = 60.0) -> None:
-        """Returns once a consumer was cut off."""
+    async def run(self, within_s: float = 120.0) -> None:
+        """Returns once a consumer was cut off, and has stopped."""
         async with asyncio.timeout(within_s):
             with pytest.raises(Cut):
                 await main(self._settings, asyncio.Event())
